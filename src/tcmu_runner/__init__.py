@@ -1,1 +1,27 @@
 """tcmu-runner: SCSI disks (LUNs) whose bytes are stored by a Python handler."""
+
+from tcmu_runner.handler import (
+    NOT_HANDLED,
+    AsyncHandler,
+    ConfigError,
+    Device,
+    Extent,
+    Handler,
+    NotHandled,
+    RawHandler,
+    ScsiError,
+    Sense,
+)
+
+__all__ = [
+    "NOT_HANDLED",
+    "AsyncHandler",
+    "ConfigError",
+    "Device",
+    "Extent",
+    "Handler",
+    "NotHandled",
+    "RawHandler",
+    "ScsiError",
+    "Sense",
+]

@@ -1,0 +1,183 @@
+"""Handler, AsyncHandler, RawHandler: subclass one, and define what your storage can do."""
+
+from __future__ import annotations
+
+import enum
+import inspect
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.operations import Extent
+from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError, Status
+from tcmu_runner.scsi.unit import Capabilities
+
+if TYPE_CHECKING:
+    from tcmu_runner.handler.device import Device
+    from tcmu_runner.scsi.command import Command
+
+Options = TypeVar("Options")
+
+
+class Plugin(Generic[Options]):
+    """What every kind of handler has. `Options` is what `parse` makes of the config string.
+
+    subtype: the name before the first '/' of a config string; letters, digits and underscores.
+    unmap_reads_zero: unmapped bytes read as zeroes (announced to initiators as LBPRZ).
+    rotational: announced to initiators, who schedule accordingly.
+    """
+
+    subtype: ClassVar[str]
+    unmap_reads_zero: ClassVar[bool] = True
+    rotational: ClassVar[bool] = False
+
+    @classmethod
+    def describe(cls) -> str:
+        """What the config string means, for people (D-Bus ConfigDesc); the class's docstring by default."""
+        return (inspect.getdoc(cls) or cls.subtype).rstrip() + "\n"
+
+    @classmethod
+    def parse(cls, config: str) -> Options:
+        """The typed options in a config string without its subtype. Raises ConfigError with the reason.
+
+        Called by D-Bus CheckConfig and before each `open`: touches nothing.
+        """
+        return cast("Options", config)
+
+    def capabilities(self) -> Capabilities:
+        """What this open device can do: by default, which methods its class defines."""
+
+        def defines(name: str) -> bool:
+            return name in _defined(type(self))
+
+        return Capabilities(
+            write=defines("write"),
+            flush=defines("flush"),
+            unmap=defines("unmap"),
+            unmap_reads_zero=self.unmap_reads_zero and defines("unmap"),
+            write_zeroes=defines("write_zeroes"),
+            extents=defines("extents"),
+        )
+
+
+def _defined(cls: type) -> set[str]:
+    """Method names that an author's class defines, not counting the bases in this module."""
+    return {name for base in cls.__mro__ if base.__module__ != __name__ for name in vars(base)}
+
+
+class Handler(Plugin[Options]):
+    """Stores the bytes of one LUN with plain blocking calls. The object is the open device.
+
+    Buffers are lists of writable memoryviews into shared memory: fill or drain them whole or raise, and do
+    not keep them. Offsets and lengths are bytes, in range, multiples of the block size, never empty. Raise
+    OSError (its errno decides the sense) or ScsiError; anything else counts as a bug of the handler and fails
+    that one command. threads: at most so many calls at once; 0: on the ring's own thread, must not block.
+
+    `read` and `open` are required. Each other method you define is a capability that initiators are told of;
+    `resize` and `close` are simply called when defined.
+    """
+
+    threads: ClassVar[int] = 4
+
+    @classmethod
+    def open(cls, device: Device, config: Options) -> Handler[Options]:
+        """Opens the storage. Called off the ring's thread; may block for some seconds. Raise OSError or
+        ConfigError to refuse the device: the administrator's `enable` fails with that errno."""
+        raise NotImplementedError(f"{cls.__name__} defines no open()")
+
+    def close(self) -> None:
+        """The last call; no other runs any more. Whatever was flushed stays."""
+
+    def read(self, into: Buffers, offset: int) -> None:
+        """Fill the buffers from `offset`."""
+        raise NotImplementedError
+
+    def write(self, data: Buffers, offset: int) -> None:
+        """Store the buffers at `offset`."""
+        raise NotImplementedError
+
+    def write_durable(self, data: Buffers, offset: int) -> None:
+        """Store the buffers so that they survive a power loss; by default `write`, then `flush`."""
+        self.write(data, offset)
+        if "flush" in _defined(type(self)):
+            self.flush()
+
+    def flush(self) -> None:
+        """All that was written before survives a power loss when this returns."""
+        raise NotImplementedError
+
+    def unmap(self, offset: int, length: int) -> None:
+        """The bytes are not needed any more. Afterwards they read as zeroes (see `unmap_reads_zero`)."""
+        raise NotImplementedError
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        """The bytes read as zeroes afterwards; with `unmap` their space may be given back."""
+        raise NotImplementedError
+
+    def extents(self, offset: int, length: int) -> Iterable[Extent]:
+        """Which parts of the range are mapped, in order, without gaps."""
+        raise NotImplementedError
+
+    def resize(self, size: int) -> None:
+        """The administrator wants the LUN to have `size` bytes. Raise OSError to refuse."""
+
+
+class AsyncHandler(Plugin[Options]):
+    """As Handler, with `async def`: commands run as tasks on one asyncio loop of the worker."""
+
+    @classmethod
+    async def open(cls, device: Device, config: Options) -> AsyncHandler[Options]:
+        raise NotImplementedError(f"{cls.__name__} defines no open()")
+
+    async def close(self) -> None:
+        """See Handler.close; likewise the methods below."""
+
+    async def read(self, into: Buffers, offset: int) -> None:
+        raise NotImplementedError
+
+    async def write(self, data: Buffers, offset: int) -> None:
+        raise NotImplementedError
+
+    async def write_durable(self, data: Buffers, offset: int) -> None:
+        await self.write(data, offset)
+        if "flush" in _defined(type(self)):
+            await self.flush()
+
+    async def flush(self) -> None:
+        raise NotImplementedError
+
+    async def unmap(self, offset: int, length: int) -> None:
+        raise NotImplementedError
+
+    async def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        raise NotImplementedError
+
+    async def extents(self, offset: int, length: int) -> Iterable[Extent]:
+        raise NotImplementedError
+
+    async def resize(self, size: int) -> None:
+        """See Handler.resize."""
+
+
+class NotHandled(enum.Enum):
+    """The type of NOT_HANDLED."""
+
+    NOT_HANDLED = enum.auto()
+
+
+NOT_HANDLED = NotHandled.NOT_HANDLED
+
+
+class RawHandler(Handler[Options]):
+    """Sees whole CDBs. What it does not handle goes to the built-in unit over its own read, write, ..."""
+
+    def command(self, command: Command) -> Status | NotHandled:
+        """Do the command and return its status, raise ScsiError, or return NOT_HANDLED.
+
+        Called on one of `threads` threads. command.cdb, command.data (the buffers), command.reply(...).
+        """
+        raise NotImplementedError
+
+    def read(self, into: Buffers, offset: int) -> None:
+        """A raw handler without storage of its own has no READ."""
+        raise ScsiError(INVALID_OPCODE)

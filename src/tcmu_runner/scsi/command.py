@@ -1,0 +1,56 @@
+"""A SCSI command on its way through a unit, and the nexus it came over."""
+
+from collections import deque
+
+from tcmu_runner import iov
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.sense import Sense
+
+
+class Nexus:
+    """One initiator's view of one unit (SAM-5 4.8): its pending unit attentions.
+
+    The kernel does not tell initiators apart, so a LUN behind LIO has a single nexus.
+    """
+
+    __slots__ = ("attentions",)
+
+    def __init__(self) -> None:
+        self.attentions: deque[Sense] = deque()
+
+    def raise_attention(self, sense: Sense) -> None:
+        """Queues a unit attention, once per cause (SAM-5 5.14)."""
+        if sense not in self.attentions:
+            self.attentions.append(sense)
+
+
+class Command:
+    """cdb: as long as its opcode says. data: the buffers of the one direction the command has.
+
+    data_in: the second buffers of a bidirectional command. returned: bytes of data-in that are valid; the
+    rest of the buffers is not delivered (or zeroed where the transport cannot say so).
+    """
+
+    __slots__ = ("cdb", "data", "data_in", "id", "nexus", "returned")
+
+    def __init__(
+        self, cdb: bytes, data: Buffers, nexus: Nexus, command_id: int = 0, data_in: Buffers | None = None
+    ) -> None:
+        self.cdb = cdb
+        self.data = data
+        self.nexus = nexus
+        self.id = command_id
+        self.data_in = data_in
+        self.returned: int | None = None
+
+    def field(self, offset: int, size: int) -> int:
+        """A big-endian number of the CDB."""
+        return int.from_bytes(self.cdb[offset : offset + size], "big")
+
+    def reply(self, payload: bytes, allocation_length: int) -> None:
+        """Answers with parameter data, cut to the allocation length (SPC-5 4.2.5.6) and to the buffers."""
+        self.returned = iov.scatter(self.data, payload[:allocation_length])
+
+    def parameter_list(self, size: int) -> bytes:
+        """The first `size` bytes of data-out; fewer when the initiator sent fewer."""
+        return iov.gather(iov.cut(self.data, 0, size))

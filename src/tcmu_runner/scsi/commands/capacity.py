@@ -1,0 +1,18 @@
+"""READ CAPACITY(10) and (16) (SBC-4 5.20, 5.21)."""
+
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.unit import Unit
+
+
+def read_capacity_10(unit: Unit, command: Command) -> None:
+    last = min(unit.blocks - 1, 0xFFFFFFFF)  # FFFFFFFFh: ask with READ CAPACITY(16)
+    command.reply(last.to_bytes(4, "big") + unit.block_size.to_bytes(4, "big"), 8)
+
+
+def read_capacity_16(unit: Unit, command: Command) -> None:
+    data = bytearray(32)
+    data[0:8] = (unit.blocks - 1).to_bytes(8, "big")
+    data[8:12] = unit.block_size.to_bytes(4, "big")
+    if unit.capabilities.unmap:
+        data[14] = 0x80 | (0x40 if unit.capabilities.unmap_reads_zero else 0)  # LBPME, LBPRZ
+    command.reply(bytes(data), command.field(10, 4))

@@ -1,0 +1,86 @@
+"""READ, WRITE and SYNCHRONIZE CACHE (SBC-4 5.16 to 5.19, 5.40 to 5.43, 5.37, 5.38)."""
+
+from tcmu_runner import iov
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.operations import Flush, Plan, Read, Steps, Write
+from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
+from tcmu_runner.scsi.table import BLOCKS_6, BLOCKS_10, BLOCKS_12, BLOCKS_16, Blocks, Run
+from tcmu_runner.scsi.unit import Unit
+
+FUA = 0x08
+
+
+def data_out(unit: Unit, command: Command, length: int) -> Buffers:
+    """The `length` bytes a write-like command needs. An initiator that sent fewer is refused: the length of
+    the buffers comes from the transport, not from the CDB."""
+    data = command.data
+    sent = len(data[0]) if len(data) == 1 else iov.length(data)
+    if sent == length:
+        return data
+    if sent < length:
+        raise ScsiError(INVALID_FIELD_IN_CDB)
+    return iov.cut(data, 0, length)
+
+
+def read_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
+    """A READ whose CDB is laid out as `blocks` says; READ(6) has no FUA."""
+
+    def read(unit: Unit, command: Command) -> Plan:
+        lba, count = blocks(command.cdb)
+        offset, length = unit.byte_range(lba, count)
+        unit.check_transfer(count)
+        flush_first = fua_byte is not None and command.cdb[fua_byte] & FUA and unit.mode.write_cache
+        into = command.data
+        if len(into) == 1 and len(into[0]) == length and not flush_first:
+            command.returned = length
+            return Read(offset, into) if length else None
+        return _read_with_care(unit, command, offset, length, flush_first=bool(flush_first))
+
+    return read
+
+
+def _read_with_care(unit: Unit, command: Command, offset: int, length: int, *, flush_first: bool) -> Steps:
+    """The initiator's buffer is not what the CDB says or lies in pieces, or FUA wants the cache empty."""
+    if flush_first:
+        yield Flush()  # SBC-4 table 69: FUA reads what is on the medium, so the cache goes there first
+    room = iov.length(command.data)
+    wanted = min(room, length)
+    whole = wanted // unit.block_size * unit.block_size
+    command.returned = wanted
+    if whole:
+        yield Read(offset, iov.cut(command.data, 0, whole))
+    if whole < wanted:
+        block = iov.allocate(unit.block_size)
+        yield Read(offset + whole, block)
+        iov.scatter(iov.cut(command.data, whole, wanted - whole), iov.gather(block)[: wanted - whole])
+
+
+def write_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
+    """A WRITE whose CDB is laid out as `blocks` says; WRITE(6) has no FUA."""
+
+    def write(unit: Unit, command: Command) -> Plan:
+        lba, count = blocks(command.cdb)
+        offset, length = unit.byte_range(lba, count)
+        unit.check_transfer(count)
+        data = data_out(unit, command, length)
+        fua = (fua_byte is not None and bool(command.cdb[fua_byte] & FUA)) or not unit.mode.write_cache
+        return Write(offset, data, fua) if length else None
+
+    return write
+
+
+def synchronize_cache(unit: Unit, command: Command) -> Plan:
+    """The whole cache is written, which covers any range asked for; IMMED is answered when it is done."""
+    unit.extent(command)
+    return Flush() if unit.capabilities.flush else None
+
+
+read_6 = read_of(BLOCKS_6, None)
+read_10 = read_of(BLOCKS_10)
+read_12 = read_of(BLOCKS_12)
+read_16 = read_of(BLOCKS_16)
+write_6 = write_of(BLOCKS_6, None)
+write_10 = write_of(BLOCKS_10)
+write_12 = write_of(BLOCKS_12)
+write_16 = write_of(BLOCKS_16)

@@ -1,0 +1,78 @@
+"""Storage operations: what a SCSI command asks of the bytes below it.
+
+A command function yields them, a filter maps them, a handler performs them. Offsets and lengths are bytes,
+multiples of the logical block size, inside the unit, and lengths are never zero. Results travel in the
+operation's own buffers; a failure is raised at the `yield`.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tcmu_runner.iov import Buffers
+
+
+@dataclass(slots=True)
+class Read:
+    """Fill `into` from `offset`."""
+
+    offset: int
+    into: Buffers
+
+
+@dataclass(slots=True)
+class Write:
+    """Store `data` at `offset`; with `fua` it is on stable storage before the operation ends."""
+
+    offset: int
+    data: Buffers
+    fua: bool = False
+
+
+@dataclass(slots=True)
+class Flush:
+    """Everything written before is on stable storage when this ends."""
+
+
+@dataclass(slots=True)
+class Unmap:
+    """The bytes are no longer needed; they read as zeroes afterwards or keep their content (SBC-4 4.7.3)."""
+
+    offset: int
+    length: int
+
+
+@dataclass(slots=True)
+class WriteZeroes:
+    """The bytes read as zeroes afterwards; `unmap` allows giving the space back."""
+
+    offset: int
+    length: int
+    unmap: bool = False
+    fua: bool = False
+
+
+class Extent(NamedTuple):
+    """A run of bytes in one provisioning state; a hole is deallocated (SBC-4 4.7)."""
+
+    offset: int
+    length: int
+    mapped: bool
+
+
+@dataclass(slots=True)
+class Extents:
+    """Ask which parts of offset..offset+length are mapped; `found` is filled in order of offset."""
+
+    offset: int
+    length: int
+    found: list[Extent] = field(default_factory=list)
+
+
+Operation = Read | Write | Flush | Unmap | WriteZeroes | Extents
+
+Steps = Generator[Operation, None, None]
+
+# What a command function returns: nothing more to do, one operation which is all that is left to do, or the
+# generator of several. The single operation spares plain READ and WRITE the generator (docs/adr/0002).
+Plan = Steps | Operation | None

@@ -1,0 +1,30 @@
+"""Sizes as people write and read them: powers of 1024, as every tool of this field does."""
+
+import re
+
+_FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", re.IGNORECASE)
+
+
+def parse_size(text: str) -> int:
+    """'1G', '1.5GiB', '4096' -> bytes. ValueError says what would have been understood."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not a size: write bytes or a number with K, M, G, T or P, for example 10G"
+        )
+    return (
+        int(float(match[1]) * _FACTORS[match[2].upper()])
+        if "." in match[1]
+        else int(match[1]) * _FACTORS[match[2].upper()]
+    )
+
+
+def format_size(size: int) -> str:
+    """1073741824 -> '1 GiB'; one decimal where it is not whole."""
+    value = float(size)
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} PiB"
