@@ -4,7 +4,6 @@ A `Buffers` is a list of writable memoryviews of format 'B', in order. The helpe
 they say, and none of them changes the list it is given.
 """
 
-import ctypes
 from collections.abc import Iterable
 
 Buffers = list[memoryview]
@@ -73,8 +72,3 @@ def first_difference(one: bytes, other: bytes) -> int | None:
         else:
             high = middle
     return low
-
-
-def address(buffer: memoryview) -> int:
-    """Where a writable buffer lies in memory, for calls that want alignment."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))

@@ -8,12 +8,13 @@ import os
 import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device, Extent, Handler
 from tcmu_runner.handler.config import parse_options
-from tcmu_runner.handlers.fallocate import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, fallocate
+from tcmu_runner.handlers.syscalls import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, address, fallocate
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
 from tcmu_runner.units import format_size
@@ -63,14 +64,11 @@ class FileHandler(Handler[FileOptions]):
     def open(cls, device: Device, config: FileOptions) -> FileHandler:
         fd = cls._open(config)
         try:
-            mode = os.fstat(fd).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
-                raise OSError(errno.EINVAL, f"{config.path} is neither a file nor a block device")
-            _fit(fd, config, device.size, is_block=stat.S_ISBLK(mode))
+            is_block = _check_kind(fd, config)
+            _fit(fd, config, device.size, is_block=is_block)
             if config.direct:
                 _check_direct(fd, config, device.block_size)
-            can = _capabilities(cls, fd, config)
-            return cls(fd, config, can, is_block=stat.S_ISBLK(mode))
+            return cls(fd, config, _capabilities(fd, config), is_block=is_block)
         except BaseException:
             os.close(fd)
             raise
@@ -187,6 +185,14 @@ class FileHandler(Handler[FileOptions]):
         _fit(self.fd, self.options, size, is_block=self.is_block)
 
 
+def _check_kind(fd: int, config: FileOptions) -> bool:
+    """Whether it is a block device; anything but that or a plain file is refused."""
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise OSError(errno.EINVAL, f"{config.path} is neither a file nor a block device")
+    return stat.S_ISBLK(mode)
+
+
 def _fit(fd: int, config: FileOptions, size: int, *, is_block: bool) -> None:
     """Makes the file at least as long as the disk. It is never cut: a smaller disk leaves the tail alone."""
     present = os.lseek(fd, 0, os.SEEK_END)
@@ -214,21 +220,35 @@ def _check_direct(fd: int, config: FileOptions, block_size: int) -> None:
             ) from error
 
 
-def _capabilities(cls: type[FileHandler], fd: int, config: FileOptions) -> Capabilities:
+def _capabilities(fd: int, config: FileOptions) -> Capabilities:
     everything = Capabilities(
         write=True, flush=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True
     )
     if config.read_only:
         return Capabilities(extents=True)
+    if _punches_holes(fd):
+        return everything
+    return replace(everything, unmap=False, unmap_reads_zero=False)
+
+
+def _punches_holes(fd: int) -> bool:
+    """Tried on a file behind its end, where there is nothing to lose; asked of a block device's queue."""
+    status = os.fstat(fd)
+    if stat.S_ISBLK(status.st_mode):
+        queue = Path(f"/sys/dev/block/{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}/queue")
+        limit = queue / "write_zeroes_max_bytes"
+        return limit.exists() and int(limit.read_text()) > 0
     try:
-        fallocate(fd, PUNCH_HOLE | KEEP_SIZE, os.lseek(fd, 0, os.SEEK_END), mmap.PAGESIZE)  # behind the end
+        fallocate(
+            fd, PUNCH_HOLE | KEEP_SIZE, -(-status.st_size // mmap.PAGESIZE) * mmap.PAGESIZE, mmap.PAGESIZE
+        )
     except OSError:
-        return replace(everything, unmap=False, unmap_reads_zero=False)
-    return everything
+        return False
+    return True
 
 
 def _aligned(buffers: Buffers) -> bool:
-    return all(iov.address(buffer) % 512 == 0 for buffer in buffers)
+    return all(address(buffer) % mmap.PAGESIZE == 0 for buffer in buffers)
 
 
 def _no_space(_left: Buffers) -> None:

@@ -27,11 +27,12 @@ class Nexus:
 class Command:
     """cdb: as long as its opcode says. data: the buffers of the one direction the command has.
 
-    data_in: the second buffers of a bidirectional command. returned: bytes of data-in that are valid; the
-    rest of the buffers is not delivered (or zeroed where the transport cannot say so).
+    id: whatever the engine knows it by. data_in: the second buffers of a bidirectional command.
+    returned: bytes of data-in that are valid; the rest of the buffers is not delivered (or zeroed where the transport cannot say so). descriptor_sense: how
+    sense is encoded should the command fail, as the unit's D_SENSE bit stood when it began.
     """
 
-    __slots__ = ("cdb", "data", "data_in", "id", "nexus", "returned")
+    __slots__ = ("cdb", "data", "data_in", "descriptor_sense", "id", "nexus", "returned")
 
     def __init__(
         self, cdb: bytes, data: Buffers, nexus: Nexus, command_id: int = 0, data_in: Buffers | None = None
@@ -42,6 +43,7 @@ class Command:
         self.id = command_id
         self.data_in = data_in
         self.returned: int | None = None
+        self.descriptor_sense = False
 
     def field(self, offset: int, size: int) -> int:
         """A big-endian number of the CDB."""

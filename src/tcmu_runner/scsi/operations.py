@@ -5,11 +5,16 @@ multiples of the logical block size, inside the unit, and lengths are never zero
 operation's own buffers; a failure is raised at the `yield`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tcmu_runner.iov import Buffers
+
+if TYPE_CHECKING:
+    from tcmu_runner.scsi.command import Command
 
 
 @dataclass(slots=True)
@@ -69,7 +74,16 @@ class Extents:
     found: list[Extent] = field(default_factory=list)
 
 
-Operation = Read | Write | Flush | Unmap | WriteZeroes | Extents
+@dataclass(slots=True)
+class HandleCommand:
+    """Hand the whole command to a raw handler. `handled` stays False where it has nothing to say to it."""
+
+    command: Command
+    handled: bool = False
+    status: int = 0
+
+
+Operation = Read | Write | Flush | Unmap | WriteZeroes | Extents | HandleCommand
 
 Steps = Generator[Operation, None, None]
 

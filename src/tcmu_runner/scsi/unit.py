@@ -97,6 +97,7 @@ class Unit:
 
         Raises ScsiError for everything that ends it at once.
         """
+        command.descriptor_sense = self.mode.descriptor_sense
         row = self.table.find(command.cdb, self)
         if row.attention and command.nexus.attentions:
             raise ScsiError(command.nexus.attentions.popleft())

@@ -1,4 +1,4 @@
-"""fallocate(2), which the os module lacks: holes and zeroes without writing them."""
+"""What direct and sparse I/O needs and the os module lacks: fallocate(2), and where a buffer lies."""
 
 import ctypes
 import errno
@@ -17,3 +17,8 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
         code = ctypes.get_errno()
         if code != errno.EINTR:
             raise OSError(code, os.strerror(code))
+
+
+def address(buffer: memoryview) -> int:
+    """Where a writable buffer lies in memory: O_DIRECT wants it aligned."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))

@@ -1,0 +1,69 @@
+"""`tcmu-runner`: without a subcommand it is the daemon, with the options of the C daemon."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from tcmu_runner import daemon
+from tcmu_runner.errors import TcmuError
+
+OPEN_FILES = range(65536, 1048577)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit status: 0, or 1 with one line on standard error that says what to do."""
+    options = _parser().parse_args(arguments)
+    try:
+        _raise_open_files(options.nofile)
+        return daemon.run(
+            daemon.Options(
+                log_level=logging.DEBUG if options.debug else logging.INFO,
+                log_dir=options.tcmu_log_dir,
+                handler_path=options.handler_path,
+            )
+        )
+    except (TcmuError, OSError) as error:
+        print(f"tcmu-runner: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tcmu-runner",
+        description="Serves the userspace-backed LUNs (TCMU) of the Linux SCSI target from Python handlers.",
+    )
+    parser.add_argument("-V", "--version", action="version", version=f"tcmu-runner {version('tcmu-runner')}")
+    parser.add_argument(
+        "-d", "--debug", action="store_true", help="log what is of interest to developers, too"
+    )
+    parser.add_argument(
+        "-f", "--nofile", type=_open_files, metavar="N", help="how many files may be open, 65536 to 1048576"
+    )
+    parser.add_argument(
+        "--handler-path", type=Path, metavar="DIR", help="look for handlers (*.py) in DIR, too"
+    )
+    parser.add_argument(
+        "-l", "--tcmu-log-dir", type=Path, metavar="DIR", help=f"log to DIR/{daemon.LOG_NAME}, too"
+    )
+    return parser
+
+
+def _open_files(text: str) -> int:
+    if not text.isdigit() or int(text) not in OPEN_FILES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {OPEN_FILES[0]} to {OPEN_FILES[-1]}")
+    return int(text)
+
+
+def _raise_open_files(limit: int | None) -> None:
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The composition root: logging, lock, handlers, front end, signals."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcmu_runner.errors import DeviceError
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.frontend import Frontend
+from tcmu_runner.kernel.paths import Paths
+
+LOCK = Path("/run/tcmu.lock")
+LOG_NAME = "tcmu-runner.log"
+FORMAT = "%(asctime)s %(process)d [%(levelname)s] %(message)s"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line says. log_dir None: log to standard error only."""
+
+    log_level: int = logging.INFO
+    log_dir: Path | None = None
+    handler_path: Path | None = None
+
+
+def run(options: Options) -> int:
+    """Serves until SIGTERM or SIGINT. Returns the exit status; raises TcmuError or OSError to be shown."""
+    _set_up_log(options)
+    with _only_one(LOCK):
+        registry = load_handlers(options.handler_path)
+        asyncio.run(_serve(registry))
+    return 0
+
+
+def load_handlers(directory: Path | None) -> Registry:
+    """Handlers of installed packages and of a directory."""
+    registry = Registry()
+    registry.load_entry_points()
+    if directory is not None:
+        registry.load_directory(directory)
+    return registry
+
+
+async def _serve(registry: Registry) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, reopen_log)
+    await Frontend(registry, Paths()).run(stop)
+    log.info("stopped")
+
+
+def _set_up_log(options: Options) -> None:
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if options.log_dir is not None:
+        path = options.log_dir / LOG_NAME
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.close(descriptor)  # made with its mode before logging opens it
+        handlers.append(logging.handlers.WatchedFileHandler(path))
+    logging.basicConfig(level=options.log_level, format=FORMAT, handlers=handlers)
+
+
+def reopen_log() -> None:
+    """SIGHUP, as logrotate sends it: the log file was renamed."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.handlers.WatchedFileHandler):
+            handler.reopenIfNeeded()
+
+
+class _only_one:  # noqa: N801
+    """Holds the lock that the C daemon takes, too: two daemons would answer each other's events."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._file = open(self._path, "a")  # noqa: SIM115
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise DeviceError(
+                f"{self._path} is locked: another tcmu-runner serves this machine; "
+                "stop it first (systemctl stop tcmu-runner)",
+                error.errno or 0,
+            ) from None
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()

@@ -1,0 +1,59 @@
+"""Handing completions to the ring: any thread adds, whoever comes first publishes for all."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from tcmu_runner.engine.outcome import Ending
+from tcmu_runner.ring.consumer import Consumer
+
+Completion = tuple[int, int, bytes, int]  # token, status, sense, read_len
+
+
+class Completer:
+    """The doorbell runs the other side's completion code, which copies all read data, so one is rung for as
+    many completions as have gathered; a thread that finds another one ringing leaves its own to that one.
+    """
+
+    def __init__(
+        self, consumer: Consumer, kick: Callable[[], None], failed: Callable[[Exception], None]
+    ) -> None:
+        self._consumer = consumer
+        self._kick = kick
+        self._failed = failed
+        self._waiting: deque[Completion] = deque()
+        self._publishing = threading.Lock()
+
+    def add(self, token: int, ending: Ending, read_len: int) -> None:
+        """Queues a completion; `publish` sends it. Any thread. token: generation << 16 | command id."""
+        self._waiting.append((token, ending[0], ending[1], read_len))
+
+    def publish(self) -> None:
+        """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""
+        while self._waiting:
+            if not self._publishing.acquire(blocking=False):
+                return  # the thread inside looks at the queue again after it has let go
+            try:
+                self._publish_gathered()
+            except Exception as error:  # a corrupt or reset ring, a device that is gone
+                self._failed(error)
+                return
+            finally:
+                self._publishing.release()
+
+    def _publish_gathered(self) -> None:
+        consumer, waiting = self._consumer, self._waiting
+        while waiting:
+            token, status, sense, read_len = waiting.popleft()
+            if token >> 16 == consumer.generation:  # else the ring was reset, the other side has forgotten it
+                consumer.complete(token & 0xFFFF, status, sense, read_len)
+        if consumer.publish():
+            self._kick()
+
+    def reset(self) -> None:
+        """After action/reset_ring, when no command runs any more: start over with the ring."""
+        with self._publishing:
+            self._waiting.clear()
+            self._consumer.reset()

@@ -1,0 +1,168 @@
+"""Executors: where a command's storage operations run."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Protocol
+
+from tcmu_runner.engine.storage import AsyncStorage, OperationError, Storage, carry_out, carry_out_async
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.operations import Plan, Read, Write
+
+Finished = Callable[[Command, OperationError | None], None]  # adds the completion
+Publish = Callable[[], None]
+Job = tuple[Command, Plan]
+
+SMALL = 32 << 10  # bytes: below, handing a command to another thread costs more than doing it
+POLL_SECONDS = 0.005
+FAST = 300e-6  # seconds: a storage that answers this fast is served on the ring's thread
+STALLED = 5e-3  # seconds: an operation this long on the ring's thread sends all others to the threads ...
+CAUTION = 0.1  # ... for so many seconds
+
+
+class Executor(Protocol):
+    """`submit` and `batch_done` are called on the ring's thread; `settle` waits until nothing runs any more;
+    `close` is called after that. alone: no other command is under way."""
+
+    def submit(self, command: Command, plan: Plan, *, alone: bool) -> None: ...
+
+    def batch_done(self) -> None: ...
+
+    def settle(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class InlineExecutor:
+    """Everything on the ring's thread: for handlers that never block."""
+
+    def __init__(self, storage: Storage, finished: Finished) -> None:
+        self._perform = storage.perform
+        self._finished = finished
+
+    def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
+        try:
+            carry_out(plan, self._perform)
+        except OperationError as error:
+            self._finished(command, error)
+        else:
+            self._finished(command, None)
+
+    def batch_done(self) -> None:
+        """Nothing is held back."""
+
+    def settle(self) -> None:
+        """Nothing runs beside the ring's thread."""
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class ThreadExecutor(InlineExecutor):
+    """Whole commands on worker threads, or on the ring's thread as long as the storage answers at once.
+
+    A hand-over to a thread costs several times what a read from the page cache does, and gains where the
+    storage waits or where large copies overlap (docs/adr/0003). So small transfers, and a command that is
+    alone, run on the ring's thread while the storage has been fast.
+    """
+
+    def __init__(
+        self, storage: Storage, finished: Finished, publish: Publish, threads: int, name: str
+    ) -> None:
+        super().__init__(storage, finished)
+        self._publish = publish
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._under_way: set[Command] = set()  # handed over and not finished
+        self._typical = 0.0  # seconds per small operation on the ring's thread, a moving average
+        self._cautious_until = 0.0
+        self._threads = [
+            threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
+        now = time.perf_counter()
+        if not self._suits_ring_thread(plan, now, alone=alone):
+            self._under_way.add(command)
+            self._jobs.put((command, plan))
+            return
+        super().submit(command, plan, alone=alone)
+        spent = time.perf_counter() - now
+        self._typical += (spent - self._typical) / 16
+        if spent > STALLED:
+            self._cautious_until = now + spent + CAUTION
+
+    def _suits_ring_thread(self, plan: Plan, now: float, *, alone: bool) -> bool:
+        if now < self._cautious_until or not isinstance(plan, Read | Write):
+            return False
+        if alone:
+            return True
+        if self._typical > FAST:
+            return False
+        buffers = plan.into if isinstance(plan, Read) else plan.data
+        return len(buffers) == 1 and len(buffers[0]) <= SMALL
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            super().submit(*job, alone=False)
+            self._under_way.discard(job[0])
+            self._publish()
+
+    def settle(self) -> None:
+        while self._under_way:
+            time.sleep(POLL_SECONDS)
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join()
+
+
+class AsyncExecutor:
+    """Commands as tasks of one asyncio loop, started in batches: one wake-up of the loop for each."""
+
+    def __init__(
+        self, storage: AsyncStorage, finished: Finished, publish: Publish, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._perform = storage.perform
+        self._finished = finished
+        self._publish = publish
+        self._loop = loop
+        self._batch: list[Job] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
+        self._batch.append((command, plan))
+
+    def batch_done(self) -> None:
+        if self._batch:
+            self._loop.call_soon_threadsafe(self._start, self._batch)
+            self._batch = []
+
+    def _start(self, batch: list[Job]) -> None:
+        for command, plan in batch:
+            task = self._loop.create_task(self._run(command, plan))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, command: Command, plan: Plan) -> None:
+        try:
+            await carry_out_async(plan, self._perform)
+        except OperationError as error:
+            self._finished(command, error)
+        else:
+            self._finished(command, None)
+        self._publish()
+
+    def settle(self) -> None:
+        while self._batch or self._tasks:
+            time.sleep(POLL_SECONDS)
+
+    def close(self) -> None:
+        """The loop belongs to the worker, not to one LUN."""

@@ -1,0 +1,171 @@
+"""One LUN: handler, unit and pump together, from open to close."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
+from tcmu_runner.engine.pump import Pump
+from tcmu_runner.engine.storage import AsyncStorage, Storage
+from tcmu_runner.engine.transport import Transport
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.ring.consumer import Consumer
+from tcmu_runner.ring.layout import Layout
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.scsi.operations import HandleCommand, Operation, Plan, Steps
+from tcmu_runner.scsi.sense import ScsiStatusError, Status
+from tcmu_runner.scsi.unit import Identity, Limits, Unit
+
+BLOCK_SIZES = (512, 1024, 2048, 4096)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What an administrator has configured. name: as in configfs, user_0/vol0. config: the whole string.
+
+    size: bytes. identify: the unit's identity, asked at each INQUIRY.
+    """
+
+    name: str
+    config: str
+    size: int
+    block_size: int = 512
+    limits: Limits = field(default_factory=Limits)
+    identify: Callable[[], Identity] = Identity
+
+    def check(self) -> None:
+        """Raises ConfigError for a geometry no initiator could use."""
+        if self.block_size not in BLOCK_SIZES:
+            sizes = ", ".join(map(str, BLOCK_SIZES))
+            raise ConfigError(f"hw_block_size={self.block_size} is not one of {sizes}")
+        if self.size <= 0:
+            raise ConfigError("dev_size is not set: write dev_size=BYTES to the device's control file")
+        if self.size % self.block_size:
+            raise ConfigError(f"dev_size={self.size} is not a multiple of the block size {self.block_size}")
+
+
+class Lun:
+    """`open` it, `attach` it to a ring; `detach` and `close` undo the two. Methods may block; none of them may
+    be called from the LUN's own threads."""
+
+    def __init__(
+        self, description: Description, handler: Handler[object] | AsyncHandler[object], device: Device
+    ) -> None:
+        self.description = description
+        self.device = device
+        self.handler = handler
+        self.capabilities = handler.capabilities()
+        self.unit = Unit(
+            description.block_size, description.size, DISK, self.capabilities, description.identify,
+            description.limits,
+        )  # fmt: skip
+        device.on_resized = self.unit.resize
+        self._pump: Pump | None = None
+        self._consumer: Consumer | None = None
+
+    @classmethod
+    def open(cls, description: Description, registry: Registry) -> Lun:
+        """Finds the handler and opens the storage. Raises TcmuError or OSError: the device is refused."""
+        description.check()
+        handler_class, parts = registry.find(description.config)
+        options = handler_class.parse(parts.rest)
+        device = Device(description.name, description.size, description.block_size)
+        opened = handler_class.open(device, options)
+        handler = _on_loop(opened) if isinstance(opened, Coroutine) else opened
+        return cls(description, handler, device)
+
+    def attach(self, transport: Transport, layout: Layout, broken: Callable[[Exception], None]) -> None:
+        """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2."""
+        self._consumer = Consumer(transport.area(), layout)
+        self._pump = Pump(self.device, transport, self._consumer, self._starter(), broken)
+        self.unit.nexuses.add(self._pump.nexus)
+        self._pump.start(self._executor(self._pump))
+
+    def _starter(self) -> Callable[[Command], Plan]:
+        if isinstance(self.handler, RawHandler):
+            return lambda command: _raw_first(self.unit, command)
+        return self.unit.begin
+
+    def _executor(self, pump: Pump) -> Executor:
+        handler = self.handler
+        if isinstance(handler, AsyncHandler):
+            return AsyncExecutor(
+                AsyncStorage(handler, self.capabilities), pump.finished, pump.publish, _loop()
+            )
+        storage = Storage(handler, self.capabilities)
+        if handler.threads == 0:
+            return InlineExecutor(storage, pump.finished)
+        return ThreadExecutor(storage, pump.finished, pump.publish, handler.threads, self.device.name)
+
+    def drain(self, seconds: float) -> bool:
+        """Waits until all commands on the ring are answered; False when the time is up."""
+        return self._pump is None or self._pump.drain(seconds)
+
+    def detach(self) -> None:
+        """Stops serving and lets go of the shared memory; commands on the ring stay where they are."""
+        if self._pump is not None and self._consumer is not None:
+            self._pump.stop()
+            self._pump.executor.settle()
+            self._pump.executor.close()
+            self.unit.nexuses.discard(self._pump.nexus)
+            self._consumer.release()
+            self._pump = self._consumer = None
+
+    def close(self) -> None:
+        """Closes the storage; only after `detach`."""
+        closed = self.handler.close()
+        if isinstance(closed, Coroutine):
+            _on_loop(closed)
+
+    def resize(self, size: int) -> None:
+        """The administrator's new size. Raises ConfigError or OSError; then nothing has changed."""
+        if size <= 0 or size % self.description.block_size:
+            raise ConfigError(
+                f"dev_size={size} is not a multiple of the block size {self.description.block_size}"
+            )
+        resized = self.handler.resize(size)
+        if isinstance(resized, Coroutine):
+            _on_loop(resized)
+        self.unit.resize(size)
+
+
+def _raw_first(unit: Unit, command: Command) -> Steps:
+    """A raw handler sees every command before the unit does."""
+    operation = HandleCommand(command)
+    yield operation
+    if not operation.handled:
+        plan = unit.begin(command)
+        if isinstance(plan, Operation):
+            yield plan
+        elif plan is not None:
+            yield from plan
+    elif operation.status != Status.GOOD:
+        raise ScsiStatusError(Status(operation.status))
+
+
+_running: list[asyncio.AbstractEventLoop] = []
+_starting = threading.Lock()
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The one loop of this process for all asyncio handlers, on a thread of its own, made when first needed."""
+    with _starting:
+        if not _running:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="asyncio handlers", daemon=True).start()
+            _running.append(loop)
+        return _running[0]
+
+
+def _on_loop(coroutine: Coroutine[object, object, Result]) -> Result:
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop()).result()

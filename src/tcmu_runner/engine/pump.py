@@ -1,0 +1,149 @@
+"""The thread on a ring: waits, fetches all there is, starts every command, publishes what has finished."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections.abc import Callable
+
+from tcmu_runner.engine.completer import Completer
+from tcmu_runner.engine.execution import Executor
+from tcmu_runner.engine.outcome import GOOD, Verdict, valid_length
+from tcmu_runner.engine.storage import OperationError
+from tcmu_runner.engine.transport import Transport, TransportGoneError
+from tcmu_runner.handler.device import Device
+from tcmu_runner.ring.consumer import Consumer, Request, RingReset, TaskManagement
+from tcmu_runner.ring.layout import MailboxFlag
+from tcmu_runner.scsi.command import Command, Nexus
+from tcmu_runner.scsi.operations import Plan
+
+Begin = Callable[[Command], Plan]
+EVENTS = select.EPOLLIN | select.EPOLLET
+PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
+POLL_SECONDS = 0.005
+
+
+class Pump:
+    """Serves one ring from `start` to `stop`. `broken` is told, on a thread of ours, when it cannot go on."""
+
+    def __init__(
+        self, device: Device, transport: Transport, consumer: Consumer, begin: Begin,
+        broken: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        self._device = device
+        self._transport = transport
+        self._consumer = consumer
+        self._begin = begin
+        self._broken = broken
+        self._nexus = Nexus()
+        self._verdict = Verdict(device)
+        self._can_tell_length = bool(consumer.flags & MailboxFlag.READ_LEN)
+        self._completer = Completer(consumer, transport.kick, self._ring_failed)
+        self._failure: Exception | None = None
+        self._stopping = False
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._thread = threading.Thread(target=self._run, name=f"ring {device.name}", daemon=True)
+        self.executor: Executor
+
+    @property
+    def nexus(self) -> Nexus:
+        """The one nexus of a LUN behind LIO: the kernel does not tell initiators apart."""
+        return self._nexus
+
+    def start(self, executor: Executor) -> None:
+        """Begins with whatever is on the ring already: that makes no descriptor readable."""
+        self.executor = executor
+        self._thread.start()
+
+    def finished(self, command: Command, error: OperationError | None) -> None:
+        """Called by executors, on any thread, when a command's plan has ended."""
+        if error is None:
+            length = valid_length(command, can_tell=self._can_tell_length)
+            self._completer.add(command.id, GOOD, length)
+        else:
+            ending = self._verdict.ending(command, error.error, error.operation)
+            self._completer.add(command.id, ending, 0)
+
+    def publish(self) -> None:
+        self._completer.publish()
+
+    def drain(self, seconds: float) -> bool:
+        """Waits until every fetched command is answered and the ring is empty; False when time is up."""
+        deadline = time.monotonic() + seconds
+        while not self._consumer.idle:
+            if self._failure is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def stop(self) -> None:
+        """Ends the thread; commands still on the ring stay there. Not to be called from the ring's thread."""
+        self._stopping = True
+        os.eventfd_write(self._wake, 1)
+        self._thread.join()
+        os.close(self._wake)
+
+    def _run(self) -> None:
+        try:
+            with select.epoll() as poller:
+                self._serve(poller)
+        except Exception as error:  # a corrupt ring; whatever it is, the LUN cannot go on by itself
+            self._broken(error)
+
+    def _serve(self, poller: select.epoll) -> None:
+        # Edge-triggered: each doorbell of the kernel wakes us once, and no read() is needed to re-arm it.
+        poller.register(self._transport.fileno(), EVENTS)
+        poller.register(self._wake, EVENTS)
+        while not self._stopping:
+            batch = self._consumer.fetch()
+            if batch:
+                self._start_all(batch)
+            elif self._failure is not None:
+                self._recover()
+            elif self._hung_up(poller.poll()):
+                raise TransportGoneError
+
+    def _hung_up(self, events: list[tuple[int, int]]) -> bool:
+        """The kernel has removed the device while events were blocked, or will never tell us more."""
+        return any(mask & select.EPOLLHUP for fd, mask in events if fd != self._wake)
+
+    def _start_all(self, batch: list[Request | TaskManagement]) -> None:
+        alone = self._consumer.outstanding == 1
+        for at, request in enumerate(batch, 1):
+            if isinstance(request, Request):
+                self._start(request, alone=alone)
+            if at % PUBLISH_EVERY == 0:
+                self._completer.publish()
+        self.executor.batch_done()
+        self._completer.publish()
+
+    def _start(self, request: Request, *, alone: bool) -> None:
+        token = self._consumer.generation << 16 | request.id
+        command = Command(request.cdb, request.data, self._nexus, token, request.data_in)
+        try:
+            plan = self._begin(command)
+        except Exception as error:
+            self.finished(command, OperationError(error, None))
+            return
+        if plan is None:
+            self.finished(command, None)
+        else:
+            self.executor.submit(command, plan, alone=alone)
+
+    def _ring_failed(self, error: Exception) -> None:
+        self._failure = error
+        os.eventfd_write(self._wake, 1)
+
+    def _recover(self) -> None:
+        """An administrator's reset_ring is survived once nothing runs any more; all else is not."""
+        error, self._failure = self._failure, None
+        if not isinstance(error, RingReset):
+            assert error is not None
+            raise error
+        self._device.log.warning(
+            "its ring was reset from outside; commands that were under way are forgotten"
+        )
+        self.executor.settle()
+        self._completer.reset()
