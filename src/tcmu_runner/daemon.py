@@ -85,7 +85,7 @@ class _only_one:  # noqa: N801
         self._path = path
 
     def __enter__(self) -> None:
-        self._file = open(self._path, "a")  # noqa: SIM115
+        self._file = open(self._path, "a")
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -55,8 +55,8 @@ class Description:
 
 
 class Lun:
-    """`open` it, `attach` it to a ring; `detach` and `close` undo the two. Methods may block; none of them may
-    be called from the LUN's own threads."""
+    """`open` it, `attach` it to a ring; `detach` and `close` undo the two. Methods may block, and none may be
+    called from the LUN's own threads."""
 
     def __init__(
         self, description: Description, handler: Handler[object] | AsyncHandler[object], device: Device
@@ -129,10 +129,7 @@ class Lun:
 
     def resize(self, size: int) -> None:
         """The administrator's new size. Raises ConfigError or OSError; then nothing has changed."""
-        if size <= 0 or size % self.description.block_size:
-            raise ConfigError(
-                f"dev_size={size} is not a multiple of the block size {self.description.block_size}"
-            )
+        replace(self.description, size=size).check()
         resized = self.handler.resize(size)
         if isinstance(resized, Coroutine):
             _on_loop(resized)
@@ -158,7 +155,7 @@ _starting = threading.Lock()
 
 
 def _loop() -> asyncio.AbstractEventLoop:
-    """The one loop of this process for all asyncio handlers, on a thread of its own, made when first needed."""
+    """The one loop of this process for all asyncio handlers, on its own thread, made when first needed."""
     with _starting:
         if not _running:
             loop = asyncio.new_event_loop()

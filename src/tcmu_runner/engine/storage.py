@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator
+
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.scsi.operations import (
     Extents,

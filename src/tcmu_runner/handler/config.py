@@ -17,7 +17,7 @@ Parsed = TypeVar("Parsed")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConfigString:
-    """subtype and rest: around the first '/'. time_out: seconds after which a command is late, None: never."""
+    """subtype and rest: around the first '/'. time_out: seconds until a command is late, None: never."""
 
     subtype: str
     rest: str
@@ -25,7 +25,7 @@ class ConfigString:
 
 
 def split(text: str) -> ConfigString:
-    """Takes a whole config string apart. Raises ConfigError where the kernel or LIO's tools would garble it."""
+    """Takes a config string apart. Raises ConfigError where the kernel or LIO's tools would garble it."""
     text = text.rstrip("\n")  # `echo` into attrib/dev_config keeps the newline
     _check_characters(text)
     subtype, slash, rest = text.partition("/")

@@ -11,7 +11,7 @@ import errno
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
 from tcmu_runner.engine.transport import TransportGoneError
@@ -22,7 +22,7 @@ from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
 from tcmu_runner.kernel.modules import NetlinkGate, load_target_core_user
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.uio import UioEntry, scan
+from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
 from tcmu_runner.units import format_size
 
 OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open
@@ -94,21 +94,22 @@ class Frontend:
         )  # per minor: one thing at a time
         self._tasks: set[asyncio.Task[None]] = set()
         self._netlink: TcmuNetlink
+        self._loop: asyncio.AbstractEventLoop
         self._gate = NetlinkGate(paths)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains every device and leaves it blocked: initiators retry until
         a daemon is back. Raises TcmuError or OSError when the kernel has no TCMU for us."""
+        self._loop = asyncio.get_running_loop()
         load_target_core_user(self._paths)
         self._gate.block_and_reset()
         self._netlink = TcmuNetlink()
         try:
             await self._adopt_all()
             self._gate.unblock()
-            loop = asyncio.get_running_loop()
-            loop.add_reader(self._netlink.fileno(), self._receive)
+            self._loop.add_reader(self._netlink.fileno(), self._receive)
             await stop.wait()
-            loop.remove_reader(self._netlink.fileno())
+            self._loop.remove_reader(self._netlink.fileno())
             await self._stop_all()
             self._netlink.set_features(False)
         finally:
@@ -138,18 +139,16 @@ class Frontend:
 
     def _receive(self) -> None:
         try:
-            for event in self._netlink.receive():
-                self._spawn(event)
-        except EventsLost:
-            log.warning(
-                "the kernel dropped events because too many came at once; looking at all devices again"
-            )
-            task = asyncio.create_task(self._rescan())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            events = self._netlink.receive()
+        except EventsLost as lost:
+            events = lost.events
+            log.warning("%s", lost)
+            self._spawn(self._rescan())
+        for event in events:
+            self._spawn(self._handle(event))
 
-    def _spawn(self, event: Event) -> None:
-        task = asyncio.create_task(self._handle(event))
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -168,10 +167,11 @@ class Frontend:
             self._netlink.reply(event, status)
 
     async def _added(self, event: Event) -> int:
+        name = DeviceName.parse(event.device)
         known = self._devices.get(event.minor)
-        if known is not None and known.title == event.device:
+        if known is not None and known.name == name:
             return 0  # seen in a scan before its event
-        device = KernelDevice.from_event(event, self._registry, self._paths, self._broken)
+        device = KernelDevice(event.minor, name, self._registry, self._paths, self._broken)
         try:
             await asyncio.wait_for(in_thread(device.open), OPEN_SECONDS)
         except Exception as error:
@@ -213,8 +213,8 @@ class Frontend:
         return 0
 
     async def _rescan(self) -> None:
-        """Answers additions whose event was lost; any other wait of the kernel is ended with EINTR, since what
-        it waits for cannot be told and a wrong answer would hang it for good."""
+        """Answers additions whose event was lost. Any other wait of the kernel is ended with EINTR: what it
+        waits for cannot be told, and a wrong answer would hang it for good."""
         for entry in scan(self._paths):
             if entry.minor not in self._devices:
                 await self._adopt_pending(entry)
@@ -232,13 +232,8 @@ class Frontend:
     # -- trouble and the end ----------------------------------------------------------------------
 
     def _broken(self, device: KernelDevice, error: Exception) -> None:
-        """Called on a ring's thread that has ended; the loop takes over."""
-        device.loop.call_soon_threadsafe(self._spawn_recovery, device, error)
-
-    def _spawn_recovery(self, device: KernelDevice, error: Exception) -> None:
-        task = asyncio.create_task(self._recover(device, error))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """Called on a ring's thread, which ends; the loop takes over."""
+        self._loop.call_soon_threadsafe(lambda: self._spawn(self._recover(device, error)))
 
     async def _recover(self, device: KernelDevice, error: Exception) -> None:
         async with self._turn[device.minor]:

@@ -1,6 +1,7 @@
 """A SCSI command on its way through a unit, and the nexus it came over."""
 
 from collections import deque
+from collections.abc import Sequence
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
@@ -28,14 +29,15 @@ class Command:
     """cdb: as long as its opcode says. data: the buffers of the one direction the command has.
 
     id: whatever the engine knows it by. data_in: the second buffers of a bidirectional command.
-    returned: bytes of data-in that are valid; the rest of the buffers is not delivered (or zeroed where the transport cannot say so). descriptor_sense: how
-    sense is encoded should the command fail, as the unit's D_SENSE bit stood when it began.
+    returned: bytes of data-in that are valid; the rest of the buffers is not delivered, or zeroed where the
+    transport cannot say so. descriptor_sense: how sense is encoded should the command fail, as the unit's
+    D_SENSE bit stood when it began.
     """
 
     __slots__ = ("cdb", "data", "data_in", "descriptor_sense", "id", "nexus", "returned")
 
     def __init__(
-        self, cdb: bytes, data: Buffers, nexus: Nexus, command_id: int = 0, data_in: Buffers | None = None
+        self, cdb: bytes, data: Buffers, nexus: Nexus, command_id: int = 0, data_in: Sequence[memoryview] = ()
     ) -> None:
         self.cdb = cdb
         self.data = data
