@@ -1,0 +1,2 @@
+export PATH=/opt/tcmu-runner/bin:$PATH
+[ -d /src ] && cd /src
