@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import logging.handlers
 import os
@@ -12,12 +11,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.frontend import Frontend
+from tcmu_runner.kernel.guardian import Guardian
+from tcmu_runner.kernel.lock import DaemonLock
 from tcmu_runner.kernel.paths import Paths
 
-LOCK = Path("/run/tcmu.lock")
+LOCK_SECONDS = 10.0
 LOG_NAME = "tcmu-runner.log"
 FORMAT = "%(asctime)s %(process)d [%(levelname)s] %(message)s"
 
@@ -36,9 +36,11 @@ class Options:
 def run(options: Options) -> int:
     """Serves until SIGTERM or SIGINT. Returns the exit status; raises TcmuError or OSError to be shown."""
     _set_up_log(options)
-    with _only_one(LOCK):
+    with DaemonLock() as lock:
+        lock.acquire(LOCK_SECONDS)
+        guardian = Guardian.start(Paths(), DaemonLock)
         registry = load_handlers(options.handler_path)
-        asyncio.run(_serve(registry))
+        asyncio.run(_serve(registry, guardian))
     return 0
 
 
@@ -51,13 +53,13 @@ def load_handlers(directory: Path | None) -> Registry:
     return registry
 
 
-async def _serve(registry: Registry) -> None:
+async def _serve(registry: Registry, guardian: Guardian) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reopen_log)
-    await Frontend(registry, Paths()).run(stop)
+    await Frontend(registry, Paths(), guardian).run(stop)
     log.info("stopped")
 
 
@@ -76,25 +78,3 @@ def reopen_log() -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.handlers.WatchedFileHandler):
             handler.reopenIfNeeded()
-
-
-class _only_one:  # noqa: N801
-    """Holds the lock that the C daemon takes, too: two daemons would answer each other's events."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._file = open(self._path, "a")
-        try:
-            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise DeviceError(
-                f"{self._path} is locked: another tcmu-runner serves this machine; "
-                "stop it first (systemctl stop tcmu-runner)",
-                error.errno or 0,
-            ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

@@ -18,21 +18,18 @@ Publish = Callable[[], None]
 Job = tuple[Command, Plan]
 
 SMALL = 32 << 10  # bytes: below, handing a command to another thread costs more than doing it
-POLL_SECONDS = 0.005
 FAST = 300e-6  # seconds: a storage that answers this fast is served on the ring's thread
 STALLED = 5e-3  # seconds: an operation this long on the ring's thread sends all others to the threads ...
 CAUTION = 0.1  # ... for so many seconds
 
 
 class Executor(Protocol):
-    """`submit` and `batch_done` are called on the ring's thread; `settle` waits until nothing runs any more;
-    `close` is called after that. alone: no other command is under way."""
+    """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs any more.
+    alone: no other command is under way."""
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None: ...
 
     def batch_done(self) -> None: ...
-
-    def settle(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -55,9 +52,6 @@ class InlineExecutor:
     def batch_done(self) -> None:
         """Nothing is held back."""
 
-    def settle(self) -> None:
-        """Nothing runs beside the ring's thread."""
-
     def close(self) -> None:
         """Nothing to end."""
 
@@ -76,7 +70,6 @@ class ThreadExecutor(InlineExecutor):
         super().__init__(storage, finished)
         self._publish = publish
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._under_way: set[Command] = set()  # handed over and not finished
         self._typical = 0.0  # seconds per small operation on the ring's thread, a moving average
         self._cautious_until = 0.0
         self._threads = [
@@ -88,7 +81,6 @@ class ThreadExecutor(InlineExecutor):
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         now = time.perf_counter()
         if not self._suits_ring_thread(plan, now, alone=alone):
-            self._under_way.add(command)
             self._jobs.put((command, plan))
             return
         super().submit(command, plan, alone=alone)
@@ -110,12 +102,7 @@ class ThreadExecutor(InlineExecutor):
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             super().submit(*job, alone=False)
-            self._under_way.discard(job[0])
             self._publish()
-
-    def settle(self) -> None:
-        while self._under_way:
-            time.sleep(POLL_SECONDS)
 
     def close(self) -> None:
         for _ in self._threads:
@@ -159,10 +146,6 @@ class AsyncExecutor:
         else:
             self._finished(command, None)
         self._publish()
-
-    def settle(self) -> None:
-        while self._batch or self._tasks:
-            time.sleep(POLL_SECONDS)
 
     def close(self) -> None:
         """The loop belongs to the worker, not to one LUN."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
-from tcmu_runner.engine.pump import Pump
+from tcmu_runner.engine.pump import Duties, Pump
 from tcmu_runner.engine.storage import AsyncStorage, Storage
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
@@ -24,6 +24,7 @@ from tcmu_runner.scsi.operations import HandleCommand, Operation, Plan, Steps
 from tcmu_runner.scsi.sense import ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Identity, Limits, Unit
 
+EXCLUSIVE = frozenset(row.opcode for row in DISK if row.exclusive)
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 
 Result = TypeVar("Result")
@@ -59,9 +60,14 @@ class Lun:
     called from the LUN's own threads."""
 
     def __init__(
-        self, description: Description, handler: Handler[object] | AsyncHandler[object], device: Device
+        self,
+        description: Description,
+        handler: Handler[object] | AsyncHandler[object],
+        device: Device,
+        time_out: int | None = None,
     ) -> None:
         self.description = description
+        self.time_out = time_out
         self.device = device
         self.handler = handler
         self.capabilities = handler.capabilities()
@@ -82,14 +88,19 @@ class Lun:
         device = Device(description.name, description.size, description.block_size)
         opened = handler_class.open(device, options)
         handler = _on_loop(opened) if isinstance(opened, Coroutine) else opened
-        return cls(description, handler, device)
+        return cls(description, handler, device, parts.time_out)
 
     def attach(self, transport: Transport, layout: Layout, broken: Callable[[Exception], None]) -> None:
         """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2."""
         self._consumer = Consumer(transport.area(), layout)
-        self._pump = Pump(self.device, transport, self._consumer, self._starter(), broken)
+        duties = Duties(self._starter(), EXCLUSIVE, self._range_of, self.time_out, broken)
+        self._pump = Pump(self.device, transport, self._consumer, duties)
         self.unit.nexuses.add(self._pump.nexus)
         self._pump.start(self._executor(self._pump))
+
+    def _range_of(self, command: Command) -> tuple[int, int] | None:
+        """The bytes a command touches, for keeping exclusive commands apart from it."""
+        return self.unit.extent(command) if DISK.find(command.cdb, self.unit).blocks else None
 
     def _starter(self) -> Callable[[Command], Plan]:
         if isinstance(self.handler, RawHandler):
@@ -115,7 +126,7 @@ class Lun:
         """Stops serving and lets go of the shared memory; commands on the ring stay where they are."""
         if self._pump is not None and self._consumer is not None:
             self._pump.stop()
-            self._pump.executor.settle()
+            self._pump.settle()
             self._pump.executor.close()
             self.unit.nexuses.discard(self._pump.nexus)
             self._consumer.release()

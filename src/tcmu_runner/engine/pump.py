@@ -7,8 +7,11 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from tcmu_runner.engine.completer import Completer
+from tcmu_runner.engine.deadlines import Deadlines
+from tcmu_runner.engine.exclusion import Exclusion, RangeOf
 from tcmu_runner.engine.execution import Executor
 from tcmu_runner.engine.outcome import GOOD, Verdict, valid_length
 from tcmu_runner.engine.storage import OperationError
@@ -19,24 +22,40 @@ from tcmu_runner.ring.layout import MailboxFlag
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.operations import Plan
 
-Begin = Callable[[Command], Plan]
 EVENTS = select.EPOLLIN | select.EPOLLET
 PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
 POLL_SECONDS = 0.005
 
 
-class Pump:
-    """Serves one ring from `start` to `stop`. `broken` is told, on a thread of ours, when it cannot go on."""
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What a pump does with the commands of its ring.
 
-    def __init__(
-        self, device: Device, transport: Transport, consumer: Consumer, begin: Begin,
-        broken: Callable[[Exception], None],
-    ) -> None:  # fmt: skip
+    begin: decodes and checks one. exclusive: opcodes of commands that need their blocks to themselves.
+    range_of: those blocks. time_out: seconds until a command is late. broken: told, on the ring's thread,
+    which ends, when the ring cannot be served any more.
+    """
+
+    begin: Callable[[Command], Plan]
+    exclusive: frozenset[int]
+    range_of: RangeOf
+    time_out: int | None
+    broken: Callable[[Exception], None]
+
+
+class Pump:
+    """Serves one ring from `start` to `stop`."""
+
+    def __init__(self, device: Device, transport: Transport, consumer: Consumer, duties: Duties) -> None:
         self._device = device
         self._transport = transport
         self._consumer = consumer
-        self._begin = begin
-        self._broken = broken
+        self._begin = duties.begin
+        self._broken = duties.broken
+        self._exclusive = duties.exclusive
+        self._exclusion = Exclusion(duties.range_of)
+        self._deadlines = Deadlines(device, duties.time_out)
+        self._under_way: dict[Command, float] = {}  # when each command began, by time.monotonic
         self._nexus = Nexus()
         self._verdict = Verdict(device)
         self._can_tell_length = bool(consumer.flags & MailboxFlag.READ_LEN)
@@ -59,12 +78,15 @@ class Pump:
 
     def finished(self, command: Command, error: OperationError | None) -> None:
         """Called by executors, on any thread, when a command's plan has ended."""
+        self._under_way.pop(command, None)
         if error is None:
             length = valid_length(command, can_tell=self._can_tell_length)
             self._completer.add(command.id, GOOD, length)
         else:
             ending = self._verdict.ending(command, error.error, error.operation)
             self._completer.add(command.id, ending, 0)
+        if self._exclusion.active and self._exclusion.ended(command):
+            os.eventfd_write(self._wake, 1)
 
     def publish(self) -> None:
         self._completer.publish()
@@ -77,6 +99,11 @@ class Pump:
                 return False
             time.sleep(POLL_SECONDS)
         return True
+
+    def settle(self) -> None:
+        """Waits until no command is with the executor any more, however long that takes."""
+        while self._under_way:
+            time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Ends the thread; commands still on the ring stay there. Not to be called from the ring's thread."""
@@ -102,8 +129,17 @@ class Pump:
                 self._start_all(batch)
             elif self._failure is not None:
                 self._recover()
-            elif self._hung_up(poller.poll()):
-                raise TransportGoneError
+            elif self._exclusion.active:
+                self._run_released()
+                self._wait(poller)
+            else:
+                self._wait(poller)
+
+    def _wait(self, poller: select.epoll) -> None:
+        events = poller.poll(self._deadlines.interval)
+        if self._hung_up(events):
+            raise TransportGoneError
+        self._deadlines.check(self._under_way)
 
     def _hung_up(self, events: list[tuple[int, int]]) -> bool:
         """The kernel has removed the device while events were blocked, or will never tell us more."""
@@ -129,8 +165,24 @@ class Pump:
             return
         if plan is None:
             self.finished(command, None)
-        else:
-            self.executor.submit(command, plan, alone=alone)
+            return
+        exclusive = request.cdb[0] in self._exclusive
+        if (exclusive or self._exclusion.active) and not self._exclusion.admit(
+            command, plan, list(self._under_way), exclusive=exclusive
+        ):
+            return
+        self._run_plan(command, plan, alone=alone)
+
+    def _run_plan(self, command: Command, plan: Plan, *, alone: bool) -> None:
+        self._under_way[command] = time.monotonic()
+        self.executor.submit(command, plan, alone=alone)
+
+    def _run_released(self) -> None:
+        """Commands that had to wait for others on their blocks."""
+        for parked in self._exclusion.released():
+            self._run_plan(parked.command, parked.plan, alone=False)
+        self.executor.batch_done()
+        self._completer.publish()
 
     def _ring_failed(self, error: Exception) -> None:
         self._failure = error
@@ -145,5 +197,5 @@ class Pump:
         self._device.log.warning(
             "its ring was reset from outside; commands that were under way are forgotten"
         )
-        self.executor.settle()
+        self.settle()
         self._completer.reset()

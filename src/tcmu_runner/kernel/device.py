@@ -143,6 +143,7 @@ class KernelDevice:
 
         A storage that cannot be opened leaves the device blocked: initiators retry, nothing fails yet.
         """
+        self._registry.find(self.config)  # another daemon's device is left alone
         self._block_and_reset()
         self.open()
         self._unblock()
@@ -169,8 +170,8 @@ class KernelDevice:
         self._unblock()
 
     def stop(self, seconds: float) -> bool:
-        """Blocks the device, lets the commands under way end, and closes. False when they did not end in time:
-        then nothing is closed, since they still use the storage."""
+        """Blocks the device, lets the commands under way end, and closes. False when they did not end in
+        time: then nothing is closed, since they still use the storage."""
         try:
             self._backstore.block()
         except UnsupportedByKernel as error:

@@ -19,6 +19,7 @@ from tcmu_runner.errors import TcmuError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.device import KernelDevice
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
+from tcmu_runner.kernel.guardian import BEAT_SECONDS, Guardian
 from tcmu_runner.kernel.modules import NetlinkGate, load_target_core_user
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
@@ -85,9 +86,10 @@ HINTS = {
 class Frontend:
     """Serves every TCMU device of this machine whose subtype the registry knows."""
 
-    def __init__(self, registry: Registry, paths: Paths) -> None:
+    def __init__(self, registry: Registry, paths: Paths, guardian: Guardian) -> None:
         self._registry = registry
         self._paths = paths
+        self._guardian = guardian
         self._devices: dict[int, KernelDevice] = {}
         self._turn: defaultdict[int, asyncio.Lock] = defaultdict(
             asyncio.Lock
@@ -108,10 +110,14 @@ class Frontend:
             await self._adopt_all()
             self._gate.unblock()
             self._loop.add_reader(self._netlink.fileno(), self._receive)
+            self._loop.add_reader(self._guardian.fileno(), self._catch_up)
+            self._beat()
             await stop.wait()
             self._loop.remove_reader(self._netlink.fileno())
+            self._loop.remove_reader(self._guardian.fileno())
             await self._stop_all()
             self._netlink.set_features(False)
+            self._guardian.say_goodbye()
         finally:
             self._netlink.close()
             self._gate.unblock()
@@ -132,7 +138,7 @@ class Frontend:
                 device.abandon()
                 log.error("%s: cannot be taken over: %s", device.title, reason(error)[1])
             else:
-                self._devices[entry.minor] = device
+                self._keep(device)
                 log.info("%s: taken over, %s", device.title, _what(device))
 
     # -- events -----------------------------------------------------------------------------------
@@ -179,13 +185,14 @@ class Frontend:
             status, text = reason(error)
             log.error("%s: refused: %s", device.title, text)
             return status
-        self._devices[event.minor] = device
+        self._keep(device)
         log.info("%s: added, %s", device.title, _what(device))
         return 0
 
     async def _removed(self, event: Event) -> int:
-        device = self._devices.pop(event.minor, None)
+        device = self._devices.get(event.minor)
         if device is not None:
+            self._drop(device)
             await in_thread(device.close)
             log.info("%s: removed", device.title)
         return 0
@@ -229,6 +236,28 @@ class Frontend:
         else:
             await self._adopt(entry)
 
+    # -- the guardian -----------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        self._guardian.beat()
+        self._loop.call_later(BEAT_SECONDS, self._beat)
+
+    def _catch_up(self) -> None:
+        """We stood still and the guardian ended the kernel's waits: waits are wanted again, and what was
+        added or removed meanwhile has to be found."""
+        if self._guardian.was_released():
+            log.warning("stood still for some time; looking at all devices again")
+            self._netlink.set_features(True)
+            self._spawn(self._rescan())
+
+    def _keep(self, device: KernelDevice) -> None:
+        self._devices[device.minor] = device
+        self._guardian.serving(device.name.hba, device.name.device)
+
+    def _drop(self, device: KernelDevice) -> None:
+        del self._devices[device.minor]
+        self._guardian.dropped(device.name.hba, device.name.device)
+
     # -- trouble and the end ----------------------------------------------------------------------
 
     def _broken(self, device: KernelDevice, error: Exception) -> None:
@@ -240,7 +269,7 @@ class Frontend:
             if self._devices.get(device.minor) is not device:
                 return
             if isinstance(error, TransportGoneError):
-                del self._devices[device.minor]
+                self._drop(device)
                 await in_thread(device.close)
                 log.info("%s: removed", device.title)
                 return

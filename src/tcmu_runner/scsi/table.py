@@ -56,6 +56,7 @@ class Row:
     blocks: reads (LBA, number of blocks) out of the CDB, for commands that address blocks.
     needs: whether a unit offers the command at all.
     medium: refused while the unit is stopped or being formatted. writes: refused on a write-protected unit.
+    exclusive: must not overlap in time with any other command on its blocks; the engine sees to it.
     attention: reports a pending unit attention instead of running (all but INQUIRY and the like).
     """
 
@@ -68,6 +69,7 @@ class Row:
     needs: Callable[[Unit], bool] = always
     medium: bool = False
     writes: bool = False
+    exclusive: bool = False
     attention: bool = True
     mask: bytes = field(init=False)
     unused: int = field(init=False)

@@ -1,0 +1,36 @@
+"""Commands that take longer than the administrator said they may (tcmur_cmd_time_out)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from tcmu_runner.handler.device import Device
+from tcmu_runner.scsi.command import Command
+
+
+class Deadlines:
+    """Tells the log, once for each command. `interval`: how often to look, seconds; None: never.
+
+    A late command is still completed: until it is, the kernel keeps its buffers for it.
+    """
+
+    def __init__(self, device: Device, seconds: int | None) -> None:
+        self._device = device
+        self._seconds = seconds
+        self._told: set[Command] = set()
+        self.interval = 1.0 if seconds else None
+
+    def check(self, under_way: Mapping[Command, float]) -> None:
+        """`under_way`: when each command began, by time.monotonic. On the ring's thread."""
+        if not self._seconds:
+            return
+        began_before = time.monotonic() - self._seconds
+        running = dict(under_way)
+        self._told.intersection_update(running)
+        for command, began in running.items():
+            if began < began_before and command not in self._told:
+                self._told.add(command)
+                self._device.log.warning(
+                    "command %s is late: not done after %d s", command.cdb.hex(), self._seconds
+                )

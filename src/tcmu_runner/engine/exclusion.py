@@ -1,0 +1,80 @@
+"""Commands that need their blocks to themselves, for example COMPARE AND WRITE (SBC-4 5.3).
+
+Such a command waits for every command under way on its blocks, and any later one on them waits for it. Where
+none is about, nothing is tracked and nothing costs anything: ranges are read out of the CDBs when needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.operations import Plan
+
+Range = tuple[int, int]  # offset, length in bytes
+RangeOf = Callable[[Command], Range | None]  # None: the command touches no blocks
+
+
+def overlap(one: Range | None, other: Range | None) -> bool:
+    return one is not None and other is not None and one[0] < sum(other) and other[0] < sum(one)
+
+
+@dataclass(slots=True, eq=False)
+class Parked:
+    """A started command whose plan waits for `blockers` to end."""
+
+    command: Command
+    plan: Plan
+    exclusive: bool
+    blockers: set[Command] = field(default_factory=set)
+
+
+class Exclusion:
+    """`admit` and `released` are called on the ring's thread, `ended` on any."""
+
+    def __init__(self, range_of: RangeOf) -> None:
+        self._range_of = range_of
+        self._lock = threading.Lock()
+        self._holders: set[Command] = set()
+        self._parked: list[Parked] = []
+        self.active = False  # some exclusive command is running or waiting: `ended` has to be told
+
+    def admit(self, command: Command, plan: Plan, under_way: Iterable[Command], *, exclusive: bool) -> bool:
+        """Whether the plan may run now; else it is parked until `released` hands it out."""
+        self.active = True  # before the look at what is under way: what ends from now on, tells us
+        with self._lock:
+            rivals = set(self._holders).union(under_way) if exclusive else set(self._holders)
+            rivals.update(parked.command for parked in self._parked if exclusive or parked.exclusive)
+            wanted = self._range_of(command)
+            blockers = {
+                rival for rival in rivals if rival is not command and overlap(self._range_of(rival), wanted)
+            }
+            if blockers:
+                self._parked.append(Parked(command, plan, exclusive, blockers))
+            elif exclusive:
+                self._holders.add(command)
+            self._settle()
+            return not blockers
+
+    def ended(self, command: Command) -> bool:
+        """True when a parked command may run now: the ring's thread has to ask for `released`."""
+        with self._lock:
+            self._holders.discard(command)
+            for parked in self._parked:
+                parked.blockers.discard(command)
+            self._settle()
+            return any(not parked.blockers for parked in self._parked)
+
+    def released(self) -> list[Parked]:
+        """The parked commands that nothing blocks any more, in their order."""
+        with self._lock:
+            free = [parked for parked in self._parked if not parked.blockers]
+            self._parked = [parked for parked in self._parked if parked.blockers]
+            self._holders.update(parked.command for parked in free if parked.exclusive)
+            self._settle()
+            return free
+
+    def _settle(self) -> None:
+        self.active = bool(self._holders or self._parked)

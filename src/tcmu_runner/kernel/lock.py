@@ -1,0 +1,57 @@
+"""The lock that says who serves this machine; the C daemon takes the same one."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tcmu_runner.errors import DeviceError
+
+LOCK = Path("/run/tcmu.lock")
+RETRY_SECONDS = 0.05
+
+
+class DaemonLock:
+    """Two daemons would answer each other's events, so there is one. A record lock ends with its process."""
+
+    def __init__(self, path: Path = LOCK) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self, seconds: float) -> None:
+        """Waits up to `seconds`: a guardian holds it while it tidies up after a dead daemon. DeviceError."""
+        deadline = time.monotonic() + seconds
+        while not self.try_acquire():
+            if time.monotonic() > deadline:
+                raise DeviceError(
+                    f"{self._path} is locked: another tcmu-runner serves this machine; stop it first, for "
+                    "example with systemctl stop tcmu-runner"
+                )
+            time.sleep(RETRY_SECONDS)
+
+    def try_acquire(self) -> bool:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        return True
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
