@@ -1,0 +1,28 @@
+"""The TCMU ring: how the kernel and we pass SCSI commands through shared memory.
+
+area        the mapping of one device: mailbox, command ring, data area
+mailbox     its first 128 bytes: what the kernel can do, and the ring's head (the kernel's) and tail (ours)
+entry       what the kernel puts at the head: a command (CMD), task management (TMR) or padding (PAD)
+slot        the same place once we have seen it: it takes the completion of any one command
+block       the unit in which the kernel gives out the data area; runs of adjacent blocks are one iov
+doorbell    the write to the UIO device by which we tell the kernel to look at the tail
+"""
+
+from tcmu_runner.ring.consumer import Consumer, Request, RingCorrupt, RingReset, TaskManagement
+from tcmu_runner.ring.layout import ARM32, I386, LP64, Layout, MailboxFlag, Opcode, TmrType, UFlag
+
+__all__ = [
+    "ARM32",
+    "I386",
+    "LP64",
+    "Consumer",
+    "Layout",
+    "MailboxFlag",
+    "Opcode",
+    "Request",
+    "RingCorrupt",
+    "RingReset",
+    "TaskManagement",
+    "TmrType",
+    "UFlag",
+]

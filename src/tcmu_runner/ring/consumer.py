@@ -1,0 +1,351 @@
+"""Our side of the ring: take commands out of the area, put their completions back.
+
+Commands complete in any order. The kernel goes through the slots (the entries, once we have seen them) in
+ring order, and looks up the command by the id that it finds in the slot. So a completion is always written to
+the slot at the tail, whichever command that slot brought, and overwrites its request: therefore CDB and iovs
+are copied out at once. Every slot is used once, every command completed once.
+
+Threads: one thread at a time calls `fetch`, one thread at a time calls `complete` and `publish`; the two may
+run at once. Anybody may ask (`pending`, `idle`, ...); `reset` and `release` need both to be still. Nothing
+here blocks or locks.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NoReturn
+
+from tcmu_runner.ring.layout import (
+    ALIGNMENT,
+    CDB_LENGTHS,
+    CHECK_CONDITION_RESPONSE,
+    CMD_ID,
+    CMD_LENGTH,
+    HEAD,
+    HEADER,
+    HEADER_LENGTH,
+    LP64,
+    MAILBOX,
+    MAILBOX_LENGTH,
+    OPCODE_MASK,
+    RESPONSE,
+    SENSE_LENGTH,
+    TAIL,
+    TMR_ENTRY,
+    TMR_LENGTH,
+    UFLAGS,
+    VERSION,
+    Layout,
+    MailboxFlag,
+    Opcode,
+    UFlag,
+)
+
+# As plain integers: comparing with members of an enum costs more than the rest of the comparison.
+_PAD, _CMD, _TMR = (int(opcode) for opcode in Opcode)
+_UNKNOWN_OP, _READ_LEN, _KEEP_BUFFER = (int(flag) for flag in UFlag)
+_CHECK_CONDITION = 0x02  # the one status that the ABI itself knows
+
+
+class RingCorrupt(Exception):  # noqa: N818 - the state of the ring, not of the program
+    """The area does not hold a ring; the message says what was found at which offset. Nothing was changed."""
+
+
+class RingReset(Exception):  # noqa: N818
+    """Somebody reset the ring behind our back (action/reset_ring): head or tail are not where we left them.
+
+    All commands outstanding have been answered by the kernel, and their buffers may belong to others already:
+    stop all work on them, then call `Consumer.reset`.
+    """
+
+
+class Request:
+    """A SCSI command to be executed, and completed by its `id`.
+
+    `data` is the main buffer, as slices of the area, in order: Data-Out already filled, or Data-In to be
+    filled completely (it holds stale bytes of other commands). The ring does not say which. The sum of the
+    lengths is what the transport expects, whatever the CDB says. A bidirectional command has its Data-In in
+    `data_in`. Touch no slice after the command's completion, and drop them before the area is unmapped.
+    """
+
+    __slots__ = ("cdb", "data", "data_in", "id")
+
+    def __init__(self, id: int, cdb: bytes, data: list[memoryview], data_in: Sequence[memoryview]) -> None:  # noqa: A002
+        self.id = id
+        self.cdb = cdb
+        self.data = data
+        self.data_in = data_in
+
+    def __repr__(self) -> str:
+        lengths = [len(part) for part in (*self.data, *self.data_in)]
+        return f"<Request {self.id}: CDB {self.cdb.hex()}, buffers of {lengths} bytes>"
+
+
+class TaskManagement:
+    """A task management function (`TmrType`) that concerns these outstanding commands, or none.
+
+    There is no answer to it, but the kernel's own answer to the initiator waits until all of them are
+    completed, with whatever status.
+    """
+
+    __slots__ = ("ids", "type")
+
+    def __init__(self, type: int, ids: Sequence[int]) -> None:  # noqa: A002
+        self.type = type
+        self.ids = ids
+
+    def __repr__(self) -> str:
+        return f"<TaskManagement {self.type} of {list(self.ids)}>"
+
+
+class Consumer:
+    """The commands of one device, found in `area`: the whole mapping, writable.
+
+    Starts at the tail in the mailbox: entries from there to the head are fetched first. The data area is not
+    touched here. Users of the slices must touch nothing else of it: pages without a command raise SIGBUS.
+    Raises RingCorrupt if this is not a mailbox that we understand.
+    """
+
+    def __init__(self, area: memoryview, layout: Layout = LP64) -> None:
+        if len(area) < MAILBOX_LENGTH:
+            raise RingCorrupt(f"the area is too short for a mailbox: {len(area)} bytes")
+        version, flags, ring, size, _ = MAILBOX.unpack_from(area)
+        if version != VERSION:
+            raise RingCorrupt(f"mailbox version {version} at offset 0, understood is version {VERSION} only")
+        if ring % ALIGNMENT or size % ALIGNMENT or not MAILBOX_LENGTH <= ring < ring + size <= len(area):
+            raise RingCorrupt(f"ring of {size} bytes at offset {ring} in an area of {len(area)} bytes")
+        self._layout = layout
+        self._unpack_request = layout.request.unpack_from
+        self._iov_offset, self._iov_size = layout.iov_offset, layout.iov.size
+        self._ring, self._size = ring, size
+        self._data, self._end = ring + size, len(area)  # of the data area
+        self._flags = MailboxFlag(flags)
+        self._can_shorten = bool(flags & MailboxFlag.READ_LEN)
+        self._area = area.cast("B")
+        self._words = self._area[: ring + size].cast("I")
+        self._generation = 0
+        # Positions in the ring: what `fetch` reads next; what was last published as the tail, what is being
+        # published right now; and the slot that takes the next completion.
+        self._cursor = self._published = self._publishing = self._tail = self._read_tail()
+        # Slots from self._tail to self._cursor: where each ends (and so the next begins), | its opcode.
+        self._slots: deque[int] = deque()
+        self._outstanding: set[int] = set()
+        # A kernel that wants completions in ring order (before 4.6): those which are ahead of their turn.
+        self._early: dict[int, tuple[int, bytes, int, bool]] | None = (
+            None if flags & MailboxFlag.OUT_OF_ORDER else {}
+        )
+
+    @property
+    def flags(self) -> MailboxFlag:
+        """What this kernel can do."""
+        return self._flags
+
+    @property
+    def generation(self) -> int:
+        """How often the ring was reset. Never complete a command of an earlier generation: ids are reused."""
+        return self._generation
+
+    @property
+    def outstanding(self) -> int:
+        """How many commands are fetched and not completed."""
+        return len(self._outstanding)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every command that the kernel posted is completed and published."""
+        return self._words[HEAD] == self._words[TAIL] and not self._outstanding
+
+    def pending(self) -> bool:
+        """Whether there is something to fetch. Cheap, for polling."""
+        return self._words[HEAD] != self._cursor
+
+    def fetch(self) -> list[Request | TaskManagement]:
+        """All that the kernel has posted since the last call, in its order.
+
+        Raises RingCorrupt or RingReset, and then has taken nothing.
+        """
+        words, ring, cursor, head = self._words, self._ring, self._cursor, self._words[HEAD]
+        found: list[Request | TaskManagement] = []
+        if head == cursor:
+            return found
+        self._check_head(head)
+        outstanding, ids, slots = self._outstanding, set(), []
+        limit = head if cursor < head else self._size
+        while cursor != head:
+            at = ring + cursor
+            len_op = words[at >> 2]
+            opcode = len_op & OPCODE_MASK
+            end = cursor + len_op - opcode
+            if end < cursor + HEADER_LENGTH or end > limit:
+                raise RingCorrupt(f"entry of {end - cursor} bytes at offset {at}, {limit - cursor} at most")
+            if opcode == _CMD:
+                request = self._request(at, ring + end)
+                if request.id in ids or request.id in outstanding:
+                    raise RingCorrupt(f"id {request.id} of an outstanding command at offset {at}")
+                ids.add(request.id)
+                found.append(request)
+            elif opcode == _TMR:
+                found.append(self._task_management(at, ring + end))
+            if end == self._size:
+                end, limit = 0, head
+            slots.append(end | opcode)
+            cursor = end
+        outstanding |= ids
+        self._slots.extend(slots)
+        self._cursor = cursor
+        return found
+
+    def _check_head(self, head: int) -> None:
+        if head >= self._size or head % ALIGNMENT:
+            raise RingCorrupt(f"head {head} in the mailbox, for a ring of {self._size} bytes")
+        # Read after the head. If `publish` runs in another thread, the mailbox holds either value of it.
+        while (published := self._published) != (tail := self._words[TAIL]) != self._publishing:
+            if published == self._published:
+                raise RingReset(f"tail {tail} in the mailbox, {published} expected")
+        # The kernel never fills the ring beyond our tail, so a head behind our cursor was rewound.
+        if (head - published) % self._size < (self._cursor - published) % self._size:
+            raise RingReset(f"head {head} in the mailbox, after entries up to {self._cursor}")
+
+    def _request(self, at: int, end: int) -> Request:
+        """The CMD entry that lies in area[at:end]."""
+        area = self._area
+        if end - at < CMD_LENGTH:
+            raise RingCorrupt(f"command entry of {end - at} bytes at offset {at}")
+        _, id_, _, _, main, bidi, dif, cdb, base, length = self._unpack_request(area, at)
+        if not at + self._iov_offset + self._iov_size * (main + bidi + dif) <= cdb <= end - ALIGNMENT:
+            raise RingCorrupt(f"CDB at offset {cdb}, {main}+{bidi}+{dif} iovs, in the entry at {at}..{end}")
+        cdb_end = cdb + (CDB_LENGTHS[area[cdb]] or 8 + area[cdb + 7])
+        if cdb_end > end or not id_:
+            raise RingCorrupt(f"command {id_} at offset {at}: CDB at {cdb}..{cdb_end}, entry ends at {end}")
+        if main == 1 and not bidi:
+            if base < self._data or base + length > self._end:
+                self._raise_buffer(at, base, length)
+            return Request(id_, area[cdb:cdb_end].tobytes(), [area[base : base + length]], ())
+        slices = self._slices(at, main + bidi)
+        return Request(id_, area[cdb:cdb_end].tobytes(), slices[:main], slices[main:] if bidi else ())
+
+    def _slices(self, at: int, count: int) -> list[memoryview]:
+        """The buffers that the first iovs of the entry at offset `at` describe."""
+        slices = []
+        first = at + self._iov_offset
+        for base, length in self._layout.iov.iter_unpack(self._area[first : first + self._iov_size * count]):
+            if base < self._data or base + length > self._end:
+                self._raise_buffer(at, base, length)
+            slices.append(self._area[base : base + length])
+        return slices
+
+    def _raise_buffer(self, at: int, base: int, length: int) -> NoReturn:
+        end = base + length
+        raise RingCorrupt(f"buffer at {base}..{end} outside the data area, in the entry at offset {at}")
+
+    def _task_management(self, at: int, end: int) -> TaskManagement:
+        if end - at < TMR_LENGTH:
+            raise RingCorrupt(f"task management entry of {end - at} bytes at offset {at}")
+        _, _, _, _, type_, count = TMR_ENTRY.unpack_from(self._area, at)
+        if count * 2 > end - at - TMR_LENGTH:
+            raise RingCorrupt(f"task management entry of {end - at} bytes at offset {at} for {count} ids")
+        first = at + TMR_LENGTH
+        return TaskManagement(type_, self._area[first : first + 2 * count].cast("H").tolist())
+
+    def complete(
+        self,
+        id: int,  # noqa: A002
+        status: int = 0,
+        sense: bytes = b"",
+        read_len: int = 0,
+        *,
+        keep_buffer: bool = False,
+    ) -> None:
+        """Answer a command, without yet telling the kernel: see `publish`.
+
+        The kernel passes `sense` (up to 96 bytes) on with CHECK CONDITION only. `read_len`, if not 0, is how
+        many bytes of Data-In are valid: fewer than the initiator expects, or some together with a CHECK
+        CONDITION; a kernel without READ_LEN ignores it and sends the whole buffer. `keep_buffer` leaves the
+        data and the id to us until action/free_kept_buf.
+
+        Raises ValueError, and has done nothing, if the command is not outstanding or the arguments cannot be
+        expressed; RingReset as `publish` does.
+        """
+        if len(sense) > SENSE_LENGTH or (keep_buffer and not self._flags & MailboxFlag.KEEP_BUFFER):
+            raise ValueError(f"command {id}: {len(sense)} bytes of sense, or a kernel that keeps no buffers")
+        if self._words[TAIL] != self._published:  # else we might write on top of a new command's request
+            self._raise_reset()
+        try:
+            self._outstanding.remove(id)
+        except KeyError:
+            raise ValueError(f"command {id} is not outstanding") from None
+        if self._early is None:
+            self._respond(id, status, sense, read_len, keep_buffer)
+        else:
+            self._early[id] = (status, sense, read_len, keep_buffer)
+            self._respond_in_order(self._early)
+
+    def _respond_in_order(self, early: dict[int, tuple[int, bytes, int, bool]]) -> None:
+        self._skip()
+        while self._slots and (id_ := HEADER.unpack_from(self._area, self._ring + self._tail)[1]) in early:
+            self._respond(id_, *early.pop(id_))
+            self._skip()
+
+    def _respond(self, id_: int, status: int, sense: bytes, read_len: int, keep_buffer: bool) -> None:
+        self._skip()
+        at = self._ring + self._tail + CMD_ID
+        uflags = _KEEP_BUFFER if keep_buffer else 0
+        if read_len and self._can_shorten:
+            uflags |= _READ_LEN
+        if status == _CHECK_CONDITION:
+            CHECK_CONDITION_RESPONSE.pack_into(self._area, at, id_, 0, uflags, status, read_len, sense)
+        else:
+            RESPONSE.pack_into(self._area, at, id_, 0, uflags, status, read_len)
+        self._tail = self._slots.popleft() ^ _CMD
+
+    def _skip(self) -> None:
+        """Step the tail over entries that are not commands."""
+        slots = self._slots
+        while slots and (opcode := slots[0] & OPCODE_MASK) != _CMD:
+            if opcode not in (_PAD, _TMR):
+                self._area[self._ring + self._tail + UFLAGS] |= _UNKNOWN_OP
+            self._tail = slots.popleft() ^ opcode
+
+    def publish(self) -> bool:
+        """Hand all completions so far over to the kernel.
+
+        True if there were any: then the caller owes the kernel a doorbell (a write to the UIO device).
+        Raises RingReset.
+        """
+        self._skip()
+        tail = self._tail
+        if self._words[TAIL] != self._published:
+            self._raise_reset()
+        if tail == self._published:
+            return False
+        self._publishing = tail
+        # One aligned store: the kernel may read at any moment, and a wrong tail makes it loop for ever.
+        # struct.pack_into would zero the word first.
+        self._words[TAIL] = tail
+        self._published = tail
+        return True
+
+    def _raise_reset(self) -> NoReturn:
+        raise RingReset(f"tail {self._words[TAIL]} in the mailbox, {self._published} expected")
+
+    def reset(self) -> None:
+        """Start over, after action/reset_ring: forget what is outstanding, begin at the mailbox's tail.
+
+        All work on earlier commands must have ended: their buffers belong to others now.
+        """
+        self._generation += 1
+        self._cursor = self._published = self._publishing = self._tail = self._read_tail()
+        self._slots.clear()
+        self._outstanding.clear()
+        if self._early:
+            self._early.clear()
+
+    def _read_tail(self) -> int:
+        tail = self._words[TAIL]
+        if tail >= self._size or tail % ALIGNMENT:
+            raise RingCorrupt(f"tail {tail} in the mailbox, for a ring of {self._size} bytes")
+        return tail
+
+    def release(self) -> None:
+        """Let go of the area, so that its mapping can be closed once the requests' slices are dropped too."""
+        self._words.release()
+        self._area.release()
