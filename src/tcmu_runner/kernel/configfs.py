@@ -1,0 +1,198 @@
+"""The backstore's directory in configfs: what the administrator set, and the actions on a device.
+
+**Nothing of this module may be used between a REMOVED event and the reply to it**: the kernel then holds the
+directory's lock, and any look at a path below it sleeps, unkillable, until the reply (configfs_rmdir). It all
+may be used while ADDED waits for its reply; the actions then fail with EINVAL, since the device is not yet
+enabled. Values of files that a kernel is too old to have are what that kernel does.
+"""
+
+import errno
+from enum import IntEnum
+
+from tcmu_runner.kernel import attribute
+from tcmu_runner.kernel.attribute import KernelFileError
+from tcmu_runner.kernel.paths import SYSTEM, Paths
+
+_SERIAL_PREFIX = "T10 VPD Unit Serial Number: "
+_LIO_COMPANY_ID = 0x001405  # the OpenFabrics id all LIO devices have unless told otherwise
+
+_CONTROL_KEYS = {
+    "dev_config",
+    "dev_size",
+    "hw_block_size",
+    "hw_max_sectors",
+    "nl_reply_supported",
+    "max_data_area_mb",
+    "data_pages_per_blk",
+    "cmd_ring_size_mb",
+}
+_MAX_CONFIG = 255
+
+_REMEDIES = {
+    errno.ENOENT: "the backstore was removed, or the kernel is too old for this file",
+    errno.EINVAL: "the value does not suit the kernel, or not while the device is in its present state "
+    "(actions need an enabled device, some attributes one that is not exported)",
+    errno.EACCES: "run as root",
+    errno.EPERM: "run as root",
+}
+
+
+class ConfigfsError(KernelFileError):
+    """A file of a backstore cannot be read or written."""
+
+
+class UnsupportedByKernel(ConfigfsError):  # noqa: N818 - says what happened
+    """The backstore exists, but this kernel has no such action."""
+
+
+class ResetStatus(IntEnum):
+    """How the commands under way end when the ring is reset."""
+
+    BUSY = 1  # initiators send them again
+    NOT_READY = 2  # CHECK CONDITION, 02/08/00: an I/O error for most initiators
+
+
+class Backstore:
+    """`core/user_<hba>/<device>`. All methods raise ConfigfsError, and are forbidden while REMOVED waits."""
+
+    def __init__(self, hba: int, device: str, paths: Paths = SYSTEM) -> None:
+        self.name = f"user_{hba}/{device}"
+        self._directory = paths.target / "core" / f"user_{hba}" / device
+
+    # -- what the administrator set -------------------------------------------------------------------
+
+    def block_size(self) -> int:
+        """Bytes."""
+        return self._number("attrib/hw_block_size")
+
+    def size(self) -> int:
+        """Bytes. Before 4.13 it is in `info` only, behind the config string, which can contain anything."""
+        text = self._read("attrib/dev_size", "")
+        if not text:
+            text = self._read("info").rpartition(" Size: ")[2].partition(" ")[0]
+        return self._parse("attrib/dev_size", text)
+
+    def max_sectors(self) -> int:
+        """The longest transfer, in blocks, that the administrator advises."""
+        return self._number("attrib/hw_max_sectors")
+
+    def serial(self) -> str:
+        """The unit serial number, empty if none was set (LIO's tools set it after enabling)."""
+        return self._read("wwn/vpd_unit_serial").removeprefix(_SERIAL_PREFIX.rstrip()).strip()
+
+    def vendor_id(self) -> str:
+        """At most 8 characters; empty if the kernel has none."""
+        return self._read("wwn/vendor_id", "").strip()
+
+    def product_id(self) -> str:
+        """At most 16 characters; empty if the kernel has none."""
+        return self._read("wwn/product_id", "").strip()
+
+    def revision(self) -> str:
+        """At most 4 characters; empty if the kernel has none."""
+        return self._read("wwn/revision", "").strip()
+
+    def company_id(self) -> int:
+        """IEEE company id, 24 bits, for NAA identifiers."""
+        name = "wwn/company_id"
+        return self._parse(name, self._read(name, f"{_LIO_COMPANY_ID:#x}"), base=16)
+
+    def write_cache(self) -> bool:
+        """emulate_write_cache."""
+        return self._flag("attrib/emulate_write_cache", absent=False)
+
+    def command_timeout(self) -> int:
+        """Seconds after which the kernel fails a command; 0 for never."""
+        return self._number("attrib/cmd_time_out", 30)
+
+    def alua_support(self) -> bool:
+        """Whether the kernel keeps ALUA groups for the device and refuses commands by their state."""
+        return self._flag("attrib/alua_support", absent=True)
+
+    def kernel_reservations(self) -> bool:
+        """Whether the kernel answers (or refuses) RESERVE and PERSISTENT RESERVE; else they come to us."""
+        emulated = self._flag("attrib/emulate_pr", absent=True)
+        return not emulated or self._flag("attrib/pgr_support", absent=True)
+
+    def device_id(self) -> int:
+        """The id that netlink events and replies carry."""
+        return self._number("statistics/scsi_dev/indx")
+
+    # -- actions --------------------------------------------------------------------------------------
+
+    def block(self) -> None:
+        """Answer new commands with BUSY from now on. Those on the ring go on: blocked is not drained."""
+        self._act("block_dev", "1")
+
+    def unblock(self) -> None:
+        """Take new commands again."""
+        self._act("block_dev", "0")
+
+    def reset_ring(self, outcome: ResetStatus | int = ResetStatus.BUSY) -> None:
+        """Drop all commands under way and empty the ring. Block first, and let nothing touch the ring or the
+        data area any more: both are used again at once. Causes no UIO event."""
+        self._act("reset_ring", str(int(outcome)))
+
+    def set_control(self, **values: int | str) -> None:
+        """Store keys of the `control` file, without an event to anybody, in one write.
+
+        ValueError for what the kernel would silently ignore or cut, or divide by zero with.
+        """
+        for key, value in values.items():
+            _check_control(key, str(value))
+        self._write("control", ",".join(f"{key}={value}" for key, value in values.items()))
+
+    # -- files ----------------------------------------------------------------------------------------
+
+    def _flag(self, name: str, *, absent: bool) -> bool:
+        return self._number(name, int(absent)) != 0
+
+    def _number(self, name: str, absent: int | None = None) -> int:
+        return self._parse(name, self._read(name, None if absent is None else str(absent)))
+
+    def _parse(self, name: str, text: str, base: int = 10) -> int:
+        try:
+            return int(text, base)
+        except ValueError:
+            raise self._error(OSError(errno.EINVAL, f"{text!r} is no number"), "read", name) from None
+
+    def _read(self, name: str, absent: str | None = None) -> str:
+        try:
+            return attribute.read(self._directory / name)
+        except OSError as error:
+            if absent is not None and error.errno == errno.ENOENT and self._directory.is_dir():
+                return absent
+            raise self._error(error, "read", name) from error
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            attribute.write(self._directory / name, text)
+        except OSError as error:
+            raise self._error(error, f"write {text!r} to", name) from error
+
+    def _act(self, action: str, text: str) -> None:
+        try:
+            self._write(f"action/{action}", text)
+        except ConfigfsError as error:
+            if error.errno == errno.ENOENT and self._directory.is_dir():
+                text = f"{self.name}: this kernel, older than 4.16, has no {action}"
+                raise UnsupportedByKernel(errno.ENOENT, text, self._directory / "action" / action) from error
+            raise
+
+    def _error(self, error: OSError, doing: str, name: str) -> ConfigfsError:
+        code = error.errno or errno.EIO
+        remedy = f"; {_REMEDIES[code]}" if code in _REMEDIES else ""
+        text = f"{self.name}: cannot {doing} {name}: {error.strerror}{remedy}"
+        return ConfigfsError(code, text, self._directory / name)
+
+
+def _check_control(key: str, value: str) -> None:
+    if key not in _CONTROL_KEYS:
+        known = ", ".join(sorted(_CONTROL_KEYS))
+        raise ValueError(f"the kernel ignores the control key {key!r}; it knows {known}")
+    if "," in value or "\n" in value:
+        raise ValueError(f"{key}={value!r}: the kernel would end the value at the comma or newline")
+    if key == "dev_config" and len(value.encode("utf-8", "surrogateescape")) > _MAX_CONFIG:
+        raise ValueError(f"dev_config {value!r} is longer than {_MAX_CONFIG} bytes, the kernel would cut it")
+    if key == "data_pages_per_blk" and int(value, 0) < 1:
+        raise ValueError("data_pages_per_blk must be at least 1: the kernel divides by it")

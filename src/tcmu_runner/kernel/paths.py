@@ -1,0 +1,32 @@
+"""Where the kernel shows its files. Tests and containers have them elsewhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """`target` is LIO's configfs directory, `configfs` the mount it is in, `module` holds loaded modules."""
+
+    uio: Path = Path("/sys/class/uio")
+    configfs: Path = Path("/sys/kernel/config")
+    target: Path = Path("/sys/kernel/config/target")
+    module: Path = Path("/sys/module")
+    dev: Path = Path("/dev")
+    proc: Path = Path("/proc")
+
+    @classmethod
+    def under(cls, root: Path) -> Self:
+        """The same places below `root`."""
+        return cls(
+            root / "sys/class/uio",
+            root / "sys/kernel/config",
+            root / "sys/kernel/config/target",
+            root / "sys/module",
+            root / "dev",
+            root / "proc",
+        )
+
+
+SYSTEM = Paths()
