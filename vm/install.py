@@ -16,9 +16,9 @@ SOURCE = "/src"
 """The guest's copy of the checkout, where commands start."""
 
 
-def wheel() -> Path:
-    """Our wheel for the checkout as it is now; built when the cache has none of the same content."""
-    directory = host.CACHE / "wheels" / fingerprint()
+def wheel(fingerprint: str) -> Path:
+    """Our wheel, built from the checkout when the cache has none of this fingerprint."""
+    directory = host.CACHE / "wheels" / fingerprint
     if not directory.is_dir():
         host.say("building our wheel")
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -31,11 +31,20 @@ def wheel() -> Path:
     return next(directory.glob("*.whl"))
 
 
-def fingerprint() -> str:
+def of_source() -> str:
+    """Fingerprint of all that goes into a wheel."""
+    source = (p for p in (host.CHECKOUT / "src").rglob("*") if p.is_file() and p.suffix != ".pyc")
+    return fingerprint(host.CHECKOUT / "pyproject.toml", host.CHECKOUT / "README.md", *source)
+
+
+def of_packaging() -> str:
+    """Fingerprint of what makes a live installation go stale: names and entry points."""
+    return fingerprint(host.CHECKOUT / "pyproject.toml")
+
+
+def fingerprint(*paths: Path) -> str:
     digest = hashlib.sha256()
-    packaging = [*host.CHECKOUT.glob("*.toml"), *host.CHECKOUT.glob("*.md")]
-    sources = (p for p in (host.CHECKOUT / "src").rglob("*") if p.is_file() and p.suffix != ".pyc")
-    for path in sorted([*packaging, *sources]):
+    for path in sorted(paths):
         digest.update(f"{path.relative_to(host.CHECKOUT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -51,7 +60,7 @@ def install(machine: Machine, *, live: bool = False) -> None:
     """Synchronises the checkout, and installs the wheel with pip into the guest's /opt/tcmu-runner."""
     started = time.monotonic()
     synchronise(machine)
-    ours = wheel()
+    ours = wheel(of_packaging() if live else of_source())
     shutil.copy(ours, machine.share)
     arguments = [f"/host/share/{ours.name}", *(["live"] if live else [])]
     outcome = machine.run([f"{GUEST_SCRIPTS}/install.sh", *arguments], timeout=300)

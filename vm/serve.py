@@ -1,6 +1,5 @@
 """The machine that is left running for development: booted once, used by many commands one after another."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,7 +38,7 @@ def refresh(machine: Machine) -> None:
     """The checkout's current source into the guest; a changed pyproject.toml costs an installation."""
     if machine.checkout != host.CHECKOUT:
         raise host.VmError(f"the running machine belongs to {machine.checkout}; end it: python -m vm stop")
-    packaging = hashlib.sha256((host.CHECKOUT / "pyproject.toml").read_bytes()).hexdigest()
+    packaging = install.of_packaging()
     if INSTALLED.exists() and INSTALLED.read_text() == packaging:
         install.synchronise(machine)
         return

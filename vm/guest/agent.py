@@ -15,12 +15,20 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict
 
 PORT = "/dev/virtio-ports/vm.agent"
 GROUPS = Path("/sys/fs/cgroup/system.slice/vm-agent.service")
 CHUNK = 16384
 GRACE = 10.0  # seconds from the interrupt to the kill: pytest reports the test that hung
+
+
+class Request(TypedDict):
+    id: str
+    argv: list[str]
+    cwd: str
+    env: dict[str, str]
+    timeout: float
 
 
 class HostGoneError(Exception):
@@ -34,16 +42,17 @@ class Port:
         self.fd = os.open(PORT, os.O_RDWR | os.O_NONBLOCK)
         self.pending = b""
 
-    def request(self) -> dict:
+    def request(self) -> Request:
         """The next request; text that is none (cut off by a host that died) is skipped."""
         while True:
             line, newline, rest = self.pending.partition(b"\n")
             if newline:
                 self.pending = rest
                 try:
-                    return json.loads(line)
+                    request: Request = json.loads(line)
                 except ValueError:
                     continue
+                return request
             self.pending += self.wait_and_read()
 
     def wait_and_read(self) -> bytes:
@@ -70,7 +79,7 @@ def poll(interests: dict[int, int], timeout: float | None = None) -> dict[int, i
 class Command:
     """A running command of the host."""
 
-    def __init__(self, port: Port, request: dict) -> None:
+    def __init__(self, port: Port, request: Request) -> None:
         self.port, self.identity = port, request["id"]
         self.group = GROUPS / f"command-{self.identity}"
         self.group.mkdir()
@@ -85,6 +94,7 @@ class Command:
             preexec_fn=lambda: (self.group / "cgroup.procs").write_text("0"),  # noqa: PLW1509 - no threads here
         )
         self.ended = os.pidfd_open(self.process.pid)
+        assert self.process.stdout and self.process.stderr
         self.streams = {self.process.stdout.fileno(): "out", self.process.stderr.fileno(): "err"}
         for stream in self.streams:
             os.set_blocking(stream, False)
@@ -93,6 +103,7 @@ class Command:
         return self
 
     def __exit__(self, *failure: object) -> None:
+        assert self.process.stdout and self.process.stderr
         self.process.stdout.close()
         self.process.stderr.close()
         os.close(self.ended)
@@ -156,7 +167,7 @@ def describe(pid: str) -> str:
     return f"\nprocess {pid}: {command}\n{stack}".replace("\0", " ")
 
 
-def execute(port: Port, request: dict) -> None:
+def execute(port: Port, request: Request) -> None:
     try:
         command = Command(port, request)
     except OSError as error:
@@ -169,7 +180,7 @@ def execute(port: Port, request: dict) -> None:
             command.kill()
 
 
-def outcome(command: Command, timeout: float) -> dict:
+def outcome(command: Command, timeout: float) -> dict[str, int | str]:
     """Follows `command` to its end. The status is the shell's: 128 + N for signal N, 124 for too late."""
     if command.follow(timeout):
         status = command.process.wait()
