@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.unit import Unit
 
 VARIABLE_LENGTH = 0x7F
+SHORTEST = 6  # bytes of any CDB (SPC-5 4.2.2)
 Blocks = Callable[[bytes], tuple[int, int]]
 Run = Callable[["Unit", "Command"], "Plan"]
 
@@ -124,7 +125,7 @@ class Table:
 
     def find(self, cdb: bytes, unit: Unit) -> Row:
         """The row of a CDB; ScsiError as SPC-5 4.2.1 demands when the unit does not offer it."""
-        row = self._plain[cdb[0]]
+        row = self._plain[cdb[0]] if cdb else None
         if row is None:
             row = self._find_action(cdb)
         if not row.needs(unit) or len(row.mask) != len(cdb):
@@ -132,7 +133,7 @@ class Table:
         return row
 
     def _find_action(self, cdb: bytes) -> Row:
-        actions = self._actions.get(cdb[0])
+        actions = self._actions.get(cdb[0]) if len(cdb) >= SHORTEST else None
         if actions is None:
             raise ScsiError(INVALID_OPCODE)
         row = actions.get(action_of(cdb))

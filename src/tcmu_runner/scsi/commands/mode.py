@@ -60,8 +60,10 @@ def _pages(unit: Unit, command: Command) -> bytes:
 
 
 def _wanted(code: PageCode, number: int, subpage: int) -> bool:
-    """SPC-5 table 207."""
-    return number in (code[0], ALL_PAGES) and subpage in (code[1], ALL_SUBPAGES)
+    """SPC-5 table 207: all pages come with all subpages or with none."""
+    if number == ALL_PAGES:
+        return subpage == ALL_SUBPAGES or subpage == code[1] == 0
+    return number == code[0] and subpage in (code[1], ALL_SUBPAGES)
 
 
 def _values(unit: Unit, code: PageCode, control: int) -> bytes:

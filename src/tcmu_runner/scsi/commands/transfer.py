@@ -32,7 +32,8 @@ def read_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
         unit.check_transfer(count)
         flush_first = fua_byte is not None and command.cdb[fua_byte] & FUA and unit.mode.write_cache
         into = command.data
-        if len(into) == 1 and len(into[0]) == length and not flush_first:
+        room = len(into[0]) if len(into) == 1 else iov.length(into)
+        if room == length and not flush_first:
             command.returned = length
             return Read(offset, into) if length else None
         return _read_with_care(unit, command, offset, length, flush_first=bool(flush_first))
@@ -41,7 +42,7 @@ def read_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
 
 
 def _read_with_care(unit: Unit, command: Command, offset: int, length: int, *, flush_first: bool) -> Steps:
-    """The initiator's buffer is not what the CDB says or lies in pieces, or FUA wants the cache empty."""
+    """The initiator's buffer is not as long as the CDB says, or FUA wants the cache empty."""
     if flush_first:
         yield Flush()  # SBC-4 table 69: FUA reads what is on the medium, so the cache goes there first
     room = iov.length(command.data)

@@ -1,0 +1,108 @@
+import pytest
+
+from tcmu_runner.scsi.unit import Capabilities, Unit
+
+from .play import disk, play
+
+READ_10_USAGE = "28 18 ff ff ff ff 00 ff ff 00"
+
+
+def one(unit: Unit, option: int, opcode: int, action: int = 0):  # type: ignore[no-untyped-def]
+    cdb = bytes((0xA3, 0x0C, option, opcode)) + action.to_bytes(2, "big") + (512).to_bytes(4, "big") + b"\0\0"
+    return play(unit, cdb, room=512)
+
+
+def every(unit: Unit, *, timeouts: bool = False) -> dict[tuple[int, int | None], int]:
+    cdb = bytes((0xA3, 0x0C, 0x80 if timeouts else 0, 0, 0, 0)) + (8192).to_bytes(4, "big") + b"\0\0"
+    data = play(unit, cdb, room=8192).data
+    assert int.from_bytes(data[:4], "big") == len(data) - 4  # SPC-5 table 300: COMMAND DATA LENGTH
+    found: dict[tuple[int, int | None], int] = {}
+    at = 4
+    while at < len(data):
+        # SPC-5 table 301: opcode, reserved, service action, reserved, SERVACTV 01h and CTDP 02h, CDB length
+        opcode, _, high, low, _, flags, *length = data[at : at + 8]
+        found[opcode, high << 8 | low if flags & 1 else None] = length[0] << 8 | length[1]
+        assert bool(flags & 0x02) == timeouts
+        at += 8
+        if timeouts:
+            assert data[at : at + 2].hex() == "000a"  # SPC-5 table 304: descriptor length
+            at += 12
+    return found
+
+
+def test_all_commands() -> None:
+    found = every(disk())
+    assert found[0x28, None] == 10
+    assert found[0x9E, 0x10] == 16
+    assert found[0xA3, 0x0C] == 12
+    assert list(found) == sorted(found, key=lambda key: (key[0], key[1] or 0))
+    assert every(disk(), timeouts=True) == found
+
+
+def test_only_what_the_unit_offers_is_reported() -> None:
+    assert (0x42, None) in every(disk())
+    assert (0x42, None) not in every(disk(Capabilities(write=True)))
+
+
+def test_what_is_reported_is_answered() -> None:
+    # announced = implemented: no reported command ends in INVALID COMMAND OPERATION CODE
+    for capabilities in (Capabilities(), Capabilities(write=True)):
+        unit = disk(capabilities)
+        for (opcode, action), size in every(unit).items():
+            cdb = bytearray(size)
+            cdb[0] = opcode
+            if action is not None and opcode == 0x7F:
+                cdb[7], cdb[8:10] = size - 8, action.to_bytes(2, "big")
+            elif action is not None:
+                cdb[1] = action
+            assert one(unit, 3, opcode, action or 0).data[1] & 7 == 3
+
+
+def test_one_command() -> None:
+    # SPC-5 table 303: reserved, SUPPORT 011b, CDB size, then the usage data
+    assert one(disk(), 1, 0x28).data.hex(" ") == "00 03 00 0a " + READ_10_USAGE
+
+
+def test_one_command_with_timeouts() -> None:
+    data = one(disk(), 0x81, 0x28).data
+    assert data[1] == 0x83  # CTDP
+    assert data[14:16].hex() == "000a"
+    assert len(data) == 14 + 12
+
+
+def test_one_service_action() -> None:
+    data = one(disk(), 2, 0x9E, 0x10).data
+    assert data[:4].hex(" ") == "00 03 00 10"
+    assert data[4:6].hex(" ") == "9e 10"
+
+
+def test_a_command_that_is_not_supported() -> None:
+    # SPC-5 6.35.3: SUPPORT 001b, and then no CDB
+    assert one(disk(), 1, 0xC1).data.hex(" ") == "00 01 00 00"
+    assert one(disk(), 3, 0xC1).data.hex(" ") == "00 01 00 00"
+    assert one(disk(), 2, 0x9E, 0x1F).data.hex(" ") == "00 01 00 00"
+    assert one(disk(), 3, 0x28, 1).data.hex(" ") == "00 01 00 00"
+
+
+def test_options_that_do_not_fit_the_opcode() -> None:
+    # SPC-5 table 299: 001b with service actions, 010b without: 5/24/00
+    assert one(disk(), 1, 0x9E).triple == "5/24/00"
+    assert one(disk(), 2, 0x28).triple == "5/24/00"
+
+
+@pytest.mark.parametrize("option", [4, 5, 6, 7])
+def test_reserved_options(option: int) -> None:
+    assert one(disk(), option, 0x28).triple == "5/24/00"
+
+
+def test_usage_data_is_what_the_checks_go_by() -> None:
+    """Each bit outside the reported mask is refused: the table is one."""
+    unit = disk()
+    usage = one(unit, 1, 0x28).data[4:]
+    for byte in range(1, len(usage)):
+        for bit in range(8):
+            if usage[byte] >> bit & 1:
+                continue
+            cdb = bytearray.fromhex("28 00 00000000 00 0000 00")
+            cdb[byte] |= 1 << bit
+            assert play(unit, bytes(cdb)).triple == "5/24/00", (byte, bit)
