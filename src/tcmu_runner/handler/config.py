@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-from typing import Any, TypeVar, get_type_hints
+import inspect
+import os
+from types import NoneType
+from typing import TypeVar, get_args, get_type_hints
 
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.units import parse_size
 
 MAX_LENGTH = 255  # the kernel cuts a longer dev_config silently
-TIME_OUT = re.compile(r"/?;?\btcmur_cmd_time_out=(?P<seconds>[^;/]*);?")
+TIME_OUT = "tcmur_cmd_time_out"
+
+_GARBLED = {
+    ",": "the kernel ends the string there",
+    ":": "LIO's tools refuse it",
+    "\0": "the kernel ends the string there",
+}
+_CONTROL = {*map(chr, range(32)), "\x7f"}
+_YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
 
 Parsed = TypeVar("Parsed")
+Value = str | int | bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -27,69 +38,96 @@ class ConfigString:
 def split(text: str) -> ConfigString:
     """Takes a config string apart. Raises ConfigError where the kernel or LIO's tools would garble it."""
     text = text.rstrip("\n")  # `echo` into attrib/dev_config keeps the newline
+    _check_length(text)
     _check_characters(text)
     subtype, slash, rest = text.partition("/")
     if not slash or not subtype:
         raise ConfigError(
-            f"config string {text!r} names no handler: write HANDLER/CONFIG, like file//srv/disk.img"
+            f"config string {text!r} names no handler: write HANDLER/CONFIG, for example file//srv/disk.img"
         )
     time_out, rest = _take_time_out(rest)
     return ConfigString(subtype, rest, time_out)
 
 
-def _check_characters(text: str) -> None:
-    if len(text.encode(errors="surrogateescape")) > MAX_LENGTH:
+def _check_length(text: str) -> None:
+    try:
+        length = len(os.fsencode(text))
+    except UnicodeEncodeError:
+        raise ConfigError(f"config string {text!r} is not text: rename the path") from None
+    if length > MAX_LENGTH:
         raise ConfigError(
-            f"config string exceeds {MAX_LENGTH} bytes, the kernel would cut it: use a shorter path"
+            f"config string has {length} bytes, the kernel would cut it at {MAX_LENGTH}: use a shorter path"
         )
-    for character, why in ((",", "the kernel ends the string there"), (":", "LIO's tools refuse it")):
-        if character in text:
+
+
+def _check_characters(text: str) -> None:
+    for character in text:
+        why = _GARBLED.get(character)
+        if why is None and (character.isspace() or character in _CONTROL):
+            why = "LIO's tools cut or garble white space and control characters"
+        if why is not None:
             raise ConfigError(
                 f"config string {text!r} contains {character!r}, {why}: rename the path without it"
             )
-    if any(character.isspace() for character in text):
-        raise ConfigError(
-            f"config string {text!r} contains white space, LIO's tools would cut it: rename the path"
-        )
 
 
 def _take_time_out(rest: str) -> tuple[int | None, str]:
-    """`tcmur_cmd_time_out=N` belongs to the daemon, wherever it stands; the handler does not see it."""
-    match = TIME_OUT.search(rest)
-    if match is None:
+    """The option tcmur_cmd_time_out=N is the daemon's, wherever it stands; the handler does not see it.
+
+    gluster-block appends it; the C daemon takes it before the path, too: file/;tcmur_cmd_time_out=30;/srv/a.
+    """
+    others: list[str] = []
+    seconds: str | None = None
+    for option in rest.split(";"):
+        name, _, value = option.partition("=")
+        if name == TIME_OUT:
+            seconds = value
+        else:
+            others.append(option)
+    if seconds is None:
         return None, rest
-    if not match["seconds"].isdigit():
-        raise ConfigError(f"tcmur_cmd_time_out={match['seconds']} is not a number of seconds")
-    before, after = rest[: match.start()], rest[match.end() :]
-    separator = ";" if before and after and not after.startswith("/") else ""
-    return int(match["seconds"]) or None, before + separator + after
+    if not (seconds.isascii() and seconds.isdigit()):
+        raise ConfigError(
+            f"{TIME_OUT}={seconds} is not a number of seconds: write {TIME_OUT}=30, or 0 for none"
+        )
+    return int(seconds) or None, ";".join(others).strip(";")
 
 
 def parse_options(into: type[Parsed], text: str, first: str = "path") -> Parsed:
     """`FIRST;name=value;flag` into a dataclass whose field `first` takes the part before the first ';'.
 
-    Fields are str, bool or int (sizes with K, M, G); names are written with '_' or '-'.
+    Fields are str, int (sizes with K, M, G) or bool (a flag, or =1 and =0), each also `| None`; an option
+    without a default has to be given. Names may be written with '-' for '_'. Raises ConfigError.
     """
     head, *pairs = text.split(";")
-    types: dict[str, Any] = get_type_hints(into)
-    values: dict[str, str | int | bool] = {first: head}
+    types: dict[str, type] = get_type_hints(into)
+    values: dict[str, Value] = {first: head}
     for pair in filter(None, pairs):
         name, equals, value = pair.partition("=")
         key = name.replace("-", "_")
         if key not in types or key == first:
             known = ", ".join(sorted(set(types) - {first})) or "none"
             raise ConfigError(f"unknown option {name!r}; known options: {known}")
+        if key in values:
+            raise ConfigError(f"option {name!r} is given twice: leave one out")
         values[key] = _convert(name, types[key], value if equals else None)
+    _check_complete(into, values)
     return into(**values)
 
 
-def _convert(name: str, kind: type, value: str | None) -> str | int | bool:
+def _check_complete(into: type[Parsed], values: dict[str, Value]) -> None:
+    for parameter in inspect.signature(into).parameters.values():
+        if parameter.default is parameter.empty and parameter.name not in values:
+            raise ConfigError(f"option {parameter.name!r} is missing: add ;{parameter.name}=VALUE")
+
+
+def _convert(name: str, kind: type, value: str | None) -> Value:
+    kind = next((member for member in get_args(kind) if member is not NoneType), kind)  # of `int | None`: int
     if kind is bool:
-        words = {None: True, "1": True, "yes": True, "on": True, "0": False, "no": False, "off": False}
-        if value not in words:
+        if value is not None and value.lower() not in _YES + _NO:
             raise ConfigError(f"option {name}={value}: write {name}=1 or {name}=0")
-        return words[value]
-    if value is None:
+        return value is None or value.lower() in _YES
+    if not value:
         raise ConfigError(f"option {name} needs a value: write {name}=VALUE")
     if kind is int:
         try:

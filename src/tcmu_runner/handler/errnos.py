@@ -2,7 +2,7 @@
 
 import errno
 
-from tcmu_runner.scsi.operations import Operation, Read
+from tcmu_runner.scsi.operations import Extents, Operation, Read
 from tcmu_runner.scsi.sense import (
     COMMUNICATION_FAILURE,
     INTERNAL_TARGET_FAILURE,
@@ -20,16 +20,11 @@ from tcmu_runner.scsi.sense import (
 # The storage may be back in a moment: BUSY makes initiators try again, sense would be an I/O error.
 _BUSY = {
     errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNREFUSED,
-    errno.ECONNABORTED, errno.EPIPE, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EINTR,
+    errno.ECONNABORTED, errno.EPIPE, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN,
+    errno.ENETRESET, errno.EINTR,
 }  # fmt: skip
 
 _SENSE: dict[int, Sense] = {
-    errno.ENOSPC: SPACE_ALLOCATION_FAILED,
-    errno.EDQUOT: SPACE_ALLOCATION_FAILED,
-    errno.EFBIG: SPACE_ALLOCATION_FAILED,
-    errno.EROFS: WRITE_PROTECTED,
-    errno.EPERM: WRITE_PROTECTED,
-    errno.EACCES: WRITE_PROTECTED,
     errno.EBADF: INTERNAL_TARGET_FAILURE,
     errno.EOPNOTSUPP: INVALID_OPCODE,
     errno.ENODEV: COMMUNICATION_FAILURE,
@@ -39,13 +34,44 @@ _SENSE: dict[int, Sense] = {
     errno.ESTALE: COMMUNICATION_FAILURE,
 }
 
+# Said of a read these would send an administrator to the wrong place: it needs no space and no write access.
+_SENSE_OF_WRITES: dict[int, Sense] = {
+    errno.ENOSPC: SPACE_ALLOCATION_FAILED,
+    errno.EDQUOT: SPACE_ALLOCATION_FAILED,
+    errno.EFBIG: SPACE_ALLOCATION_FAILED,
+    errno.EROFS: WRITE_PROTECTED,
+    errno.EPERM: WRITE_PROTECTED,
+    errno.EACCES: WRITE_PROTECTED,
+}
+
+# Libraries raise these without an errno, for example asyncio and socket time-outs.
+_CODE_OF_CLASS: tuple[tuple[type[OSError], int], ...] = (
+    (TimeoutError, errno.ETIMEDOUT),
+    (ConnectionError, errno.ECONNRESET),
+    (BlockingIOError, errno.EAGAIN),
+    (InterruptedError, errno.EINTR),
+    (FileNotFoundError, errno.ENOENT),
+    (PermissionError, errno.EACCES),
+)
+# Their errno is a number of OpenSSL or of the resolver. Named, since importing ssl would cost a worker 5 MB.
+_FOREIGN_CODES = {"SSLError", "gaierror", "herror"}
+
 
 def scsi_error(error: OSError, operation: Operation | None) -> ScsiError | ScsiStatusError:
     """How a command ends whose operation failed with this error. EIO and unknown codes are medium errors."""
-    code = error.errno
+    code = _code(error)
     if code in _BUSY:
         return ScsiStatusError(Status.BUSY)
     if code == errno.ENOMEM:
         return ScsiStatusError(Status.TASK_SET_FULL)
-    fallback = UNRECOVERED_READ_ERROR if isinstance(operation, Read) else WRITE_ERROR
-    return ScsiError(_SENSE.get(code or errno.EIO, fallback))
+    if isinstance(operation, Read | Extents):
+        return ScsiError(_SENSE.get(code, UNRECOVERED_READ_ERROR))
+    return ScsiError(_SENSE.get(code) or _SENSE_OF_WRITES.get(code, WRITE_ERROR))
+
+
+def _code(error: OSError) -> int:
+    if any(cls.__name__ in _FOREIGN_CODES for cls in type(error).__mro__):
+        return errno.ECONNABORTED
+    if error.errno is not None:
+        return error.errno
+    return next((code for cls, code in _CODE_OF_CLASS if isinstance(error, cls)), errno.EIO)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import inspect
 import logging
 import re
 import sys
-from collections.abc import Iterator
+import traceback
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
+from typing import TypeGuard
 
 from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import config
@@ -27,7 +33,7 @@ class Registry:
     """Handler classes by subtype."""
 
     def __init__(self) -> None:
-        self._classes: dict[str, AnyHandler] = {}
+        self._classes: Mapping[str, AnyHandler] = {}
 
     def __iter__(self) -> Iterator[AnyHandler]:
         """In order of subtype."""
@@ -36,18 +42,18 @@ class Registry:
     def __len__(self) -> int:
         return len(self._classes)
 
-    def add(self, cls: AnyHandler) -> None:
-        """Registers a class; a second one of the same subtype, or a bad subtype, is a ConfigError."""
-        subtype = getattr(cls, "subtype", "")
-        if not _SUBTYPE.fullmatch(subtype):
-            raise ConfigError(
-                f"{cls.__module__}.{cls.__name__}: subtype {subtype!r} must be letters, digits or '_'"
-            )
-        other = self._classes.setdefault(subtype, cls)
-        if other is not cls:
-            raise ConfigError(
-                f"handler {subtype!r} exists twice: {_origin(other)} and {_origin(cls)}; remove one"
-            )
+    def add(self, *classes: AnyHandler) -> None:
+        """Registers all of the classes, or none and raises ConfigError: one cannot be used, or its subtype is
+        another's."""
+        added = dict(self._classes)
+        for cls in classes:
+            check_class(cls)
+            other = added.setdefault(cls.subtype, cls)
+            if other is not cls:
+                raise ConfigError(
+                    f"handler {cls.subtype!r} exists twice: {_origin(other)} and {_origin(cls)}; remove one"
+                )
+        self._classes = added
 
     def find(self, text: str) -> tuple[AnyHandler, ConfigString]:
         """The handler a whole config string names; the subtype has to match as a whole."""
@@ -55,7 +61,9 @@ class Registry:
         cls = self._classes.get(parts.subtype)
         if cls is None:
             known = ", ".join(sorted(self._classes)) or "none"
-            raise UnknownHandlerError(f"no handler {parts.subtype!r}; available: {known}")
+            raise UnknownHandlerError(
+                f"no handler {parts.subtype!r}; available: {known}; correct the config string, or install it"
+            )
         return cls, parts
 
     def check(self, text: str) -> None:
@@ -68,37 +76,104 @@ class Registry:
         for entry in entry_points(group=GROUP):
             try:
                 self.add(entry.load())
-            except Exception as error:  # whatever the import of foreign code raises
-                log.error("handler %s of %s cannot be used: %s", entry.name, entry.value, error)
+            except (Exception, SystemExit) as error:  # whatever the import of foreign code raises
+                reason = str(error) if isinstance(error, ConfigError) else _describe(error)
+                log.error(
+                    "handler %s (%s) cannot be used: %s; install what it needs, or uninstall its package",
+                    entry.name, entry.value, reason,
+                )  # fmt: skip
 
     def load_directory(self, directory: Path) -> None:
-        """Every *.py of a directory that defines handlers; a broken file costs only itself."""
-        for path in sorted(directory.glob("*.py")):
-            try:
-                self.load_file(path)
-            except Exception as error:  # whatever the import of foreign code raises
-                log.error("handlers of %s cannot be used: %s", path, error)
+        """Every *.py of a directory, except _*.py; what is broken or missing costs only itself."""
+        try:
+            paths = sorted(directory.iterdir())
+        except OSError as error:
+            log.error("no handlers of directory %s: %s; correct --handler-path", directory, error.strerror)
+            return
+        for path in paths:
+            if path.suffix == ".py" and not path.name.startswith("_"):
+                try:
+                    self.load_file(path)
+                except ConfigError as error:
+                    log.error("%s", error)
 
     def load_file(self, path: Path) -> list[AnyHandler]:
-        """The handlers one Python file defines. ConfigError when it defines none."""
-        spec = importlib.util.spec_from_file_location(f"tcmu_handler_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise ConfigError(f"{path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        found = [cls for cls in vars(module).values() if _is_handler(cls) and cls.__module__ == spec.name]
+        """The handlers one Python file defines: classes that set a subtype. ConfigError when it has none, or
+        cannot be imported; then none of it is registered."""
+        module = _import(path)
+        found = list(dict.fromkeys(cls for cls in vars(module).values() if _is_defined_by(module, cls)))
         if not found:
             raise ConfigError(
                 f"{path} defines no handler: subclass tcmu_runner.Handler and give it a subtype"
             )
-        for cls in found:
-            self.add(cls)
+        self.add(*found)
         return found
 
 
-def _is_handler(cls: object) -> bool:
-    return isinstance(cls, type) and issubclass(cls, Plugin) and hasattr(cls, "subtype")
+def check_class(cls: object) -> None:
+    """Raises ConfigError, with the remedy, when the engine cannot serve a LUN with this class."""
+    if not (isinstance(cls, type) and issubclass(cls, Handler | AsyncHandler)):
+        raise ConfigError(f"{cls!r} is not a subclass of tcmu_runner.Handler or tcmu_runner.AsyncHandler")
+    name, base = f"{cls.__module__}.{cls.__qualname__}", Handler if issubclass(cls, Handler) else AsyncHandler
+    subtype = getattr(cls, "subtype", None)
+    if not (isinstance(subtype, str) and _SUBTYPE.fullmatch(subtype)):
+        raise ConfigError(f"{name}: subtype {subtype!r} must be letters, digits or '_'")
+    for required in ("open", "read"):
+        if inspect.getattr_static(cls, required) is vars(base)[required]:
+            raise ConfigError(f"{name} defines no {required}(): every handler needs it")
+    for method in _async_methods(cls) if base is Handler else ():
+        raise ConfigError(
+            f"{name}.{method} is async: subclass tcmu_runner.AsyncHandler, or make it a plain def"
+        )
+
+
+def _async_methods(cls: type) -> Iterable[str]:
+    for name in (*vars(Handler), "command"):
+        method = getattr(cls, name, None)
+        if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
+            yield name
+
+
+class _Loader(SourceFileLoader):
+    """Neither leaves a __pycache__ beside an administrator's file nor reads a stale one."""
+
+    def path_stats(self, path: str) -> Mapping[str, int]:
+        raise OSError
+
+
+def _import(path: Path) -> ModuleType:
+    """Runs a Python file as a module of its own: two files of one name in two directories are two modules."""
+    path = path.absolute()
+    name = f"tcmu_handler_{path.stem}_{zlib.crc32(bytes(path)):08x}"
+    spec = spec_from_file_location(name, path, loader=_Loader(name, str(path)))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and type hints of the file look it up there
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # whatever the import of foreign code raises
+        del sys.modules[name]
+        raise ConfigError(
+            f"{path} cannot be loaded: {_describe(error, path)}; correct or remove it"
+        ) from error
+    return module
+
+
+def _is_defined_by(module: ModuleType, cls: object) -> TypeGuard[AnyHandler]:
+    return (
+        isinstance(cls, type)
+        and issubclass(cls, Plugin)
+        and "subtype" in vars(cls)
+        and cls.__module__ == module.__name__
+    )
+
+
+def _describe(error: BaseException, path: Path | None = None) -> str:
+    """What was raised, and the last line of the file that was on the way there."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
+    ]
+    return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")
 
 
 def _origin(cls: type) -> str:

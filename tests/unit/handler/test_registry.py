@@ -1,0 +1,307 @@
+"""The registry: handlers from entry points, directories and files; what is broken costs only itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from tcmu_runner.errors import ConfigError, UnknownHandlerError
+from tcmu_runner.handler import AsyncHandler, Device, Handler, RawHandler, registry
+from tcmu_runner.handler.registry import Registry, check_class
+from tcmu_runner.handlers.file import FileHandler
+from tcmu_runner.handlers.null import NullHandler
+from tcmu_runner.handlers.ram import RamHandler
+from tcmu_runner.iov import Buffers
+
+GOOD = '''
+from tcmu_runner import Handler
+
+class {name}(Handler[str]):
+    """{subtype}/ for a test"""
+    subtype = "{subtype}"
+
+    @classmethod
+    def open(cls, device, config):
+        return cls()
+
+    def read(self, into, offset):
+        pass
+'''
+
+
+def write(path: Path, text: str = GOOD, **names: str) -> Path:
+    path.write_text(
+        text.format(**{"name": "Good", "subtype": "good"} | names) if names or text == GOOD else text
+    )
+    return path
+
+
+def subtypes(handlers: Registry) -> list[str]:
+    return [cls.subtype for cls in handlers]
+
+
+class Readable(Handler[str]):
+    subtype: ClassVar[str] = "readable"
+
+    @classmethod
+    def open(cls, device: Device, config: str) -> Readable:
+        return cls()
+
+    def read(self, into: Buffers, offset: int) -> None:
+        pass
+
+
+# -- finding -------------------------------------------------------------------------------------------
+
+
+def test_a_config_string_finds_its_handler() -> None:
+    handlers = Registry()
+    handlers.add(RamHandler, FileHandler)
+    cls, parts = handlers.find("file//srv/a;tcmur_cmd_time_out=5")
+    assert cls is FileHandler
+    assert (parts.rest, parts.time_out) == ("/srv/a", 5)
+    assert len(handlers) == 2
+    assert subtypes(handlers) == ["file", "ram"]
+
+
+@pytest.mark.parametrize("text", ["r/pool/image", "ra/x", "ramx/", "RAM/", "file2//a", ".ram/"])
+def test_prior_art_2_1_11_a_subtype_matches_as_a_whole(text: str) -> None:
+    """The C daemon compared with strncmp over the shorter name: `r/...` was served by rbd."""
+    handlers = Registry()
+    handlers.add(RamHandler, FileHandler)
+    with pytest.raises(UnknownHandlerError, match=r"no handler '.*'; available: file, ram; correct"):
+        handlers.find(text)
+
+
+def test_an_empty_registry_says_so() -> None:
+    with pytest.raises(UnknownHandlerError, match="available: none"):
+        Registry().find("file//a")
+
+
+def test_check_raises_what_opening_would() -> None:
+    handlers = Registry()
+    handlers.add(FileHandler, NullHandler)
+    handlers.check("file//srv/a;direct")
+    for text in ("file/relative", "null/x", "file//a,b", "nosuch/x", "file"):
+        with pytest.raises((ConfigError, UnknownHandlerError)):
+            handlers.check(text)
+
+
+# -- adding --------------------------------------------------------------------------------------------
+
+
+def test_the_same_class_may_come_twice() -> None:
+    handlers = Registry()
+    handlers.add(Readable)
+    handlers.add(Readable)
+    assert len(handlers) == 1
+
+
+def test_two_handlers_of_one_subtype_are_named_with_their_files() -> None:
+    class Other(Readable):
+        subtype = "readable"
+
+    handlers = Registry()
+    handlers.add(Readable)
+    with pytest.raises(
+        ConfigError, match=r"handler 'readable' exists twice: .*test_registry.py and .*remove one"
+    ):
+        handlers.add(Other)
+    assert list(handlers) == [Readable]
+
+
+@pytest.mark.parametrize("subtype", ["", "a-b", "a/b", "a b", "ä", "a\n", None, 5])
+def test_a_subtype_is_an_element_of_a_dbus_path(subtype: object) -> None:
+    bad = type("Bad", (Readable,), {"subtype": subtype})
+    with pytest.raises(ConfigError, match=r"Bad: subtype .* must be letters, digits or '_'"):
+        check_class(bad)
+
+
+@pytest.mark.parametrize("thing", [None, 5, len, "ram", object, ConfigError])
+def test_what_is_no_handler_is_refused(thing: object) -> None:
+    with pytest.raises(ConfigError, match="is not a subclass of"):
+        check_class(thing)
+
+
+def test_open_and_read_are_required() -> None:
+    class NoOpen(Handler[str]):
+        subtype = "no_open"
+
+        def read(self, into: Buffers, offset: int) -> None:
+            pass
+
+    class NoRead(AsyncHandler[str]):
+        subtype = "no_read"
+
+        @classmethod
+        async def open(cls, device: Device, config: str) -> NoRead:
+            return cls()
+
+    with pytest.raises(ConfigError, match=r"NoOpen defines no open\(\): every handler needs it"):
+        check_class(NoOpen)
+    with pytest.raises(ConfigError, match=r"NoRead defines no read\(\)"):
+        check_class(NoRead)
+
+
+def test_a_raw_handler_needs_no_read() -> None:
+    class Raw(RawHandler[str]):
+        subtype = "raw"
+
+        @classmethod
+        def open(cls, device: Device, config: str) -> Raw:
+            return cls()
+
+    check_class(Raw)
+
+
+def test_async_methods_belong_to_an_async_handler() -> None:
+    """Called as a plain function it would return a coroutine that nobody runs: the write is lost."""
+
+    async def write(self: Handler[str], data: Buffers, offset: int) -> None:
+        pass
+
+    mixed = type("Mixed", (Readable,), {"subtype": "mixed", "write": write})
+    with pytest.raises(ConfigError, match=r"Mixed.write is async: subclass tcmu_runner.AsyncHandler"):
+        check_class(mixed)
+
+
+# -- files ---------------------------------------------------------------------------------------------
+
+
+def test_a_file(tmp_path: Path) -> None:
+    handlers = Registry()
+    (found,) = handlers.load_file(write(tmp_path / "good.py"))
+    assert found.subtype == "good"
+    assert list(handlers) == [found]
+    assert list(tmp_path.iterdir()) == [tmp_path / "good.py"]  # no __pycache__ beside it
+
+
+def test_a_file_under_any_name(tmp_path: Path) -> None:
+    assert Registry().load_file(write(tmp_path / "handler"))[0].subtype == "good"
+
+
+def test_a_changed_file_is_read_anew(tmp_path: Path) -> None:
+    """Within one second, and of the same length: bytecode kept by time and size would be stale."""
+    path = write(tmp_path / "good.py")
+    Registry().load_file(path)
+    write(path, GOOD, name="Good", subtype="goof")
+    assert Registry().load_file(path)[0].subtype == "goof"
+
+
+def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
+    """Else the type hints of the first one's options would be looked up in the second."""
+    handlers = Registry()
+    for subtype in ("one", "two"):
+        (tmp_path / subtype).mkdir()
+        (cls,) = handlers.load_file(write(tmp_path / subtype / "handler.py", GOOD, subtype=subtype))
+        assert sys.modules[cls.__module__].__file__ == str(tmp_path / subtype / "handler.py")
+    one, two = handlers
+    assert one.__module__ != two.__module__
+
+
+def test_only_what_the_file_itself_defines_and_names(tmp_path: Path) -> None:
+    text = (
+        "from tcmu_runner.handlers.ram import RamHandler\n"
+        "class Base(RamHandler): pass\n"
+        "class Mine(Base): subtype = 'mine'\n"
+        "Alias = Mine\n"
+    )
+    assert [cls.__name__ for cls in Registry().load_file(write(tmp_path / "mine.py", text))] == ["Mine"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1\n", "defines no handler: subclass tcmu_runner.Handler and give it a subtype"),
+        ("def f(:\n", r"cannot be loaded: SyntaxError: .*line 1"),
+        (
+            "\nimport no_such_module\n",
+            r"cannot be loaded: ModuleNotFoundError: .*no_such_module.* \(line 2\)",
+        ),
+        ("raise SystemExit(3)\n", r"cannot be loaded: SystemExit: 3 \(line 1\); correct or remove it"),
+    ],
+)
+def test_a_broken_file_says_where(tmp_path: Path, text: str, message: str) -> None:
+    before = set(sys.modules)
+    with pytest.raises(ConfigError, match=message) as error:
+        Registry().load_file(write(tmp_path / "broken.py", text))
+    assert str(tmp_path / "broken.py") in str(error.value)
+    assert {name for name in set(sys.modules) - before if "loaded" in str(error.value)} == set()
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nosuch.py cannot be loaded: FileNotFoundError"):
+        Registry().load_file(tmp_path / "nosuch.py")
+
+
+def test_a_file_is_registered_whole_or_not_at_all(tmp_path: Path) -> None:
+    handlers = Registry()
+    handlers.add(Readable)
+    text = GOOD.format(name="Fresh", subtype="fresh") + GOOD.format(name="Again", subtype="readable")
+    with pytest.raises(ConfigError, match="exists twice"):
+        handlers.load_file(write(tmp_path / "two.py", text))
+    assert subtypes(handlers) == ["readable"]
+
+
+# -- directories ---------------------------------------------------------------------------------------
+
+
+def test_in_a_directory_a_broken_file_costs_only_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "a_broken.py", "raise SystemExit\n")
+    write(tmp_path / "b_good.py")
+    write(tmp_path / "c_again.py")
+    write(tmp_path / "d_other.py", GOOD, subtype="other")
+    write(tmp_path / "_helper.py", "raise AssertionError('not a handler file')\n")
+    write(tmp_path / "notes.txt", "not Python\n")
+    handlers = Registry()
+    handlers.load_directory(tmp_path)
+    assert subtypes(handlers) == ["good", "other"]
+    first, second = [record.getMessage() for record in caplog.records]
+    assert "a_broken.py cannot be loaded: SystemExit" in first
+    assert "b_good.py" in second and "c_again.py" in second
+    caplog.clear()
+
+
+def test_a_missing_directory_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Registry().load_directory(tmp_path / "nosuch")
+    assert f"no handlers of directory {tmp_path / 'nosuch'}: No such file" in caplog.text
+    caplog.clear()
+
+
+# -- entry points --------------------------------------------------------------------------------------
+
+
+def test_a_broken_entry_point_costs_only_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "ep_exits.py", "import sys; sys.exit('bye')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    values = {
+        "ram": "tcmu_runner.handlers.ram:RamHandler",
+        "again": "tcmu_runner.handlers.ram:RamHandler",
+        "gone": "no_such_package:Handler",
+        "attribute": "tcmu_runner.handlers.ram:NoSuchClass",
+        "function": "tcmu_runner.units:parse_size",
+        "exits": "ep_exits:Handler",
+        "null": "tcmu_runner.handlers.null:NullHandler",
+    }
+    points = importlib.metadata.EntryPoints(
+        importlib.metadata.EntryPoint(name, value, registry.GROUP) for name, value in values.items()
+    )
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+    handlers = Registry()
+    handlers.load_entry_points()
+    assert subtypes(handlers) == ["null", "ram"]
+    messages = [record.getMessage() for record in caplog.records]
+    caplog.clear()
+    assert [message.split()[1] for message in messages] == ["gone", "attribute", "function", "exits"]
+    assert "ModuleNotFoundError: No module named 'no_such_package'; install what it needs" in messages[0]
+    assert "AttributeError" in messages[1]
+    assert "is not a subclass of tcmu_runner.Handler" in messages[2]
+    assert "SystemExit: bye" in messages[3]
