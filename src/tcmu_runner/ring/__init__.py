@@ -9,7 +9,8 @@ doorbell    the write to the UIO device by which we tell the kernel to look at t
 """
 
 from tcmu_runner.ring.consumer import Consumer, Request, RingCorrupt, RingReset, TaskManagement
-from tcmu_runner.ring.layout import ARM32, I386, LP64, Layout, MailboxFlag, Opcode, TmrType, UFlag
+from tcmu_runner.ring.layout import ARM32, I386, LP64, Layout, MailboxFlag, TmrType
+from tcmu_runner.ring.producer import Producer, ProducerAlarm, Ticket
 
 __all__ = [
     "ARM32",
@@ -18,11 +19,12 @@ __all__ = [
     "Consumer",
     "Layout",
     "MailboxFlag",
-    "Opcode",
+    "Producer",
+    "ProducerAlarm",
     "Request",
     "RingCorrupt",
     "RingReset",
     "TaskManagement",
+    "Ticket",
     "TmrType",
-    "UFlag",
 ]

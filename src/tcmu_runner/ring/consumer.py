@@ -11,43 +11,38 @@ here blocks or locks.
 """
 
 from collections import deque
-from collections.abc import Sequence
 from typing import NoReturn
 
+from tcmu_runner.ring.entry import EntryReader, Request, RingCorrupt, TaskManagement
 from tcmu_runner.ring.layout import (
     ALIGNMENT,
-    CDB_LENGTHS,
     CHECK_CONDITION_RESPONSE,
+    CMD,
     CMD_ID,
-    CMD_LENGTH,
     HEAD,
     HEADER,
     HEADER_LENGTH,
+    KEEP_BUFFER,
     LP64,
     MAILBOX,
     MAILBOX_LENGTH,
     OPCODE_MASK,
+    PAD,
+    READ_LEN,
     RESPONSE,
     SENSE_LENGTH,
     TAIL,
-    TMR_ENTRY,
-    TMR_LENGTH,
+    TMR,
     UFLAGS,
+    UNKNOWN_OP,
     VERSION,
     Layout,
     MailboxFlag,
-    Opcode,
-    UFlag,
 )
 
-# As plain integers: comparing with members of an enum costs more than the rest of the comparison.
-_PAD, _CMD, _TMR = (int(opcode) for opcode in Opcode)
-_UNKNOWN_OP, _READ_LEN, _KEEP_BUFFER = (int(flag) for flag in UFlag)
+__all__ = ["Consumer", "Request", "RingCorrupt", "RingReset", "TaskManagement"]
+
 _CHECK_CONDITION = 0x02  # the one status that the ABI itself knows
-
-
-class RingCorrupt(Exception):  # noqa: N818 - the state of the ring, not of the program
-    """The area does not hold a ring; the message says what was found at which offset. Nothing was changed."""
 
 
 class RingReset(Exception):  # noqa: N818
@@ -58,54 +53,19 @@ class RingReset(Exception):  # noqa: N818
     """
 
 
-class Request:
-    """A SCSI command to be executed, and completed by its `id`.
-
-    `data` is the main buffer, as slices of the area, in order: Data-Out already filled, or Data-In to be
-    filled completely (it holds stale bytes of other commands). The ring does not say which. The sum of the
-    lengths is what the transport expects, whatever the CDB says. A bidirectional command has its Data-In in
-    `data_in`. Touch no slice after the command's completion, and drop them before the area is unmapped.
-    """
-
-    __slots__ = ("cdb", "data", "data_in", "id")
-
-    def __init__(self, id: int, cdb: bytes, data: list[memoryview], data_in: Sequence[memoryview]) -> None:  # noqa: A002
-        self.id = id
-        self.cdb = cdb
-        self.data = data
-        self.data_in = data_in
-
-    def __repr__(self) -> str:
-        lengths = [len(part) for part in (*self.data, *self.data_in)]
-        return f"<Request {self.id}: CDB {self.cdb.hex()}, buffers of {lengths} bytes>"
-
-
-class TaskManagement:
-    """A task management function (`TmrType`) that concerns these outstanding commands, or none.
-
-    There is no answer to it, but the kernel's own answer to the initiator waits until all of them are
-    completed, with whatever status.
-    """
-
-    __slots__ = ("ids", "type")
-
-    def __init__(self, type: int, ids: Sequence[int]) -> None:  # noqa: A002
-        self.type = type
-        self.ids = ids
-
-    def __repr__(self) -> str:
-        return f"<TaskManagement {self.type} of {list(self.ids)}>"
-
-
 class Consumer:
     """The commands of one device, found in `area`: the whole mapping, writable.
 
     Starts at the tail in the mailbox: entries from there to the head are fetched first. The data area is not
     touched here. Users of the slices must touch nothing else of it: pages without a command raise SIGBUS.
     Raises RingCorrupt if this is not a mailbox that we understand.
+
+    `flags` is what this kernel can do, `generation` how often the ring was reset. Never complete a command of
+    an earlier generation: ids are reused.
     """
 
     def __init__(self, area: memoryview, layout: Layout = LP64) -> None:
+        self._area = area = area.cast("B")
         if len(area) < MAILBOX_LENGTH:
             raise RingCorrupt(f"the area is too short for a mailbox: {len(area)} bytes")
         version, flags, ring, size, _ = MAILBOX.unpack_from(area)
@@ -113,16 +73,12 @@ class Consumer:
             raise RingCorrupt(f"mailbox version {version} at offset 0, understood is version {VERSION} only")
         if ring % ALIGNMENT or size % ALIGNMENT or not MAILBOX_LENGTH <= ring < ring + size <= len(area):
             raise RingCorrupt(f"ring of {size} bytes at offset {ring} in an area of {len(area)} bytes")
-        self._layout = layout
-        self._unpack_request = layout.request.unpack_from
-        self._iov_offset, self._iov_size = layout.iov_offset, layout.iov.size
         self._ring, self._size = ring, size
-        self._data, self._end = ring + size, len(area)  # of the data area
-        self._flags = MailboxFlag(flags)
+        self.flags = MailboxFlag(flags)
         self._can_shorten = bool(flags & MailboxFlag.READ_LEN)
-        self._area = area.cast("B")
-        self._words = self._area[: ring + size].cast("I")
-        self._generation = 0
+        self._words = area[: ring + size].cast("I")
+        self._entries = EntryReader(area, ring + size, layout)
+        self.generation = 0
         # Positions in the ring: what `fetch` reads next; what was last published as the tail, what is being
         # published right now; and the slot that takes the next completion.
         self._cursor = self._published = self._publishing = self._tail = self._read_tail()
@@ -133,16 +89,6 @@ class Consumer:
         self._early: dict[int, tuple[int, bytes, int, bool]] | None = (
             None if flags & MailboxFlag.OUT_OF_ORDER else {}
         )
-
-    @property
-    def flags(self) -> MailboxFlag:
-        """What this kernel can do."""
-        return self._flags
-
-    @property
-    def generation(self) -> int:
-        """How often the ring was reset. Never complete a command of an earlier generation: ids are reused."""
-        return self._generation
 
     @property
     def outstanding(self) -> int:
@@ -177,14 +123,14 @@ class Consumer:
             end = cursor + len_op - opcode
             if end < cursor + HEADER_LENGTH or end > limit:
                 raise RingCorrupt(f"entry of {end - cursor} bytes at offset {at}, {limit - cursor} at most")
-            if opcode == _CMD:
-                request = self._request(at, ring + end)
+            if opcode == CMD:
+                request = self._entries.request(at, ring + end)
                 if request.id in ids or request.id in outstanding:
                     raise RingCorrupt(f"id {request.id} of an outstanding command at offset {at}")
                 ids.add(request.id)
                 found.append(request)
-            elif opcode == _TMR:
-                found.append(self._task_management(at, ring + end))
+            elif opcode == TMR:
+                found.append(self._entries.task_management(at, ring + end))
             if end == self._size:
                 end, limit = 0, head
             slots.append(end | opcode)
@@ -205,47 +151,6 @@ class Consumer:
         if (head - published) % self._size < (self._cursor - published) % self._size:
             raise RingReset(f"head {head} in the mailbox, after entries up to {self._cursor}")
 
-    def _request(self, at: int, end: int) -> Request:
-        """The CMD entry that lies in area[at:end]."""
-        area = self._area
-        if end - at < CMD_LENGTH:
-            raise RingCorrupt(f"command entry of {end - at} bytes at offset {at}")
-        _, id_, _, _, main, bidi, dif, cdb, base, length = self._unpack_request(area, at)
-        if not at + self._iov_offset + self._iov_size * (main + bidi + dif) <= cdb <= end - ALIGNMENT:
-            raise RingCorrupt(f"CDB at offset {cdb}, {main}+{bidi}+{dif} iovs, in the entry at {at}..{end}")
-        cdb_end = cdb + (CDB_LENGTHS[area[cdb]] or 8 + area[cdb + 7])
-        if cdb_end > end or not id_:
-            raise RingCorrupt(f"command {id_} at offset {at}: CDB at {cdb}..{cdb_end}, entry ends at {end}")
-        if main == 1 and not bidi:
-            if base < self._data or base + length > self._end:
-                self._raise_buffer(at, base, length)
-            return Request(id_, area[cdb:cdb_end].tobytes(), [area[base : base + length]], ())
-        slices = self._slices(at, main + bidi)
-        return Request(id_, area[cdb:cdb_end].tobytes(), slices[:main], slices[main:] if bidi else ())
-
-    def _slices(self, at: int, count: int) -> list[memoryview]:
-        """The buffers that the first iovs of the entry at offset `at` describe."""
-        slices = []
-        first = at + self._iov_offset
-        for base, length in self._layout.iov.iter_unpack(self._area[first : first + self._iov_size * count]):
-            if base < self._data or base + length > self._end:
-                self._raise_buffer(at, base, length)
-            slices.append(self._area[base : base + length])
-        return slices
-
-    def _raise_buffer(self, at: int, base: int, length: int) -> NoReturn:
-        end = base + length
-        raise RingCorrupt(f"buffer at {base}..{end} outside the data area, in the entry at offset {at}")
-
-    def _task_management(self, at: int, end: int) -> TaskManagement:
-        if end - at < TMR_LENGTH:
-            raise RingCorrupt(f"task management entry of {end - at} bytes at offset {at}")
-        _, _, _, _, type_, count = TMR_ENTRY.unpack_from(self._area, at)
-        if count * 2 > end - at - TMR_LENGTH:
-            raise RingCorrupt(f"task management entry of {end - at} bytes at offset {at} for {count} ids")
-        first = at + TMR_LENGTH
-        return TaskManagement(type_, self._area[first : first + 2 * count].cast("H").tolist())
-
     def complete(
         self,
         id: int,  # noqa: A002
@@ -265,7 +170,7 @@ class Consumer:
         Raises ValueError, and has done nothing, if the command is not outstanding or the arguments cannot be
         expressed; RingReset as `publish` does.
         """
-        if len(sense) > SENSE_LENGTH or (keep_buffer and not self._flags & MailboxFlag.KEEP_BUFFER):
+        if len(sense) > SENSE_LENGTH or (keep_buffer and not self.flags & MailboxFlag.KEEP_BUFFER):
             raise ValueError(f"command {id}: {len(sense)} bytes of sense, or a kernel that keeps no buffers")
         if self._words[TAIL] != self._published:  # else we might write on top of a new command's request
             self._raise_reset()
@@ -286,23 +191,25 @@ class Consumer:
             self._skip()
 
     def _respond(self, id_: int, status: int, sense: bytes, read_len: int, keep_buffer: bool) -> None:
-        self._skip()
+        slots = self._slots
+        if slots[0] & OPCODE_MASK != CMD:
+            self._skip()
         at = self._ring + self._tail + CMD_ID
-        uflags = _KEEP_BUFFER if keep_buffer else 0
+        uflags = KEEP_BUFFER if keep_buffer else 0
         if read_len and self._can_shorten:
-            uflags |= _READ_LEN
+            uflags |= READ_LEN
         if status == _CHECK_CONDITION:
             CHECK_CONDITION_RESPONSE.pack_into(self._area, at, id_, 0, uflags, status, read_len, sense)
         else:
             RESPONSE.pack_into(self._area, at, id_, 0, uflags, status, read_len)
-        self._tail = self._slots.popleft() ^ _CMD
+        self._tail = slots.popleft() ^ CMD
 
     def _skip(self) -> None:
         """Step the tail over entries that are not commands."""
         slots = self._slots
-        while slots and (opcode := slots[0] & OPCODE_MASK) != _CMD:
-            if opcode not in (_PAD, _TMR):
-                self._area[self._ring + self._tail + UFLAGS] |= _UNKNOWN_OP
+        while slots and (opcode := slots[0] & OPCODE_MASK) != CMD:
+            if opcode not in (PAD, TMR):
+                self._area[self._ring + self._tail + UFLAGS] |= UNKNOWN_OP
             self._tail = slots.popleft() ^ opcode
 
     def publish(self) -> bool:
@@ -332,7 +239,7 @@ class Consumer:
 
         All work on earlier commands must have ended: their buffers belong to others now.
         """
-        self._generation += 1
+        self.generation += 1
         self._cursor = self._published = self._publishing = self._tail = self._read_tail()
         self._slots.clear()
         self._outstanding.clear()

@@ -37,13 +37,13 @@ TMR_LENGTH = 32
 
 ID_MAX = 0xFFFF  # ids of commands are 1..65535
 
+Iov = tuple[int, int]  # base and length in bytes; the base is the offset in the area
 
-class Opcode(IntEnum):
-    """What an entry of the ring is."""
+# What an entry of the ring is. Plain integers, as the rest here: members of an enum are slow.
+PAD, CMD, TMR = 0, 1, 2
 
-    PAD = 0
-    CMD = 1
-    TMR = 2
+# uflags: what we tell the kernel about an entry.
+UNKNOWN_OP, READ_LEN, KEEP_BUFFER = 0x1, 0x2, 0x4
 
 
 class MailboxFlag(IntFlag):
@@ -55,12 +55,7 @@ class MailboxFlag(IntFlag):
     KEEP_BUFFER = 0x8  # CAP_KEEP_BUF, Linux 5.15
 
 
-class UFlag(IntFlag):
-    """What we tell the kernel about an entry."""
-
-    UNKNOWN_OP = 0x1
-    READ_LEN = 0x2
-    KEEP_BUFFER = 0x4
+ALL_FLAGS = MailboxFlag(0xF)  # as Linux presents since 5.15
 
 
 class TmrType(IntEnum):
@@ -114,7 +109,8 @@ class Layout:
 
     def cdb_offset(self, iov_count: int) -> int:
         """Where the kernel puts the CDB in an entry with so many iovs: after them, and after the response."""
-        return max(self.iov_offset + self.iov.size * iov_count, CMD_LENGTH)
+        end = self.iov_offset + self.iov.size * iov_count
+        return end if end > CMD_LENGTH else CMD_LENGTH
 
     def entry_length(self, iov_count: int, cdb_size: int) -> int:
         """The length of an entry with so many iovs and a CDB of so many bytes."""
@@ -123,7 +119,7 @@ class Layout:
 
 def align(length: int) -> int:
     """`length`, rounded up to a whole number of ring units of 8 bytes."""
-    return -(-length // ALIGNMENT) * ALIGNMENT
+    return (length + ALIGNMENT - 1) & -ALIGNMENT
 
 
 LP64 = Layout(request=Struct("=IHBBIII4xQ16xQQ"), iov=Struct("=QQ"), iov_offset=48)

@@ -1,0 +1,373 @@
+"""The kernel's side of the ring, as drivers/target/target_core_user.c plays it.
+
+It is what the embedded mode runs instead of the kernel, and what tests, fuzzers and benchmarks put opposite
+the consumer. It makes no allowances: what would break the ring in the kernel, or hang the kernel, raises
+ProducerAlarm. Even its nuisances are the kernel's: blocks come with the stale bytes of earlier commands,
+the lowest free id and the lowest free blocks are used first, and a command that timed out keeps both until
+it is completed at last.
+
+A command ends when its Ticket has a status. Each method returns the tickets that it ended (`submit` its own).
+After any call, `event_due` tells whether the consumer is to be woken.
+
+Threads: one at a time, as the kernel does under its lock. Nothing here blocks, or knows the time.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from sys import byteorder
+
+from tcmu_runner.ring.blocks import Blocks
+from tcmu_runner.ring.entry import command_entry, tmr_entry
+from tcmu_runner.ring.layout import (
+    ALL_FLAGS,
+    CMD,
+    CMD_ID,
+    CMD_LENGTH,
+    HEADER_LENGTH,
+    ID_MAX,
+    KEEP_BUFFER,
+    LP64,
+    MAILBOX,
+    MAILBOX_LENGTH,
+    OPCODE_MASK,
+    PAD,
+    READ_LEN,
+    RESPONSE,
+    SENSE_LENGTH,
+    TMR,
+    UFLAGS,
+    UNKNOWN_OP,
+    VERSION,
+    Iov,
+    Layout,
+    MailboxFlag,
+    cdb_length,
+)
+from tcmu_runner.ring.ticket import (
+    BUSY,
+    CHECK_CONDITION,
+    COMMUNICATION_FAILURE,
+    GOOD,
+    INVALID_FIELD,
+    TASK_ABORTED,
+    TASK_SET_FULL,
+    Ticket,
+)
+from tcmu_runner.ring.writer import ProducerAlarm, RingWriter
+
+__all__ = ["Producer", "ProducerAlarm", "Ticket"]
+
+_NOTHING = memoryview(b"")
+
+
+class _Refused(Exception):  # noqa: N818 - an answer
+    """The command cannot be placed, now or ever: status and sense."""
+
+
+class Producer:
+    """A ring in `area`, which is formatted here: mailbox and ring in the first `ring_size` bytes, then data.
+
+    `area` is writable. `ring_size` is a multiple of 128 as in every kernel, and should be one of the page
+    size: O_DIRECT needs aligned blocks. `flags` is what this kernel can do. Raises ValueError for sizes that
+    cannot be.
+    """
+
+    def __init__(
+        self,
+        area: memoryview,
+        ring_size: int,
+        flags: MailboxFlag = ALL_FLAGS,
+        block_size: int = 4096,
+        layout: Layout = LP64,
+    ) -> None:
+        size = ring_size - MAILBOX_LENGTH
+        if ring_size % 128 or size < 2 * CMD_LENGTH or ring_size > len(area) or block_size < 1:
+            raise ValueError(f"ring of {ring_size} bytes and blocks of {block_size} in {len(area)} bytes")
+        self._area = area.cast("B")
+        self._area[:MAILBOX_LENGTH] = bytes(MAILBOX_LENGTH)
+        MAILBOX.pack_into(self._area, 0, VERSION, flags, MAILBOX_LENGTH, size, 0)
+        self._ring = RingWriter(self._area, size)
+        self._ring_size, self._block_size = ring_size, block_size
+        self._layout = layout
+        self._flags = flags
+        # An older kernel does not look at flags that it does not know.
+        self._uflags = UNKNOWN_OP
+        self._uflags |= READ_LEN if flags & MailboxFlag.READ_LEN else 0
+        self._uflags |= KEEP_BUFFER if flags & MailboxFlag.KEEP_BUFFER else 0
+        self._in_order = not flags & MailboxFlag.OUT_OF_ORDER
+        self._waiting: deque[Ticket] = deque()
+        self._ended: list[Ticket] = []  # not yet returned
+        self._blocked = False
+        self._forget()
+
+    def _forget(self) -> None:
+        """No commands, all blocks free."""
+        self._blocks = Blocks(self._area, self._ring_size, self._block_size)
+        self._commands: dict[int, Ticket] = {}  # by id; among them those expired and those kept
+        self._free_ids: list[int] = []  # heap of those below the next
+        self._next_id = 1
+        self._entries: deque[bytes] = deque()  # waiting for room: TMRs, which commands must not overtake
+
+    @property
+    def outstanding(self) -> int:
+        """How many ids are in use: commands on the ring, also those that expired, and kept buffers."""
+        return len(self._commands)
+
+    @property
+    def queued(self) -> int:
+        """How many commands wait for room on the ring or in the data area."""
+        return len(self._waiting)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether new commands are refused."""
+        return self._blocked
+
+    def event_due(self) -> bool:
+        """Whether there is something on the ring since the last call: then wake the consumer."""
+        due, self._ring.posted = self._ring.posted, False
+        return due
+
+    def submit(
+        self, cdb: bytes, data_out: bytes | bytearray | memoryview = b"", data_in_length: int = 0
+    ) -> Ticket:
+        """Put a command on the ring, or in the queue for it (first come, first served).
+
+        The CDB is cut to the length that its first byte tells. Both Data-Out and Data-In: bidirectional.
+        The data is copied, at once or when the command leaves the queue: leave it alone while `id` is 0.
+        The ticket returned has a status if the command was refused.
+        """
+        length = cdb_length(cdb)
+        if len(cdb) < length:
+            raise ValueError(f"CDB of {len(cdb)} bytes, {length} expected: {cdb.hex()}")
+        out = memoryview(data_out).cast("B") if data_out else _NOTHING
+        ticket = Ticket(cdb[:length], out, data_in_length)
+        if self._blocked:
+            ticket.end(BUSY)
+        elif self._ring.broken:
+            ticket.end(*COMMUNICATION_FAILURE)
+        else:
+            try:
+                if self._entries or self._waiting or not self._place(ticket):
+                    self._waiting.append(ticket)
+            except _Refused as refused:
+                ticket.end(*refused.args)
+        return ticket
+
+    def _place(self, ticket: Ticket) -> bool:
+        """Put a command on the ring. False: no room yet. Raises _Refused."""
+        blocks, out = self._blocks, len(ticket.data_out)
+        main, bidi = (out, ticket.data_in_length) if out else (ticket.data_in_length, 0)
+        needed = blocks.whole(main) + blocks.whole(bidi)
+        if needed > blocks.total:
+            raise _Refused(*INVALID_FIELD)
+        if needed > blocks.free:
+            return False
+        iovs = blocks.take(main)
+        ticket.main = len(iovs)
+        iovs += blocks.take(bidi)
+        placed = False
+        try:
+            placed = self._place_entry(ticket, iovs)
+        finally:
+            if not placed:
+                blocks.give(iovs)
+        return placed
+
+    def _place_entry(self, ticket: Ticket, iovs: list[Iov]) -> bool:
+        length = self._layout.entry_length(len(iovs), len(ticket.cdb))
+        if length > self._ring.size // 2:
+            raise _Refused(*INVALID_FIELD)
+        if not self._ring.has_room(length):
+            return False
+        if len(self._commands) == ID_MAX:
+            raise _Refused(TASK_SET_FULL)
+        ticket.iovs = iovs
+        ticket.id = self._new_id()
+        self._commands[ticket.id] = ticket
+        if ticket.data_out:
+            self._blocks.write(iovs[: ticket.main], ticket.data_out)
+            ticket.data_out = _NOTHING
+        at = self._ring.place(length)
+        self._ring.append(command_entry(self._layout, at, length, ticket), ticket.id)
+        return True
+
+    def _new_id(self) -> int:
+        """The lowest that is free."""
+        if self._free_ids:
+            return heappop(self._free_ids)
+        self._next_id += 1
+        return self._next_id - 1
+
+    def inject(self, entry: bytes) -> list[Ticket]:
+        """Post an entry as it is, ahead of the commands that wait: what a kernel of the future may send.
+
+        The consumer has to flag and skip an opcode that it does not know. Raises ValueError for PAD and CMD,
+        for more than half a ring, and unless the length in the header is that of the entry.
+        """
+        len_op = int.from_bytes(entry[:4], byteorder)
+        opcode = len_op & OPCODE_MASK
+        length = len(entry)
+        if not HEADER_LENGTH <= length == len_op - opcode <= self._ring.size // 2 or opcode in (PAD, CMD):
+            raise ValueError(f"not an entry that can be injected: {entry.hex()}")
+        self._entries.append(entry)
+        return self._advance()
+
+    def task_management(self, type_: int, tickets: Iterable[Ticket]) -> list[Ticket]:
+        """Abort commands: those that wait end here; the consumer is told about those on the ring.
+
+        The answer to the initiator is to wait until all the tickets have a status, whichever.
+        """
+        ids = []
+        for ticket in tickets:
+            if ticket.status is None and ticket.id:
+                ids.append(ticket.id)
+            elif ticket.status is None:
+                self._waiting.remove(ticket)
+                self._end(ticket, TASK_ABORTED)
+        if self._flags & MailboxFlag.TMR:
+            self._entries.append(tmr_entry(type_, ids))
+        return self._advance()
+
+    def expire(self, ticket: Ticket) -> bool:
+        """The command's time is over (cmd_time_out, qfull_time_out). False if it has been answered before.
+
+        On the ring, it keeps id and blocks until the consumer completes it.
+        """
+        if ticket.status is not None:
+            return False
+        if ticket.id:
+            ticket.end(*COMMUNICATION_FAILURE)
+        else:
+            self._waiting.remove(ticket)
+            ticket.end(TASK_SET_FULL)
+        return True
+
+    def reap(self) -> list[Ticket]:
+        """The doorbell: process the completions up to the tail, then put on the ring what waits for room.
+
+        Raises ProducerAlarm, then and ever after until `reset`.
+        """
+        self._process()
+        return self._advance()
+
+    def block(self) -> list[Ticket]:
+        """action/block_dev = 1: process completions; what waits, and what comes, is answered with BUSY."""
+        self._blocked = True
+        if not self._ring.broken:
+            self._process()
+        while self._waiting:
+            self._end(self._waiting.popleft(), BUSY)
+        return self._advance()
+
+    def unblock(self) -> None:
+        """action/block_dev = 0."""
+        self._blocked = False
+
+    def reset(self, level: int = 1) -> list[Ticket]:
+        """action/reset_ring = level: forget the ring, its completions and its data.
+
+        Commands on the ring end with BUSY (level 1: the initiator tries again) or an error (level 2). Block
+        first, else commands that wait are put on the new ring at once.
+        """
+        if level not in (1, 2):
+            raise ValueError(f"level {level} of reset_ring, 1 or 2 expected")
+        for ticket in self._commands.values():
+            if ticket.status is None:
+                self._end(ticket, *((BUSY,) if level == 1 else COMMUNICATION_FAILURE))
+        self._forget()
+        self._ring.reset()
+        return self._advance()
+
+    def free_kept(self, id_: int) -> list[Ticket]:
+        """action/free_kept_buf. Raises ValueError (the kernel: EINVAL) unless the id's buffer is kept."""
+        ticket = self._commands.get(id_)
+        if ticket is None or not ticket.kept:
+            raise ValueError(f"no buffer is kept for command {id_}")
+        self._free(ticket)
+        return self._advance()
+
+    def close(self) -> list[Ticket]:
+        """The consumer has closed the device: free what it kept. The ring goes on without it."""
+        for ticket in [ticket for ticket in self._commands.values() if ticket.kept]:
+            self._free(ticket)
+        return self._advance()
+
+    def release(self) -> None:
+        """Let go of the area, so that its mapping can be closed."""
+        self._ring.release()
+        self._area.release()
+
+    def _end(self, ticket: Ticket, status: int, sense: bytes = b"") -> None:
+        ticket.end(status, sense)
+        self._ended.append(ticket)
+
+    def _free(self, ticket: Ticket) -> None:
+        """Give back id and blocks."""
+        del self._commands[ticket.id]
+        heappush(self._free_ids, ticket.id)
+        self._blocks.give(ticket.iovs)
+
+    def _advance(self) -> list[Ticket]:
+        """Put on the ring what waits, as far as there is room. Returns all tickets ended by now."""
+        if not self._ring.broken:
+            self._post_entries()
+            self._post_waiting()
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _post_entries(self) -> None:
+        while self._entries and self._ring.has_room(len(self._entries[0])):
+            entry = self._entries.popleft()
+            self._ring.place(len(entry))
+            self._ring.append(entry)
+
+    def _post_waiting(self) -> None:
+        while self._waiting and not self._entries:
+            try:
+                if not self._place(self._waiting[0]):
+                    break
+                self._waiting.popleft()
+            except _Refused:
+                self._end(self._waiting.popleft(), *COMMUNICATION_FAILURE)
+
+    def _process(self) -> None:
+        """Go through the slots that the consumer has completed."""
+        for at, opcode, id_ in self._ring.completed():
+            if opcode == CMD:
+                self._process_completion(at, id_)
+            elif opcode not in (PAD, TMR) and not self._area[at + UFLAGS] & UNKNOWN_OP:
+                self._ring.alarm(f"opcode {opcode} of the slot at offset {at} is not flagged as unknown")
+
+    def _process_completion(self, at: int, slot_id: int) -> None:
+        id_, _, uflags, status, read_len = RESPONSE.unpack_from(self._area, at + CMD_ID)
+        ticket = self._commands.get(id_)
+        if ticket is None or ticket.kept:
+            self._ring.alarm(f"command {id_}, completed in the slot at offset {at}, is not outstanding")
+        if self._in_order and id_ != slot_id:
+            self._ring.alarm(f"command {id_} completed in the slot at offset {at} of command {slot_id}")
+        uflags &= self._uflags
+        if ticket.status is None:  # else it has expired, and the initiator has its answer
+            self._answer(ticket, at, status, read_len if uflags & READ_LEN else 0, uflags)
+        if uflags & KEEP_BUFFER:
+            ticket.kept = True
+        else:
+            self._free(ticket)
+
+    def _answer(self, ticket: Ticket, at: int, status: int, read_len: int, uflags: int) -> None:
+        """What the initiator gets. `read_len` is 0 unless it is valid; a bidirectional command has none."""
+        bidi = ticket.iovs[ticket.main :]
+        length, iovs = ticket.data_in_length, bidi or ticket.iovs
+        if uflags & UNKNOWN_OP:
+            self._end(ticket, *COMMUNICATION_FAILURE)
+            return
+        if bidi:
+            read_len = 0
+        if length and (status == GOOD or (status == CHECK_CONDITION and read_len)):
+            ticket.data = self._blocks.read(iovs)[: read_len or length]
+        sense = b""
+        if status == CHECK_CONDITION:
+            start = at + RESPONSE.size + CMD_ID
+            sense = self._area[start : start + SENSE_LENGTH].tobytes()
+        self._end(ticket, status, sense)

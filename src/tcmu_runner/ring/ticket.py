@@ -1,0 +1,49 @@
+"""What became of a command given to the producer; and the answers that the kernel gives by itself."""
+
+from tcmu_runner.ring.layout import SENSE_LENGTH, Iov
+
+# SAM-5 5.3.1
+GOOD, CHECK_CONDITION, BUSY, TASK_SET_FULL, TASK_ABORTED = 0x00, 0x02, 0x08, 0x28, 0x40
+
+
+def _sense(key: int, asc: int, ascq: int) -> bytes:
+    """Fixed format sense data (SPC-4 4.5.3), as long as the kernel always sends it."""
+    return bytes((0x70, 0, key, 0, 0, 0, 0, 10, 0, 0, 0, 0, asc, ascq)).ljust(SENSE_LENGTH, b"\0")
+
+
+# Status and sense
+COMMUNICATION_FAILURE = CHECK_CONDITION, _sense(0x02, 0x08, 0x00)  # NOT READY, LU COMMUNICATION FAILURE
+INVALID_FIELD = CHECK_CONDITION, _sense(0x05, 0x24, 0x00)  # ILLEGAL REQUEST, INVALID FIELD IN CDB
+
+
+class Ticket:
+    """A command on its way. Once `status` is not None, it has ended, and the initiator gets:
+
+    status   the SCSI status
+    sense    96 bytes with CHECK CONDITION, else empty
+    data     Data-In as far as it is valid, which may be less than `data_in_length`
+
+    `id` is 0 as long as the command waits for room on the ring.
+    """
+
+    __slots__ = ("cdb", "data", "data_in_length", "data_out", "id", "iovs", "kept", "main", "sense", "status")
+
+    def __init__(self, cdb: bytes, data_out: memoryview, data_in_length: int) -> None:
+        self.cdb = cdb
+        self.data_out = data_out  # until it is copied into the area
+        self.data_in_length = data_in_length
+        self.id = 0
+        self.iovs: list[Iov] = []  # the main buffer's, then the bidirectional Data-In's
+        self.main = 0  # how many are the main buffer's
+        self.kept = False
+        self.status: int | None = None
+        self.sense = b""
+        self.data = b""
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.id}: CDB {self.cdb.hex()}, status {self.status}>"
+
+    def end(self, status: int, sense: bytes = b"") -> None:
+        """Answer the initiator."""
+        self.status = status
+        self.sense = sense
