@@ -1,0 +1,127 @@
+"""Actions that the kernel may put to sleep for ever (D state): each in a process of its own, with a deadline.
+
+The test fails, with the kernel's stack of the sleeper, and the machine stays usable: waits for a netlink
+reply are ended through target_core_user's module parameters, as an administrator would.
+"""
+
+import os
+import pickle
+import select
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TextIO
+
+PARAMETERS = Path("/sys/module/target_core_user/parameters")
+WITHOUT_REAPING = os.WEXITED | os.WNOHANG | os.WNOWAIT
+P = ParamSpec("P")
+
+
+class StuckError(AssertionError):
+    """Something did not end in time."""
+
+
+class CommandError(AssertionError):
+    """A command ended with a status other than 0; the text has its output."""
+
+
+def within(seconds: float, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """Calls `action` in a forked process, whose exception is raised here (errno and all), or StuckError."""
+    result, end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _report(end, action, *args, **kwargs)
+    os.close(end)
+    try:
+        if not select.select([result], [], [], seconds)[0]:
+            outlook = _give_up(child, lambda: os.waitid(os.P_PID, child, WITHOUT_REAPING) is not None)
+            raise StuckError(f"{action.__qualname__}{args} not done in {seconds:g} s; {outlook}")
+        report = b"".join(iter(lambda: os.read(result, 65536), b""))
+    finally:
+        os.close(result)
+    os.waitpid(child, 0)
+    failure: Exception | None = pickle.loads(report)
+    if failure is not None:
+        raise failure
+
+
+def _report(end: int, action: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+    """The forked process: never returns."""
+    failure = None
+    try:
+        action(*args, **kwargs)
+    except Exception as error:  # whatever it is, the parent raises it
+        failure = error
+    os.write(end, pickle.dumps(failure))
+    os._exit(0)
+
+
+def command(*argv: str | Path, seconds: float = 60) -> str:
+    """Runs a command and returns its standard output. CommandError, StuckError."""
+    line = " ".join(map(str, argv))
+    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            list(map(str, argv)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            outlook = _give_up(process.pid, lambda: process.poll() is not None)
+            raise StuckError(f"{line} not done in {seconds:g} s; {outlook}") from None
+        texts = [_whole(output), _whole(errors)]
+    if status != 0:
+        raise CommandError(f"{line}: exit status {status}\n{''.join(texts)}")
+    return texts[0]
+
+
+def _whole(file: TextIO) -> str:
+    file.seek(0)
+    return file.read()
+
+
+def eventually(what: str, condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Waits for `condition`. StuckError says `what` did not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise StuckError(f"not within {seconds:g} s: {what}")
+        time.sleep(0.02)
+
+
+def rescue() -> None:
+    """Ends every wait for a netlink reply with EINTR: what an administrator does when the daemon does not."""
+    for name, value in (("block_netlink", "1"), ("reset_netlink", "1"), ("block_netlink", "0")):
+        (PARAMETERS / name).write_text(value)
+
+
+def kernel_stack(pid: int) -> str:
+    """Where in the kernel a process sleeps."""
+    try:
+        return f"the kernel's stack:\n{Path(f'/proc/{pid}/stack').read_text()}"
+    except OSError as error:
+        return f"no kernel stack: {error}"
+
+
+def _give_up(pid: int, ended: Callable[[], bool]) -> str:
+    """Ends a process of ours that is late, by the rescue if need be. Returns what a person wants to know."""
+    stack = kernel_stack(pid)
+    os.kill(pid, signal.SIGKILL)
+    if _soon(ended):
+        return stack
+    if PARAMETERS.exists():
+        rescue()
+    return f"the rescue {'freed it' if _soon(ended) else 'did not free it'}; {stack}"
+
+
+def _soon(ended: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 3
+    while not ended() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return ended()
