@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -42,12 +42,11 @@ class Registry:
     def __len__(self) -> int:
         return len(self._classes)
 
-    def add(self, *classes: AnyHandler) -> None:
+    def add(self, *classes: type) -> None:
         """Registers all of the classes, or none and raises ConfigError: one cannot be used, or its subtype is
         another's."""
         added = dict(self._classes)
-        for cls in classes:
-            check_class(cls)
+        for cls in map(check_class, classes):
             other = added.setdefault(cls.subtype, cls)
             if other is not cls:
                 raise ConfigError(
@@ -110,8 +109,8 @@ class Registry:
         return found
 
 
-def check_class(cls: object) -> None:
-    """Raises ConfigError, with the remedy, when the engine cannot serve a LUN with this class."""
+def check_class(cls: object) -> AnyHandler:
+    """The class itself. Raises ConfigError, with the remedy, when the engine cannot serve a LUN with it."""
     if not (isinstance(cls, type) and issubclass(cls, Handler | AsyncHandler)):
         raise ConfigError(f"{cls!r} is not a subclass of tcmu_runner.Handler or tcmu_runner.AsyncHandler")
     name, base = f"{cls.__module__}.{cls.__qualname__}", Handler if issubclass(cls, Handler) else AsyncHandler
@@ -121,17 +120,19 @@ def check_class(cls: object) -> None:
     for required in ("open", "read"):
         if inspect.getattr_static(cls, required) is vars(base)[required]:
             raise ConfigError(f"{name} defines no {required}(): every handler needs it")
-    for method in _async_methods(cls) if base is Handler else ():
+    if base is Handler and (method := _first_async_method(cls)):
         raise ConfigError(
             f"{name}.{method} is async: subclass tcmu_runner.AsyncHandler, or make it a plain def"
         )
+    return cls
 
 
-def _async_methods(cls: type) -> Iterable[str]:
+def _first_async_method(cls: type) -> str | None:
     for name in (*vars(Handler), "command"):
         method = getattr(cls, name, None)
         if inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method):
-            yield name
+            return name
+    return None
 
 
 class _Loader(SourceFileLoader):
