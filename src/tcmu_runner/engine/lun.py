@@ -18,7 +18,7 @@ from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.ring.consumer import Consumer
 from tcmu_runner.ring.layout import Layout
-from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.operations import HandleCommand, Operation, Plan, Steps
 from tcmu_runner.scsi.sense import ScsiStatusError, Status
@@ -90,13 +90,30 @@ class Lun:
         handler = _on_loop(opened) if isinstance(opened, Coroutine) else opened
         return cls(description, handler, device, parts.time_out)
 
-    def attach(self, transport: Transport, layout: Layout, broken: Callable[[Exception], None]) -> None:
-        """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2."""
+    def attach(
+        self,
+        transport: Transport,
+        layout: Layout,
+        broken: Callable[[Exception], None],
+        nexus_of: Callable[[int], Nexus] | None = None,
+        *,
+        driven: bool = False,
+    ) -> Pump:
+        """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2.
+
+        nexus_of: tells over which nexus, of those the front end has added to the unit, a command came;
+        without it there is one nexus, as behind LIO, which does not tell initiators apart. driven: see
+        Pump.start.
+        """
+        if nexus_of is None:
+            nexus = Nexus()
+            self.unit.nexuses.add(nexus)
+            nexus_of = lambda _id: nexus  # noqa: E731
         self._consumer = Consumer(transport.area(), layout)
-        duties = Duties(self._starter(), EXCLUSIVE, self._range_of, self.time_out, broken)
+        duties = Duties(self._starter(), nexus_of, EXCLUSIVE, self._range_of, self.time_out, broken)
         self._pump = Pump(self.device, transport, self._consumer, duties)
-        self.unit.nexuses.add(self._pump.nexus)
-        self._pump.start(self._executor(self._pump))
+        self._pump.start(self._executor(self._pump), driven=driven)
+        return self._pump
 
     def _range_of(self, command: Command) -> tuple[int, int] | None:
         """The bytes a command touches, for keeping exclusive commands apart from it."""
@@ -128,7 +145,7 @@ class Lun:
             self._pump.stop()
             self._pump.settle()
             self._pump.executor.close()
-            self.unit.nexuses.discard(self._pump.nexus)
+            self.unit.nexuses.clear()
             self._consumer.release()
             self._pump = self._consumer = None
 

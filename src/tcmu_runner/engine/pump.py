@@ -31,12 +31,14 @@ POLL_SECONDS = 0.005
 class Duties:
     """What a pump does with the commands of its ring.
 
-    begin: decodes and checks one. exclusive: opcodes of commands that need their blocks to themselves.
-    range_of: those blocks. time_out: seconds until a command is late. broken: told, on the ring's thread,
-    which ends, when the ring cannot be served any more.
+    begin: decodes and checks one. nexus_of: over which nexus the command with this id came; the ring does not
+    say. exclusive: opcodes of commands that need their blocks to themselves. range_of: those blocks.
+    time_out: seconds until a command is late. broken: told, on the ring's thread, which ends, when the ring
+    cannot be served any more.
     """
 
     begin: Callable[[Command], Plan]
+    nexus_of: Callable[[int], Nexus]
     exclusive: frozenset[int]
     range_of: RangeOf
     time_out: int | None
@@ -56,7 +58,7 @@ class Pump:
         self._exclusion = Exclusion(duties.range_of)
         self._deadlines = Deadlines(device, duties.time_out)
         self._under_way: dict[Command, float] = {}  # when each command began, by time.monotonic
-        self._nexus = Nexus()
+        self._nexus_of = duties.nexus_of
         self._verdict = Verdict(device)
         self._can_tell_length = bool(consumer.flags & MailboxFlag.READ_LEN)
         self._completer = Completer(consumer, transport.kick, self._ring_failed)
@@ -66,15 +68,20 @@ class Pump:
         self._thread = threading.Thread(target=self._run, name=f"ring {device.name}", daemon=True)
         self.executor: Executor
 
-    @property
-    def nexus(self) -> Nexus:
-        """The one nexus of a LUN behind LIO: the kernel does not tell initiators apart."""
-        return self._nexus
+    def start(self, executor: Executor, *, driven: bool = False) -> None:
+        """Begins with whatever is on the ring already: that makes no descriptor readable.
 
-    def start(self, executor: Executor) -> None:
-        """Begins with whatever is on the ring already: that makes no descriptor readable."""
+        driven: there is no thread of ours, the caller's is the ring's thread; it calls `turn` as long as that
+        has something to do, whenever there are commands or `wake` is readable.
+        """
         self.executor = executor
-        self._thread.start()
+        if not driven:
+            self._thread.start()
+
+    @property
+    def wake(self) -> int:
+        """An eventfd: readable when something has to be done on the ring's thread."""
+        return self._wake
 
     def finished(self, command: Command, error: OperationError | None) -> None:
         """Called by executors, on any thread, when a command's plan has ended."""
@@ -108,8 +115,9 @@ class Pump:
     def stop(self) -> None:
         """Ends the thread; commands still on the ring stay there. Not to be called from the ring's thread."""
         self._stopping = True
-        os.eventfd_write(self._wake, 1)
-        self._thread.join()
+        if self._thread.ident is not None:
+            os.eventfd_write(self._wake, 1)
+            self._thread.join()
         os.close(self._wake)
 
     def _run(self) -> None:
@@ -124,16 +132,22 @@ class Pump:
         poller.register(self._transport.fileno(), EVENTS)
         poller.register(self._wake, EVENTS)
         while not self._stopping:
-            batch = self._consumer.fetch()
-            if batch:
-                self._start_all(batch)
-            elif self._failure is not None:
-                self._recover()
-            elif self._exclusion.active:
-                self._run_released()
+            if not self.turn():
                 self._wait(poller)
-            else:
-                self._wait(poller)
+
+    def turn(self) -> bool:
+        """Does on the ring's thread what there is to do; False when there was nothing. Raises what `broken`
+        is told elsewhere."""
+        batch = self._consumer.fetch()
+        if batch:
+            self._start_all(batch)
+            return True
+        if self._failure is not None:
+            self._recover()
+            return True
+        if self._exclusion.active:
+            self._run_released()
+        return False
 
     def _wait(self, poller: select.epoll) -> None:
         events = poller.poll(self._deadlines.interval)
@@ -157,7 +171,7 @@ class Pump:
 
     def _start(self, request: Request, *, alone: bool) -> None:
         token = self._consumer.generation << 16 | request.id
-        command = Command(request.cdb, request.data, self._nexus, token, request.data_in)
+        command = Command(request.cdb, request.data, self._nexus_of(request.id), token, request.data_in)
         try:
             plan = self._begin(command)
         except Exception as error:
