@@ -16,6 +16,9 @@ from tcmu_runner.kernel.frontend import Frontend
 from tcmu_runner.kernel.guardian import Guardian
 from tcmu_runner.kernel.lock import DaemonLock
 from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.servers import LocalServer, Server, Trouble, WorkerServer
+from tcmu_runner.kernel.template import Template
+from tcmu_runner.kernel.uio import UioEntry
 
 LOCK_SECONDS = 10.0
 LOG_NAME = "tcmu-runner.log"
@@ -26,11 +29,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. log_dir None: log to standard error only."""
+    """What the command line says. log_dir None: log to standard error only. in_process: no workers."""
 
     log_level: int = logging.INFO
     log_dir: Path | None = None
     handler_path: Path | None = None
+    in_process: bool = False
 
 
 def run(options: Options) -> int:
@@ -38,9 +42,11 @@ def run(options: Options) -> int:
     _set_up_log(options)
     with DaemonLock() as lock:
         lock.acquire(LOCK_SECONDS)
-        guardian = Guardian.start(Paths(), DaemonLock)
+        paths = Paths()
+        guardian = Guardian.start(paths, DaemonLock)
         registry = load_handlers(options.handler_path)
-        asyncio.run(_serve(registry, guardian))
+        template = None if options.in_process else Template.start(registry, paths, reopen_log)
+        asyncio.run(_serve(registry, paths, guardian, template))
     return 0
 
 
@@ -53,13 +59,21 @@ def load_handlers(directory: Path | None) -> Registry:
     return registry
 
 
-async def _serve(registry: Registry, guardian: Guardian) -> None:
+async def _serve(registry: Registry, paths: Paths, guardian: Guardian, template: Template | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reopen_log)
-    await Frontend(registry, Paths(), guardian).run(stop)
+
+    def make_server(entry: UioEntry, trouble: Trouble) -> Server:
+        if template is None:
+            return LocalServer(entry, registry, paths, trouble)
+        return WorkerServer(entry, template, trouble)
+
+    await Frontend(registry, paths, guardian, make_server).run(stop)
+    if template is not None:
+        template.close()
     log.info("stopped")
 
 

@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 log_level=logging.DEBUG if options.debug else logging.INFO,
                 log_dir=options.tcmu_log_dir,
                 handler_path=options.handler_path,
+                in_process=options.in_process,
             )
         )
     except (TcmuError, OSError) as error:
@@ -50,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "-l", "--tcmu-log-dir", type=Path, metavar="DIR", help=f"log to DIR/{daemon.LOG_NAME}, too"
+    )
+    parser.add_argument(
+        "--in-process", action="store_true", help="serve all devices in this process (for debugging handlers)"
     )
     return parser
 

@@ -1,214 +1,166 @@
-"""One device of the kernel: its UIO node, its configfs directory and the LUN that serves it."""
+"""One device of the kernel as the supervisor sees it: its UIO descriptor, its actions, its server."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
-import os
-import threading
-import uuid
 from collections.abc import Callable
 
-from tcmu_runner.engine.lun import Description, Lun
-from tcmu_runner.handler.registry import Registry
-from tcmu_runner.kernel.configfs import Backstore, UnsupportedByKernel
+from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKernel
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.uio import DeviceName, UioDevice
-from tcmu_runner.ring.layout import Layout
-from tcmu_runner.scsi.unit import Identity, Limits
+from tcmu_runner.kernel.servers import Server
+from tcmu_runner.kernel.threads import in_thread
+from tcmu_runner.kernel.uio import UioDevice, UioEntry
 
-RETRYABLE = 1  # action/reset_ring: commands under way end in BUSY
-
-Broken = Callable[["KernelDevice", Exception], None]
+OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open
+CLOSE_SECONDS = 20.0  # how long a removal waits for a handler's close before its worker is killed
+HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's processes to let go
+RETRY_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
 
-class UioTransport:
-    """The engine's view of a UIO device."""
-
-    def __init__(self, uio: UioDevice) -> None:
-        self._uio = uio
-        self._map = uio.map()
-        self.kick = uio.kick
-
-    def area(self) -> memoryview:
-        return memoryview(self._map)
-
-    def fileno(self) -> int:
-        return self._uio.fileno()
-
-    def close(self) -> None:
-        """Lets the kernel free the device; a view that a handler kept delays that until it is dropped."""
-        try:
-            self._map.close()
-        except BufferError:
-            log.warning(
-                "a handler keeps a buffer of a finished command; the ring's memory stays until it lets go"
-            )
-        self._uio.close()
-
-
 class KernelDevice:
-    """All methods but the properties block, and run on threads of the front end, one at a time."""
+    """Its coroutines run one at a time. `make_server` gives a new server for each opening."""
 
-    def __init__(
-        self, minor: int, name: DeviceName, registry: Registry, paths: Paths, broken: Broken
-    ) -> None:
-        self.minor = minor
-        self.name = name
-        self._registry = registry
-        self._broken = broken
-        self._backstore = Backstore(name.hba, name.device, paths)
+    def __init__(self, entry: UioEntry, paths: Paths, make_server: Callable[[KernelDevice], Server]) -> None:
+        self.entry = entry
         self._paths = paths
-        self._lun: Lun | None = None
-        self._transport: UioTransport | None = None
-        self._abandoned = False
-        self._state = threading.Lock()
+        self._make_server = make_server
+        self._store = Backstore(entry.name.hba, entry.name.device, paths)
+        self._uio: UioDevice | None = None
+        self._server: Server | None = None
+        self.size = self.block_size = 0
 
     @property
     def title(self) -> str:
         """As an administrator knows it: user_0/vol0 (file//srv/disk.img)."""
-        return f"user_{self.name.hba}/{self.name.device} ({self.config})"
+        return f"{self._store.name} ({self.entry.name.config})"
 
-    @property
-    def config(self) -> str:
-        return self.name.config or ""
-
-    @property
-    def size(self) -> int:
-        return self._lun.unit.size if self._lun else 0
-
-    @property
-    def block_size(self) -> int:
-        return self._lun.unit.block_size if self._lun else 0
-
-    def open(self) -> None:
-        """Opens the storage and serves the ring. Raises TcmuError or OSError: nothing is left open then."""
-        lun = Lun.open(self._describe(), self._registry)
+    async def open(self) -> None:
+        """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
+        self._uio = UioDevice.open(self.entry.minor, self._paths)
         try:
-            self._attach(lun)
+            await self._serve()
         except BaseException:
-            lun.close()
+            self._let_go()
             raise
-        with self._state:
-            self._lun = lun
-            abandoned = self._abandoned
-        if abandoned:
-            self.close()
 
-    def _attach(self, lun: Lun) -> None:
-        uio = UioDevice.open(self.minor, self._paths)
+    async def _serve(self) -> None:
+        assert self._uio is not None
+        server = self._make_server(self)
         try:
-            transport = UioTransport(uio)
+            opening = server.open(self._uio)
+            self.size, self.block_size = await asyncio.wait_for(opening, OPEN_SECONDS)
         except BaseException:
-            uio.close()
+            server.kill()
             raise
-        try:
-            layout = Layout.for_machine(os.uname().machine)
-            lun.attach(transport, layout, lambda error: self._broken(self, error))
-        except BaseException:
-            transport.close()
-            raise
-        self._transport = transport
+        self._server = server
 
-    def abandon(self) -> None:
-        """Nobody waits for `open` any more: what it still brings about is undone by itself."""
-        with self._state:
-            self._abandoned = True
-
-    def _describe(self) -> Description:
-        store = self._backstore
-        return Description(
-            name=f"user_{self.name.hba}/{self.name.device}",
-            config=self.config,
-            size=store.size(),
-            block_size=store.block_size(),
-            limits=Limits(max_transfer=store.max_sectors(), optimal_transfer=store.max_sectors()),
-            identify=self._identify,
-        )
-
-    def _identify(self) -> Identity:
-        """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""
-        store = self._backstore
-        serial = store.serial() or str(
-            uuid.uuid5(uuid.NAMESPACE_URL, f"tcmu:{self.name.hba}/{self.name.device}")
-        )
-        rotational = self._lun.handler.rotational if self._lun else False
-        return Identity(serial=serial, company_id=store.company_id(), rotational=rotational)
-
-    def adopt(self) -> None:
+    async def adopt(self) -> None:
         """Takes over a device that another daemon has left: everything under way is retried by its initiator.
 
-        A storage that cannot be opened leaves the device blocked: initiators retry, nothing fails yet.
+        Only who has the UIO node open may reset the ring: then no process of the last daemon can write to it
+        any more. A storage that cannot be opened leaves the device blocked: initiators retry, nothing fails.
         """
-        self._registry.find(self.config)  # another daemon's device is left alone
-        self._block_and_reset()
-        self.open()
-        self._unblock()
-
-    def _block_and_reset(self) -> None:
+        await in_thread(self._block)
+        self._uio = await self._open_when_free()
         try:
-            self._backstore.block()
-            self._backstore.reset_ring(RETRYABLE)
-        except UnsupportedByKernel as error:
-            log.info("%s: %s; commands under way when the last daemon ended may fail", self.title, error)
+            await in_thread(self._reset)
+            await self._serve()
+        except BaseException:
+            self._let_go()
+            raise
+        await in_thread(self._unblock)
 
-    def _unblock(self) -> None:
+    async def _open_when_free(self) -> UioDevice:
+        deadline = asyncio.get_running_loop().time() + HOLDER_SECONDS
+        while True:
+            try:
+                return UioDevice.open(self.entry.minor, self._paths)
+            except OSError as error:
+                if error.errno != errno.EBUSY or asyncio.get_running_loop().time() > deadline:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def restart(self) -> None:
+        """After the end of its server or a corrupt ring: everything under way is retried on a fresh ring."""
+        await in_thread(self._block)
+        server, self._server = self._server, None
+        if server is not None:
+            await self._end(server)
+        await in_thread(self._reset)
+        await self._serve()
+        await in_thread(self._unblock)
+
+    async def _end(self, server: Server) -> None:
         try:
-            self._backstore.unblock()
-        except UnsupportedByKernel:
-            return  # then it was not blocked either
+            await asyncio.wait_for(server.close(), CLOSE_SECONDS)
+        except TimeoutError:
+            log.error("%s: its handler did not close in %.0f s and is killed", self.title, CLOSE_SECONDS)
+            server.kill()
 
-    def restart(self) -> None:
-        """After a corrupt ring: everything under way is retried on a fresh one."""
-        self._block_and_reset()
-        self.close()
-        self._block_and_reset()
-        self.open()
-        self._unblock()
+    async def stop(self, seconds: float) -> bool:
+        """Blocks the device, lets the commands under way end, closes. False when they did not end in time:
+        they are answered by nobody and will be retried."""
+        await in_thread(self._block)
+        drained = self._server is None or await self._server.drain(seconds)
+        if drained:
+            await self.close()
+        elif self._server is not None:
+            self._server.kill()
+        return drained
 
-    def stop(self, seconds: float) -> bool:
-        """Blocks the device, lets the commands under way end, and closes. False when they did not end in
-        time: then nothing is closed, since they still use the storage."""
-        try:
-            self._backstore.block()
-        except UnsupportedByKernel as error:
-            log.info("%s: %s", self.title, error)
-        if self._lun is not None and not self._lun.drain(seconds):
-            return False
-        self.close()
-        return True
-
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
-        lun, transport = self._lun, self._transport
-        self._lun = self._transport = None
-        if lun is not None:
-            lun.detach()
-        if transport is not None:
-            transport.close()
-        if lun is not None:
-            lun.close()
+        server, self._server = self._server, None
+        if server is not None:
+            await self._end(server)
+        self._let_go()
 
-    def resize(self, size: int) -> None:
+    def _let_go(self) -> None:
+        if self._uio is not None:
+            self._uio.close()
+            self._uio = None
+
+    async def resize(self, size: int) -> None:
         """Raises TcmuError or OSError: the size is as before."""
-        if self._lun is None:
-            raise OSError(errno.ENODEV, f"{self.title} is not served")
-        self._lun.resize(size)
+        if self._server is None:
+            raise OSError(errno.EAGAIN, f"{self.title} is being restarted: try again")
+        await asyncio.wait_for(self._server.resize(size), OPEN_SECONDS)
+        self.size = size
 
     def pending_addition(self) -> Event | None:
         """The lost event of a device that the kernel is still adding, made up anew; None when it is not.
 
-        Until it is added the kernel refuses every action with EINVAL.
+        Until it is added the kernel refuses every action with EINVAL. Blocks.
         """
         try:
-            self._backstore.block()
+            self._store.block()
         except UnsupportedByKernel:
             return None
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            return Event(EventKind.ADDED, str(self.name), self.minor, self._backstore.device_id(), version=2)
+            return Event(EventKind.ADDED, str(self.entry.name), self.entry.minor, self._store.device_id(), 2)
         return None
+
+    def _block(self) -> None:
+        try:
+            self._store.block()
+        except UnsupportedByKernel as error:
+            log.info("%s: %s; commands under way may fail", self.title, error)
+
+    def _reset(self) -> None:
+        try:
+            self._store.reset_ring(ResetStatus.BUSY)
+        except UnsupportedByKernel as error:
+            log.info("%s: %s; commands under way may fail", self.title, error)
+
+    def _unblock(self) -> None:
+        try:
+            self._store.unblock()
+        except UnsupportedByKernel:
+            return  # then it was not blocked either

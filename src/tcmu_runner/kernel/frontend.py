@@ -1,7 +1,7 @@
 """Front end 1, the real kernel: netlink events in, devices served, replies out.
 
-Everything that may block runs on threads; the event loop only decides. No event stays unanswered: an opening
-that takes too long is refused, and whatever comes of it later is undone.
+Everything that may block runs on threads or in workers; the event loop only decides. No event stays
+unanswered: an opening that takes too long is refused, and whatever comes of it later is undone.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
-from typing import TypeVar
 
 from tcmu_runner.engine.transport import TransportGoneError
-from tcmu_runner.errors import TcmuError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.device import KernelDevice
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
@@ -23,90 +20,44 @@ from tcmu_runner.kernel.guardian import BEAT_SECONDS, Guardian
 from tcmu_runner.kernel.modules import NetlinkGate, load_target_core_user
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.reasons import reason
+from tcmu_runner.kernel.recovery import Recovery
+from tcmu_runner.kernel.servers import Server, Trouble
+from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
 from tcmu_runner.units import format_size
 
-OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open
 DRAIN_SECONDS = 25.0  # below the 30 s after which the kernel fails a command
 
+MakeServer = Callable[[UioEntry, Trouble], Server]
+
 log = logging.getLogger(__name__)
-
-Result = TypeVar("Result")
-
-
-async def in_thread(call: Callable[[], Result]) -> Result:
-    """A thread of its own for each call: one that hangs for ever takes no other's place."""
-    future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-    loop = asyncio.get_running_loop()
-
-    def deliver(result: Result | None, error: BaseException | None) -> None:
-        if not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(result)  # type: ignore[arg-type]
-
-    def run() -> None:
-        try:
-            result = call()
-        except BaseException as error:
-            loop.call_soon_threadsafe(deliver, None, error)
-        else:
-            loop.call_soon_threadsafe(deliver, result, None)
-
-    threading.Thread(target=run, name=getattr(call, "__name__", "call"), daemon=True).start()
-    return await future
-
-
-def reason(error: BaseException) -> tuple[int, str]:
-    """(negative errno for the kernel, sentence for the log) of what an opening or resize raised."""
-    if isinstance(error, TimeoutError) and not error.errno:
-        return (
-            -errno.ETIMEDOUT,
-            f"the handler did not answer within {OPEN_SECONDS:.0f} s; is its storage reachable?",
-        )
-    if isinstance(error, TcmuError):
-        return -error.errno, str(error)
-    if isinstance(error, OSError) and error.errno:
-        return -error.errno, f"{error}{HINTS.get(error.errno, '')}"
-    return -errno.EIO, f"bug in the handler: {type(error).__name__}: {error}"
-
-
-HINTS = {
-    errno.ENOENT: ": create the directory, or correct the path in dev_config",
-    errno.ENOTDIR: ": correct the path in dev_config",
-    errno.EISDIR: ": name a file in it in dev_config",
-    errno.EACCES: ": give the daemon's user access, or correct the path in dev_config",
-    errno.EPERM: ": give the daemon's user access, or correct the path in dev_config",
-    errno.EROFS: ": add ;read_only to dev_config, or mount the file system writable",
-    errno.ENOSPC: ": free space on the file system",
-}
 
 
 class Frontend:
     """Serves every TCMU device of this machine whose subtype the registry knows."""
 
-    def __init__(self, registry: Registry, paths: Paths, guardian: Guardian) -> None:
+    def __init__(self, registry: Registry, paths: Paths, guardian: Guardian, make_server: MakeServer) -> None:
         self._registry = registry
         self._paths = paths
         self._guardian = guardian
+        self._make_server = make_server
         self._devices: dict[int, KernelDevice] = {}
         self._turn: defaultdict[int, asyncio.Lock] = defaultdict(
             asyncio.Lock
         )  # per minor: one thing at a time
         self._tasks: set[asyncio.Task[None]] = set()
+        self._recovery = Recovery()
+        self._gate = NetlinkGate(paths)
         self._netlink: TcmuNetlink
         self._loop: asyncio.AbstractEventLoop
-        self._gate = NetlinkGate(paths)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains every device and leaves it blocked: initiators retry until
         a daemon is back. Raises TcmuError or OSError when the kernel has no TCMU for us."""
         self._loop = asyncio.get_running_loop()
         load_target_core_user(self._paths)
-        self._gate.block_and_reset()
-        self._netlink = TcmuNetlink()
-        try:
+        with self._gate, TcmuNetlink() as self._netlink:
             await self._adopt_all()
             self._gate.unblock()
             self._loop.add_reader(self._netlink.fileno(), self._receive)
@@ -115,12 +66,30 @@ class Frontend:
             await stop.wait()
             self._loop.remove_reader(self._netlink.fileno())
             self._loop.remove_reader(self._guardian.fileno())
+            self._gate.block_and_reset()
             await self._stop_all()
             self._netlink.set_features(False)
             self._guardian.say_goodbye()
-        finally:
-            self._netlink.close()
-            self._gate.unblock()
+
+    def _device(self, entry: UioEntry) -> KernelDevice:
+        def make_server(device: KernelDevice) -> Server:
+            return self._make_server(entry, lambda error: self._spawn(self._recover(device, error)))
+
+        return KernelDevice(entry, self._paths, make_server)
+
+    def _keep(self, device: KernelDevice) -> None:
+        self._devices[device.entry.minor] = device
+        self._guardian.serving(device.entry.name.hba, device.entry.name.device)
+
+    def _drop(self, device: KernelDevice) -> None:
+        del self._devices[device.entry.minor]
+        self._recovery.forget(device)
+        self._guardian.dropped(device.entry.name.hba, device.entry.name.device)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # -- devices that exist already ---------------------------------------------------------------
 
@@ -130,16 +99,16 @@ class Frontend:
         log.info("%d handlers found, %d devices found", len(self._registry), len(self._devices))
 
     async def _adopt(self, entry: UioEntry) -> None:
-        device = KernelDevice(entry.minor, entry.name, self._registry, self._paths, self._broken)
+        device = self._device(entry)
         async with self._turn[entry.minor]:
             try:
-                await asyncio.wait_for(in_thread(device.adopt), OPEN_SECONDS)
+                self._registry.check(entry.name.config)  # another daemon's device is left alone
+                await device.adopt()
             except Exception as error:
-                device.abandon()
                 log.error("%s: cannot be taken over: %s", device.title, reason(error)[1])
             else:
                 self._keep(device)
-                log.info("%s: taken over, %s", device.title, _what(device))
+                log.info("%s: taken over, %s", device.title, _geometry(device))
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -153,11 +122,6 @@ class Frontend:
         for event in events:
             self._spawn(self._handle(event))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
     async def _handle(self, event: Event) -> None:
         steps = {
             EventKind.ADDED: self._added,
@@ -169,31 +133,30 @@ class Frontend:
                 status = await steps[event.kind](event)
             except Exception as error:  # whatever goes wrong, the administrator's command must not hang
                 log.exception("%s: %s could not be handled", event.device, event.kind.name)
-                status = reason(error)[0]
-            self._netlink.reply(event, status)
+                status = -reason(error)[0]
+            await in_thread(lambda: self._netlink.reply(event, status))
 
     async def _added(self, event: Event) -> int:
-        name = DeviceName.parse(event.device)
+        entry = UioEntry(event.minor, DeviceName.parse(event.device))
         known = self._devices.get(event.minor)
-        if known is not None and known.name == name:
+        if known is not None and known.entry == entry:
             return 0  # seen in a scan before its event
-        device = KernelDevice(event.minor, name, self._registry, self._paths, self._broken)
+        device = self._device(entry)
         try:
-            await asyncio.wait_for(in_thread(device.open), OPEN_SECONDS)
+            await device.open()
         except Exception as error:
-            device.abandon()
-            status, text = reason(error)
+            code, text = reason(error)
             log.error("%s: refused: %s", device.title, text)
-            return status
+            return -code
         self._keep(device)
-        log.info("%s: added, %s", device.title, _what(device))
+        log.info("%s: added, %s", device.title, _geometry(device))
         return 0
 
     async def _removed(self, event: Event) -> int:
         device = self._devices.get(event.minor)
         if device is not None:
             self._drop(device)
-            await in_thread(device.close)
+            await device.close()
             log.info("%s: removed", device.title)
         return 0
 
@@ -204,18 +167,18 @@ class Frontend:
         change = event.change
         if isinstance(change, SizeChange):
             return await self._resize(device, change.size)
-        if isinstance(change, ConfigChange) and change.config.rstrip("\n") != device.config:
+        if isinstance(change, ConfigChange) and change.config != device.entry.name.config:
             log.error("%s: a new dev_config needs a new device: remove it and create it again", device.title)
             return -errno.EOPNOTSUPP
         return 0  # nothing new, or the write cache, which initiators set with MODE SELECT
 
     async def _resize(self, device: KernelDevice, size: int) -> int:
         try:
-            await asyncio.wait_for(in_thread(lambda: device.resize(size)), OPEN_SECONDS)
+            await device.resize(size)
         except Exception as error:
-            status, text = reason(error)
-            log.error("%s: cannot be resized to %d: %s", device.title, size, text)
-            return status
+            code, text = reason(error)
+            log.error("%s: cannot be resized to %d bytes: %s", device.title, size, text)
+            return -code
         log.info("%s: resized to %s", device.title, format_size(size))
         return 0
 
@@ -225,12 +188,11 @@ class Frontend:
         for entry in scan(self._paths):
             if entry.minor not in self._devices:
                 await self._adopt_pending(entry)
-        self._gate.block_and_reset()
-        self._gate.unblock()
+        with self._gate:
+            pass
 
     async def _adopt_pending(self, entry: UioEntry) -> None:
-        device = KernelDevice(entry.minor, entry.name, self._registry, self._paths, self._broken)
-        pending = await in_thread(device.pending_addition)
+        pending = await in_thread(self._device(entry).pending_addition)
         if pending is not None:
             await self._handle(pending)
         else:
@@ -250,43 +212,41 @@ class Frontend:
             self._netlink.set_features(True)
             self._spawn(self._rescan())
 
-    def _keep(self, device: KernelDevice) -> None:
-        self._devices[device.minor] = device
-        self._guardian.serving(device.name.hba, device.name.device)
-
-    def _drop(self, device: KernelDevice) -> None:
-        del self._devices[device.minor]
-        self._guardian.dropped(device.name.hba, device.name.device)
-
     # -- trouble and the end ----------------------------------------------------------------------
 
-    def _broken(self, device: KernelDevice, error: Exception) -> None:
-        """Called on a ring's thread, which ends; the loop takes over."""
-        self._loop.call_soon_threadsafe(lambda: self._spawn(self._recover(device, error)))
-
     async def _recover(self, device: KernelDevice, error: Exception) -> None:
-        async with self._turn[device.minor]:
-            if self._devices.get(device.minor) is not device:
+        if isinstance(error, TransportGoneError):
+            await self._forget(device)
+            return
+        log.error("%s: %s; everything under way is retried", device.title, error)
+        await self._recovery.wait_turn(device)
+        async with self._turn[device.entry.minor]:
+            if self._devices.get(device.entry.minor) is not device:
                 return
-            if isinstance(error, TransportGoneError):
+            try:
+                await device.restart()
+            except Exception as failure:
+                self._spawn(self._recover(device, failure))
+            else:
+                self._recovery.served(device)
+                log.info("%s: served again", device.title)
+
+    async def _forget(self, device: KernelDevice) -> None:
+        """The kernel has removed it without an event, as it does while events are blocked."""
+        async with self._turn[device.entry.minor]:
+            if self._devices.get(device.entry.minor) is device:
                 self._drop(device)
-                await in_thread(device.close)
+                await device.close()
                 log.info("%s: removed", device.title)
-                return
-            log.error("%s: its ring cannot be served: %s; resetting it", device.title, error, exc_info=error)
-            await in_thread(device.restart)
 
     async def _stop_all(self) -> None:
         async def stop(device: KernelDevice) -> None:
-            async with self._turn[device.minor]:
-                drained = await in_thread(lambda: device.stop(DRAIN_SECONDS))
-            if not drained:
-                log.warning(
-                    "%s: commands did not end in %.0f s and will be retried", device.title, DRAIN_SECONDS
-                )
+            async with self._turn[device.entry.minor]:
+                if not await device.stop(DRAIN_SECONDS):
+                    log.warning("%s: its commands did not end in %.0f s", device.title, DRAIN_SECONDS)
 
-        await asyncio.gather(*(stop(device) for device in self._devices.values()))
+        await asyncio.gather(*(stop(device) for device in list(self._devices.values())))
 
 
-def _what(device: KernelDevice) -> str:
+def _geometry(device: KernelDevice) -> str:
     return f"{format_size(device.size)} in blocks of {device.block_size} bytes"

@@ -3,7 +3,9 @@
 The kernel lets `enable` and `rmdir` of a device wait for the daemon without end, and keeps doing so when the
 daemon is dead. The guardian holds the other end of a socket: when the daemon dies it blocks the daemon's
 devices (initiators retry), resets their rings (nothing waits for the dead), ends every wait and tells the
-kernel to wait no more; when the daemon only stands still, it ends the waits and says so on the socket.
+kernel to wait no more. Workers hold the daemon's end, too, so it does that only when all of them are dead
+and nothing can write to a ring any more. When the daemon only stands still, it ends the waits and says so on
+the socket.
 """
 
 from __future__ import annotations
@@ -16,12 +18,12 @@ import socket
 from collections.abc import Callable
 from typing import NoReturn
 
-from tcmu_runner.kernel.configfs import Backstore
-from tcmu_runner.kernel.device import RETRYABLE
+from tcmu_runner.kernel.configfs import Backstore, ResetStatus
 from tcmu_runner.kernel.lock import DaemonLock
 from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.processes import name_process
 
 BEAT_SECONDS = 1.0
 STALL_SECONDS = 10.0
@@ -85,8 +87,7 @@ def _guard(end: socket.socket, paths: Paths, lock: Callable[[], DaemonLock]) -> 
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # it ends when the daemon does
-        with open("/proc/self/comm", "w") as comm:
-            comm.write("tcmu-guardian")
+        name_process("tcmu-guardian")
         devices = _watch(end, paths)
         if devices is not None:
             _tidy_up(devices, paths, lock())
@@ -149,6 +150,6 @@ def _tidy_up(devices: Served, paths: Paths, lock: DaemonLock) -> None:
             store = Backstore(hba, device, paths)
             try:
                 store.block()
-                store.reset_ring(RETRYABLE)
+                store.reset_ring(ResetStatus.BUSY)
             except OSError as error:
                 log.error("%s", error)

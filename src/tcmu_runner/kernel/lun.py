@@ -1,0 +1,105 @@
+"""A device of the kernel as the process that serves it sees it: UIO descriptor, configuration, LUN."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable
+
+from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.configfs import Backstore
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.uio import DeviceName, UioDevice
+from tcmu_runner.ring.layout import Layout
+from tcmu_runner.scsi.unit import Identity, Limits
+
+log = logging.getLogger(__name__)
+
+
+class UioTransport:
+    """The engine's view of a UIO device."""
+
+    def __init__(self, uio: UioDevice) -> None:
+        self._uio = uio
+        self._map = uio.map()
+        self.kick = uio.kick
+
+    def area(self) -> memoryview:
+        return memoryview(self._map)
+
+    def fileno(self) -> int:
+        return self._uio.fileno()
+
+    def close(self) -> None:
+        """Lets the kernel free the device; a view that a handler kept delays that until it is dropped."""
+        try:
+            self._map.close()
+        except BufferError:
+            log.warning(
+                "a handler keeps the buffers of a finished command: the ring's memory cannot be freed"
+            )
+        self._uio.close()
+
+
+class KernelLun:
+    """Owns `uio` from the start. All methods block and are called one at a time."""
+
+    def __init__(self, uio: UioDevice, name: DeviceName, registry: Registry, paths: Paths) -> None:
+        self._uio = uio
+        self._name = name
+        self._registry = registry
+        self._store = Backstore(name.hba, name.device, paths)
+        self._lun: Lun | None = None
+        self._transport: UioTransport | None = None
+
+    def open(self, broken: Callable[[Exception], None]) -> Description:
+        """Opens the storage and serves the ring. Raises TcmuError or OSError: all is closed again then."""
+        try:
+            description = self._describe()
+            self._lun = Lun.open(description, self._registry)
+            self._transport = UioTransport(self._uio)
+            self._lun.attach(self._transport, Layout.for_machine(os.uname().machine), broken)
+        except BaseException:
+            self.close()
+            raise
+        return description
+
+    def _describe(self) -> Description:
+        store = self._store
+        return Description(
+            name=store.name,
+            config=self._name.config,
+            size=store.size(),
+            block_size=store.block_size(),
+            limits=Limits(max_transfer=store.max_sectors(), optimal_transfer=store.max_sectors()),
+            identify=self._identify,
+        )
+
+    def _identify(self) -> Identity:
+        """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""
+        serial = self._store.serial() or str(uuid.uuid5(uuid.NAMESPACE_URL, f"tcmu:{self._store.name}"))
+        rotational = self._lun.handler.rotational if self._lun else False
+        return Identity(serial=serial, company_id=self._store.company_id(), rotational=rotational)
+
+    def drain(self, seconds: float) -> bool:
+        """Waits until no command is under way; False when time is up."""
+        return self._lun is None or self._lun.drain(seconds)
+
+    def close(self) -> None:
+        """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
+        lun, transport = self._lun, self._transport
+        self._lun = self._transport = None
+        if lun is not None:
+            lun.detach()
+        if transport is not None:
+            transport.close()
+        self._uio.close()
+        if lun is not None:
+            lun.close()
+
+    def resize(self, size: int) -> None:
+        """Raises TcmuError or OSError: the size is as before."""
+        if self._lun is not None:
+            self._lun.resize(size)

@@ -1,0 +1,98 @@
+"""What supervisor and workers say to each other: one JSON object in one datagram, typed and versioned."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from tcmu_runner.errors import DeviceError
+
+VERSION = 1
+MAX_LENGTH = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Serve a device; its UIO descriptor comes with the datagram. name: the UIO name."""
+
+    id: int
+    minor: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Wait until no command is under way, `seconds` at most."""
+
+    id: int
+    minor: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Stop serving, close the storage."""
+
+    id: int
+    minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """The administrator's new size in bytes."""
+
+    id: int
+    minor: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The answer to a request; errno 0: it was done. size, block_size: bytes (Open). drained: of Drain."""
+
+    id: int
+    errno: int = 0
+    text: str = ""
+    size: int = 0
+    block_size: int = 0
+    drained: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A ring cannot be served any more. gone: because the kernel has removed the device."""
+
+    minor: int
+    text: str
+    gone: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The worker is alive, and which process it is."""
+
+    pid: int
+
+
+Request = Open | Drain | Close | Resize
+Message = Request | Done | Broken | Beat
+
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Open, Drain, Close, Resize, Done, Broken, Beat)
+}
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps({"version": VERSION, "kind": type(message).__name__, **asdict(message)}).encode()
+
+
+def decode(datagram: bytes) -> Message:
+    """Raises DeviceError for what another version of this program might say."""
+    try:
+        fields = json.loads(datagram)
+        version, kind = fields.pop("version"), fields.pop("kind")
+        if version == VERSION:
+            return _KINDS[kind](**fields)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DeviceError(f"a message between supervisor and worker cannot be read: {error}") from error
+    raise DeviceError(f"supervisor and worker speak versions {VERSION} and {version}: restart tcmu-runner")

@@ -1,0 +1,222 @@
+"""Who serves a device's ring: a worker process, or the supervisor's own process. All on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.errors import DeviceError
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.lun import KernelLun
+from tcmu_runner.kernel.messages import (
+    MAX_LENGTH,
+    Beat,
+    Broken,
+    Close,
+    Done,
+    Drain,
+    Open,
+    Request,
+    Resize,
+    decode,
+    encode,
+)
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.template import Template
+from tcmu_runner.kernel.threads import in_thread
+from tcmu_runner.kernel.uio import UioDevice, UioEntry
+
+SILENT_SECONDS = 10.0  # a worker that has not beaten for so long is killed
+
+log = logging.getLogger(__name__)
+
+Trouble = Callable[[Exception], None]  # called on the event loop: the server cannot go on
+
+
+class WorkerDiedError(DeviceError):
+    """The worker process that served a device has ended."""
+
+
+class Server(Protocol):
+    """Methods raise TcmuError or OSError as the handler does."""
+
+    async def open(self, uio: UioDevice) -> tuple[int, int]:
+        """Serves the ring; returns size and block size in bytes. The caller keeps `uio`."""
+
+    async def drain(self, seconds: float) -> bool:
+        """Whether no command was under way any more before the time was up."""
+
+    async def resize(self, size: int) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def kill(self) -> None:
+        """Ends it without asking; what it still does to the ring's memory has ended when this device's UIO
+        node can be opened again or the server is a worker."""
+
+
+class LocalServer:
+    """Serves in this process (workers = 0): a crash of a handler is a crash of all."""
+
+    def __init__(self, entry: UioEntry, registry: Registry, paths: Paths, trouble: Trouble) -> None:
+        self._entry = entry
+        self._registry = registry
+        self._paths = paths
+        self._trouble = trouble
+        self._loop = asyncio.get_running_loop()
+        self._lun: KernelLun | None = None
+        self._killed = False
+
+    async def open(self, uio: UioDevice) -> tuple[int, int]:
+        own = UioDevice(uio.minor, os.dup(uio.fileno()), self._paths)
+        lun = KernelLun(own, self._entry.name, self._registry, self._paths)
+
+        def broken(error: Exception) -> None:
+            self._loop.call_soon_threadsafe(self._trouble, error)
+
+        def open_unless_killed() -> tuple[int, int]:
+            description = lun.open(broken)
+            if self._killed:  # nobody waits for it any more
+                lun.close()
+            return description.size, description.block_size
+
+        facts = await in_thread(open_unless_killed)
+        self._lun = lun
+        return facts
+
+    async def drain(self, seconds: float) -> bool:
+        lun = self._lun
+        return lun is None or await in_thread(lambda: lun.drain(seconds))
+
+    async def resize(self, size: int) -> None:
+        if (lun := self._lun) is not None:
+            await in_thread(lambda: lun.resize(size))
+
+    async def close(self) -> None:
+        lun, self._lun = self._lun, None
+        if lun is not None:
+            await in_thread(lun.close)
+
+    def kill(self) -> None:
+        self._killed = True
+
+
+class WorkerProcess:
+    """The supervisor's end of one worker. `lost` is called once, when the worker has ended."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._loop = asyncio.get_running_loop()
+        self._ids = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Done]] = {}
+        self._pid = 0
+        self._last_beat = self._loop.time()
+        self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
+        self._loop.add_reader(control.fileno(), self._receive)
+        self._watch = self._loop.call_later(SILENT_SECONDS, self._check_beat)
+
+    async def call(self, make: Callable[[int], Request], descriptor: int | None = None) -> Done:
+        """Sends a request and waits for its answer. Raises WorkerDiedError, or what the answer says."""
+        request = make(next(self._ids))
+        future = self._waiting[request.id] = self._loop.create_future()
+        try:
+            descriptors = [] if descriptor is None else [descriptor]
+            socket.send_fds(self._control, [encode(request)], descriptors)
+            done: Done = await future
+        except OSError:  # the socket is broken or closed
+            raise WorkerDiedError("its worker process has ended") from None
+        finally:
+            del self._waiting[request.id]
+        if done.errno:
+            raise DeviceError(done.text, done.errno)
+        return done
+
+    def _receive(self) -> None:
+        try:
+            datagram = self._control.recv(MAX_LENGTH)
+        except ConnectionResetError:
+            datagram = b""
+        if not datagram:
+            self._died()
+            return
+        match decode(datagram):
+            case Done() as done:
+                if done.id in self._waiting:
+                    self._waiting[done.id].set_result(done)
+            case Beat() as beat:
+                self._pid, self._last_beat = beat.pid, self._loop.time()
+            case Broken() as broken:
+                gone = TransportGoneError(broken.text) if broken.gone else DeviceError(broken.text)
+                self._tell(broken.minor, gone)
+
+    def _tell(self, minor: int, error: Exception) -> None:
+        if (trouble := self.troubles.get(minor)) is not None:
+            trouble(error)
+
+    def _check_beat(self) -> None:
+        silent = self._loop.time() - self._last_beat
+        if silent > SILENT_SECONDS:
+            log.error("worker process %d has not answered for %.0f s and is killed", self._pid, silent)
+            self.kill()
+        self._watch = self._loop.call_later(SILENT_SECONDS / 4, self._check_beat)
+
+    def _died(self) -> None:
+        self.end()
+        error = WorkerDiedError("its worker process has ended")
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(error)
+        for minor in list(self.troubles):
+            self._tell(minor, error)
+
+    def kill(self) -> None:
+        """Ends the process; `troubles` hear of it as of any other death."""
+        with suppress(ProcessLookupError):
+            if self._pid:
+                os.kill(self._pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Lets go of the worker, which then ends by itself."""
+        self._watch.cancel()
+        self._loop.remove_reader(self._control.fileno())
+        self._control.close()
+
+
+class WorkerServer:
+    """Serves in a worker process of its own."""
+
+    def __init__(self, entry: UioEntry, template: Template, trouble: Trouble) -> None:
+        self._entry = entry
+        self._worker = WorkerProcess(template.fork())
+        self._trouble = trouble
+
+    async def open(self, uio: UioDevice) -> tuple[int, int]:
+        minor, name = self._entry.minor, str(self._entry.name)
+        done = await self._worker.call(lambda number: Open(number, minor, name), uio.fileno())
+        self._worker.troubles[minor] = self._trouble
+        return done.size, done.block_size
+
+    async def drain(self, seconds: float) -> bool:
+        done = await self._worker.call(lambda number: Drain(number, self._entry.minor, seconds))
+        return done.drained
+
+    async def resize(self, size: int) -> None:
+        await self._worker.call(lambda number: Resize(number, self._entry.minor, size))
+
+    async def close(self) -> None:
+        self._worker.troubles.clear()
+        with suppress(WorkerDiedError):
+            await self._worker.call(lambda number: Close(number, self._entry.minor))
+            self._worker.end()
+
+    def kill(self) -> None:
+        self._worker.troubles.clear()
+        self._worker.kill()

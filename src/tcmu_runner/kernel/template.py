@@ -1,0 +1,80 @@
+"""The template: one process from which all workers are forked, so that they share its memory."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.messages import MAX_LENGTH
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.processes import die_with_parent, name_process
+from tcmu_runner.kernel.worker import Worker
+
+log = logging.getLogger(__name__)
+
+
+class Template:
+    """A process with one thread and all handlers loaded, from which workers are forked: their memory is
+    shared with it. `start` is to be called before there is any thread."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    @classmethod
+    def start(cls, registry: Registry, paths: Paths, hang_up: Callable[[], None]) -> Template:
+        """`hang_up`: what SIGHUP does in a worker (logs are opened anew)."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        if os.fork() == 0:
+            ours.close()
+            _live(lambda: _breed(theirs, registry, paths, hang_up))
+        theirs.close()
+        return cls(ours)
+
+    def fork(self) -> socket.socket:
+        """A new worker: the supervisor's end of its socket. Raises OSError when the template is gone."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            socket.send_fds(self._socket, [b"fork"], [theirs.fileno()])
+        ours.setblocking(False)
+        return ours
+
+    def close(self) -> None:
+        """Ends the template and with it every worker that is left."""
+        self._socket.close()
+
+
+def _live(life: Callable[[], None]) -> None:
+    """Runs a child process to its end; nothing of the parent's clean-up happens in it."""
+    status = 1
+    try:
+        life()
+        status = 0
+    except Exception:
+        log.exception("a child process failed")
+    finally:
+        os._exit(status)
+
+
+def _breed(end: socket.socket, registry: Registry, paths: Paths, hang_up: Callable[[], None]) -> None:
+    name_process("tcmu-template")
+    gc.freeze()  # the collector must not write to memory that is shared
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor ends us by closing the socket
+    signal.signal(signal.SIGHUP, lambda *_: hang_up())
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers: their sockets tell
+    while True:
+        datagram, descriptors, _, _ = socket.recv_fds(end, MAX_LENGTH, 1)
+        if not datagram:
+            return
+        control = socket.socket(fileno=descriptors[0])
+        if os.fork() == 0:
+            end.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            die_with_parent()
+            _live(Worker(control, registry, paths).run)
+        control.close()

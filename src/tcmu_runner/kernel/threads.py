@@ -1,0 +1,32 @@
+"""Blocking calls beside an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+async def in_thread(call: Callable[[], Result]) -> Result:
+    """A thread of its own for each call: one that hangs for ever takes no other's place."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def settle(deliver: Callable[[], None]) -> None:
+        if not future.done():  # nobody waits any more after a time-out
+            deliver()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            failure = error
+            loop.call_soon_threadsafe(settle, lambda: future.set_exception(failure))
+        else:
+            loop.call_soon_threadsafe(settle, lambda: future.set_result(result))
+
+    threading.Thread(target=run, name="blocking call", daemon=True).start()
+    return await future

@@ -1,0 +1,104 @@
+"""A worker process: serves the devices that the supervisor hands it, until the supervisor is gone.
+
+Its main thread speaks with the supervisor; each request runs on a thread, so that the beats go on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import threading
+from contextlib import suppress
+
+from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.lun import KernelLun
+from tcmu_runner.kernel.messages import (
+    MAX_LENGTH,
+    Beat,
+    Broken,
+    Close,
+    Done,
+    Drain,
+    Message,
+    Open,
+    Request,
+    Resize,
+    decode,
+    encode,
+)
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.processes import name_process
+from tcmu_runner.kernel.reasons import reason
+from tcmu_runner.kernel.uio import DeviceName, UioDevice
+
+BEAT_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One process; `run` returns when the supervisor has closed the socket."""
+
+    def __init__(self, control: socket.socket, registry: Registry, paths: Paths) -> None:
+        self._control = control
+        self._registry = registry
+        self._paths = paths
+        self._luns: dict[int, KernelLun] = {}
+        self._sending = threading.Lock()
+
+    def run(self) -> None:
+        self._say(Beat(os.getpid()))
+        while True:
+            readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
+            if not readable:
+                self._say(Beat(os.getpid()))
+                continue
+            datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 1)
+            if not datagram:
+                return
+            request = decode(datagram)
+            threading.Thread(
+                target=self._answer, args=(request, descriptors), name="request", daemon=True
+            ).start()
+
+    def _answer(self, request: Message, descriptors: list[int]) -> None:
+        assert isinstance(request, Request)
+        try:
+            done = self._do(request, descriptors)
+        except Exception as error:
+            code, text = reason(error)
+            if not isinstance(error, OSError) and code and text.startswith("bug"):
+                log.exception("%s failed", type(request).__name__)
+            done = Done(request.id, code, text)
+        self._say(done)
+
+    def _do(self, request: Request, descriptors: list[int]) -> Done:
+        match request:
+            case Open():
+                return self._open(request, descriptors[0])
+            case Drain():
+                return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))
+            case Close():
+                self._luns.pop(request.minor).close()
+            case Resize():
+                self._luns[request.minor].resize(request.size)
+        return Done(request.id)
+
+    def _open(self, request: Open, descriptor: int) -> Done:
+        uio = UioDevice(request.minor, descriptor, self._paths)
+        name = DeviceName.parse(request.name)
+        lun = KernelLun(uio, name, self._registry, self._paths)
+        name_process(f"tcmu-dev:uio{request.minor}")
+        description = lun.open(lambda error: self._broken(request.minor, error))
+        self._luns[request.minor] = lun
+        return Done(request.id, size=description.size, block_size=description.block_size)
+
+    def _broken(self, minor: int, error: Exception) -> None:
+        self._say(Broken(minor, str(error), isinstance(error, TransportGoneError)))
+
+    def _say(self, message: Message) -> None:
+        with self._sending, suppress(OSError):  # the supervisor is gone: `run` sees it, too
+            self._control.send(encode(message))
