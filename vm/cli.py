@@ -101,7 +101,10 @@ def demo_command(_: argparse.Namespace) -> int:
     with fresh("demo") as machine:
         status = job.run(machine, ["sh", "vm/demo.sh"], TIMEOUT)
         if status == 0 and sys.stdin.isatty():
+            host.say("the disk is in a virtual machine; here is its shell (press Enter for the prompt)")
             attach(machine, "the machine ends")
+        elif status == 0:
+            host.say("the disk went with its machine; on a terminal this command leaves you in a shell there")
         return status
 
 

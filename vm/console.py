@@ -64,4 +64,4 @@ def terminal_size() -> tuple[int, int]:
         size = os.get_terminal_size()
     except OSError:
         return 24, 80
-    return size.lines, size.columns
+    return size.lines or 24, size.columns or 80
