@@ -13,7 +13,9 @@ from tcmu_runner.iov import Buffers
 
 class NullHandler(Handler[str]):
     """null/
-    Reads zeroes, forgets what is written; takes no configuration. For measuring.
+
+    A disk that reads as zeroes and forgets what is written, of any size; takes no configuration. To measure
+    what everything but the storage costs.
     """
 
     subtype = "null"
@@ -35,6 +37,8 @@ class NullHandler(Handler[str]):
     def write(self, data: Buffers, offset: int) -> None:
         pass
 
+    write_durable = write
+
     def unmap(self, offset: int, length: int) -> None:
         pass
 
@@ -43,3 +47,6 @@ class NullHandler(Handler[str]):
 
     def extents(self, offset: int, length: int) -> Iterable[Extent]:
         return [Extent(offset, length, mapped=False)]
+
+    def resize(self, size: int) -> None:
+        """Any size is as good as another."""

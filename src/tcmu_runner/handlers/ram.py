@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 from typing import ClassVar
 
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device, Handler
 from tcmu_runner.iov import Buffers
+from tcmu_runner.units import format_size
 
 PAGE = mmap.PAGESIZE
+MAP_NORESERVE = 0x4000  # linux/mman.h: memory counts when it is written; the mmap module has it from 3.13
+ROOM = 64 << 30
 
 
 class RamHandler(Handler[str]):
     """ram/
-    A disk in the memory of the worker; takes no configuration. Its content is gone when the device is removed
-    or the daemon stops. Memory is used as it is written and given back by UNMAP.
+
+    A disk in memory; takes no configuration. Its content is gone when the device is removed or the daemon
+    stops. Memory is used as the disk is written and given back by UNMAP.
     """
 
     subtype = "ram"
     threads: ClassVar[int] = 0
 
-    def __init__(self, disk: mmap.mmap) -> None:
-        self.disk = disk
-        self.view = memoryview(disk)
+    def __init__(self, memory: mmap.mmap, size: int) -> None:
+        self.memory = memory
+        self.size = size
+        self.view = memoryview(memory)
 
     @classmethod
     def parse(cls, config: str) -> str:
@@ -33,11 +39,19 @@ class RamHandler(Handler[str]):
 
     @classmethod
     def open(cls, device: Device, config: str) -> RamHandler:
-        return cls(mmap.mmap(-1, device.size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        """Addresses are reserved ahead: a disk that grows must not move under the commands that use it."""
+        for room in (max(4 * device.size, ROOM), device.size):
+            try:
+                return cls(_map(room), device.size)
+            except (OSError, OverflowError):
+                continue  # a limit on address space, or strict overcommit accounting
+        raise OSError(
+            errno.ENOMEM, f"no memory for a disk of {format_size(device.size)}: set a smaller dev_size"
+        )
 
     def close(self) -> None:
         self.view.release()
-        self.disk.close()
+        self.memory.close()
 
     def read(self, into: Buffers, offset: int) -> None:
         for buffer in into:
@@ -51,6 +65,8 @@ class RamHandler(Handler[str]):
             self.view[offset:end] = buffer
             offset = end
 
+    write_durable = write  # there is nothing more stable to write it to
+
     def unmap(self, offset: int, length: int) -> None:
         """Whole pages are given back to the system, the edges are cleared."""
         first, end = -(-offset // PAGE) * PAGE, offset + length
@@ -60,15 +76,23 @@ class RamHandler(Handler[str]):
             return
         self.view[offset:first] = bytes(first - offset)
         self.view[last:end] = bytes(end - last)
-        self.disk.madvise(mmap.MADV_DONTNEED, first, last - first)
+        self.memory.madvise(mmap.MADV_DONTNEED, first, last - first)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self.unmap(offset, length)
 
     def resize(self, size: int) -> None:
-        """New memory with the old content, as far as both reach."""
-        grown = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        kept = min(size, len(self.disk))
-        grown[:kept] = self.view[:kept]
-        self.close()
-        self.disk, self.view = grown, memoryview(grown)
+        """What is cut off is forgotten: it reads as zeroes should the disk grow again."""
+        if size > len(self.memory):
+            raise OSError(
+                errno.ENOMEM,
+                f"a disk in memory cannot move to grow, this one ends at {format_size(len(self.memory))}: "
+                "create a new one of that size",
+            )
+        if size < self.size:
+            self.unmap(size, self.size - size)
+        self.size = size
+
+
+def _map(size: int) -> mmap.mmap:
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)

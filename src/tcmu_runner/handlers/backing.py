@@ -1,0 +1,195 @@
+"""The file or block device that a disk lies in: opened with care, grown to the disk's size, never cut."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from tcmu_runner.handlers.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
+from tcmu_runner.units import format_size
+
+_REMEDIES = {
+    errno.ENOTDIR: "correct the path",
+    errno.EACCES: "give the daemon's user access to it",
+    errno.EPERM: "give the daemon's user access to it",
+    errno.EROFS: "add the option read_only, or mount the file system writable",
+    errno.EBUSY: "it is mounted or part of another device; free it, or add the option read_only",
+    errno.ENOSPC: "free space on its file system",
+    errno.EDQUOT: "raise the quota",
+    errno.EFBIG: "its file system has no files that long; set a smaller dev_size",
+    errno.ENXIO: "no device is behind this node; correct the path",
+    errno.ENOMEDIUM: "insert a medium",
+}
+
+
+class Backing:
+    """path: as configured. fd: its position is never used, so threads may share it.
+
+    Methods raise OSError with a text that names the path and the way out.
+    """
+
+    def __init__(self, path: Path, fd: int, *, read_only: bool) -> None:
+        self.path = path
+        self.fd = fd
+        self.read_only = read_only
+        self.is_block = stat.S_ISBLK(os.fstat(fd).st_mode)
+
+    @classmethod
+    def open(
+        cls, path: Path, size: int, block_size: int, *, read_only: bool = False, direct: bool = False
+    ) -> Backing:
+        """A missing file is created, and gone again should anything fail after that. A block device that is
+        written is claimed: one that is mounted is refused, and cannot be mounted from then on."""
+        flags = (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_DIRECT if direct else 0)
+        mode = _mode(path)
+        created = None if mode else _place_for(path, read_only=read_only)
+        if created:
+            fd = _create(created, flags)
+        else:
+            fd = _open(path, flags | (os.O_EXCL if stat.S_ISBLK(mode) and not read_only else 0))
+        backing = cls(path, fd, read_only=read_only)
+        try:
+            backing.fit(size, block_size)
+            if direct:
+                backing.try_direct(block_size)
+        except BaseException:
+            backing.close()
+            if created:
+                created.unlink()
+            raise
+        return backing
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def fit(self, size: int, block_size: int) -> None:
+        """Makes the file at least as long as the disk. A smaller disk leaves the tail alone."""
+        present = os.lseek(self.fd, 0, os.SEEK_END)
+        if present >= size:
+            return
+        if self.is_block or self.read_only:
+            raise OSError(
+                errno.EINVAL,
+                f"{self.path} has {present} bytes ({format_size(present)}), the disk {size}, and it cannot grow: "
+                f"set dev_size to {present // block_size * block_size} or less",
+            )
+        try:
+            os.ftruncate(self.fd, size)
+        except OSError as error:
+            raise _explained(error, self.path) from None
+
+    def try_direct(self, block_size: int) -> None:
+        """One read of one block tells whether O_DIRECT works at this block size."""
+        try:
+            os.preadv(self.fd, [aligned_memory(block_size)], 0)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.path} cannot be read directly in blocks of {block_size} bytes ({error.strerror}): "
+                "set hw_block_size=4096, or leave out the option direct",
+            ) from None
+
+    def punches_holes(self, block_size: int) -> bool:
+        """Whether space can be given back by the block, and reads as zeroes then. Tried on a file behind its
+        end, where there is nothing to lose; of a block device the kernel knows it."""
+        if self.is_block:
+            whole_sectors = block_size % (self._queue_limit("logical_block_size") or block_size) == 0
+            return whole_sectors and self._queue_limit("write_zeroes_max_bytes") > 0
+        behind = -(-os.lseek(self.fd, 0, os.SEEK_END) // mmap.PAGESIZE) * mmap.PAGESIZE
+        try:
+            fallocate(self.fd, PUNCH_HOLE | KEEP_SIZE, behind, mmap.PAGESIZE)
+        except OSError:
+            return False
+        return True
+
+    def _queue_limit(self, name: str) -> int:
+        """0 when the kernel does not tell."""
+        number = os.fstat(self.fd).st_rdev
+        node = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
+        for queue in (node / "queue", node / "../queue"):  # a partition has its disk's
+            with suppress(OSError, ValueError):
+                return int((queue / name).read_text())
+        return 0
+
+
+def aligned_memory(size: int) -> memoryview:
+    """Zeroed memory on a page boundary, as O_DIRECT wants it; freed with its last view."""
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+def _mode(path: Path) -> int:
+    """The kind of what is there, 0 for nothing. Looked at first: opening a pipe would wait for a peer."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise _explained(error, path) from None
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, f"{path} is a directory: name a file in it")
+    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+        raise OSError(errno.EINVAL, f"{path} is neither a file nor a block device: correct the path")
+    return mode
+
+
+def _place_for(path: Path, *, read_only: bool) -> Path:
+    """Where a missing file shall be made, links resolved; refused where it should have been there."""
+    if read_only:
+        raise OSError(
+            errno.ENOENT, f"{path} does not exist: correct the path, or leave out the option read_only"
+        )
+    place = path.resolve()
+    if not place.parent.is_dir():
+        raise OSError(errno.ENOENT, f"{path}: {place.parent} does not exist: create it, or correct the path")
+    devices = Path("/dev")
+    if devices in place.parents and place.parent.stat().st_dev == devices.stat().st_dev:
+        raise OSError(
+            errno.ENOENT,
+            f"{path} does not exist, and a file among the device nodes would fill the memory: "
+            "bring the device up, or correct the path",
+        )
+    return place
+
+
+def _create(place: Path, flags: int) -> int:
+    try:
+        fd = _open(place, flags | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        raise
+    except OSError:
+        place.unlink(
+            missing_ok=True
+        )  # where there is no direct I/O the kernel makes the file and then refuses
+        raise
+    _keep_name(place.parent)
+    return fd
+
+
+def _keep_name(directory: Path) -> None:
+    """A file's fsync is not promised to keep its name; the directory's is, where there is one."""
+    with suppress(OSError):
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if flags & os.O_DIRECT and error.errno == errno.EINVAL:
+            raise OSError(
+                error.errno, f"{path}: its file system has no direct I/O: leave out the option direct"
+            ) from None
+        raise _explained(error, path) from None
+
+
+def _explained(error: OSError, path: Path) -> OSError:
+    remedy = _REMEDIES.get(error.errno or 0, "correct the path, or mend the storage")
+    return OSError(error.errno, f"{path}: {error.strerror}: {remedy}")
