@@ -1,0 +1,115 @@
+"""The arms of the benchmark in the virtual machine: each makes a disk of the same file, for one turn.
+
+Runs in the guest, with tests/vm on the path for its `support`.
+"""
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from support.configfs import TARGET, Backstore
+from support.deadline import eventually
+from support.loopback import Loopback
+
+SIZE = 256 << 20
+IMAGE = Path("/tmp/benchmark.img")
+LOG = Path("/tmp/benchmark-daemon.log")
+GROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Disk:
+    """path: of the block device. cpu: seconds that the daemon has used so far; None where there is none."""
+
+    path: Path
+    cpu: Callable[[], float] | None = None
+
+
+Arm = Callable[[], AbstractContextManager[Disk]]
+
+
+class KernelFile(Backstore):
+    """A backstore of the kernel's fileio, through the page cache as targetcli sets it up."""
+
+    @property
+    def path(self) -> Path:
+        return TARGET / "core" / f"fileio_{self.hba}" / self.name
+
+
+@contextmanager
+def exported(backstore: Backstore, control: str) -> Iterator[Path]:
+    """The backstore made, enabled and a disk of this machine, until the end of the block."""
+    loopback = Loopback().create()
+    backstore.path.mkdir(parents=True)
+    try:
+        backstore.store("control", control)
+        backstore.enable()
+        yield loopback.add(backstore)
+    finally:
+        loopback.delete()
+        backstore.remove()
+
+
+@contextmanager
+def fileio() -> Iterator[Disk]:
+    control = f"fd_dev_name={IMAGE},fd_dev_size={SIZE},fd_buffered_io=1"
+    with exported(KernelFile("benchmark"), control) as disk:
+        yield Disk(disk)
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """A tcmu-runner, ours or the C one, in a control group of its own, which knows its CPU time exactly.
+
+    handler: the subtype that serves a plain file. control: more keys for the backstore's control file.
+    """
+
+    program: str
+    handler: str
+    control: str = ""
+    group: ClassVar[Path] = GROUPS / Path("/proc/self/cgroup").read_text().strip()[4:] / "daemon"
+
+    @contextmanager
+    def __call__(self) -> Iterator[Disk]:
+        """The arm."""
+        control = f"dev_config={self.handler}/{IMAGE},dev_size={SIZE}{self.control}"
+        with self.running(), exported(Backstore("benchmark"), control) as disk:
+            yield Disk(disk, self.cpu)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        self.group.mkdir(exist_ok=True)
+        with LOG.open("wb") as log:
+            process = subprocess.Popen([self.program], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        (self.group / "cgroup.procs").write_text(str(process.pid))
+        try:
+            eventually(f"{self.program} ready", lambda: self.ready(process), 60)
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+            eventually("the daemon's processes ended", self.ended)
+
+    def ready(self, process: "subprocess.Popen[bytes]") -> bool:
+        """Ours says so in its log. The C daemon takes its bus name as the last thing it does."""
+        if process.poll() is not None:
+            raise RuntimeError(f"{self.program} ended:\n{LOG.read_text()}")
+        if "handlers found" in LOG.read_text():
+            return True
+        asked = ["busctl", "--system", "status", "org.kernel.TCMUService1"]
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+    def cpu(self) -> float:
+        """User and system time of all its processes, dead or alive; not the kernel's own threads."""
+        return int((self.group / "cpu.stat").read_text().split()[1]) / 1e6
+
+    def ended(self) -> bool:
+        """Whether the control group could be removed, which only an empty one can."""
+        with contextlib.suppress(OSError):
+            self.group.rmdir()
+        return not self.group.exists()
