@@ -24,8 +24,9 @@ _ANSWER_SECONDS = 5.0
 class EventsLost(NetlinkError):  # noqa: N818 - says what happened
     """The kernel dropped events because they came faster than we read, or one was unreadable.
 
-    `events` are those that did arrive. The caller handles them and then scans sysfs. Who waits for a reply to
-    a lost event is freed by a pass through `modules.NetlinkGate`.
+    `events` are those that did arrive; they have to be answered as ever. Then the caller scans sysfs. The
+    kernel waits for the reply to a lost ADDED; a lost REMOVED goes unannounced and a lost RECONFIG fails with
+    ESRCH, unless another daemon heard them. A pass through `modules.NetlinkGate` ends every wait.
     """
 
     def __init__(self, events: list[Event], reason: str) -> None:
