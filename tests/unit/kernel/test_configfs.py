@@ -27,14 +27,25 @@ def test_what_the_administrator_set(backstore: Backstore) -> None:
     assert backstore.max_sectors() == 128
     assert backstore.serial() == SERIAL
     assert backstore.vendor_id() == "LIO-ORG"
-    assert backstore.product_id() == "USER"
-    assert backstore.revision() == "0002"
+    assert (backstore.product_id(), backstore.revision()) == ("", "")  # until somebody writes them
     assert backstore.company_id() == 0x001405
     assert backstore.write_cache() is False
     assert backstore.command_timeout() == 30
     assert backstore.alua_support() is True
     assert backstore.kernel_reservations() is True
     assert backstore.device_id() == 5
+
+
+def test_identity_that_was_set(backstore: Backstore, directory: Path) -> None:
+    values = {"vendor_id": "ACME", "product_id": "Big Disk", "revision": "2.0", "company_id": "0x00abcd"}
+    for name, text in values.items():
+        (directory / "wwn" / name).write_text(text + "\n")
+    assert (backstore.vendor_id(), backstore.product_id(), backstore.revision()) == (
+        "ACME",
+        "Big Disk",
+        "2.0",
+    )
+    assert backstore.company_id() == 0x00ABCD
 
 
 def test_serial_that_was_not_set(backstore: Backstore, directory: Path) -> None:

@@ -30,8 +30,8 @@ BACKSTORE = {
     "attrib/tmr_notification": "0\n",
     "statistics/scsi_dev/indx": "5\n",
     "wwn/company_id": "0x001405\n",
-    "wwn/product_id": "USER\n",
-    "wwn/revision": "0002\n",
+    "wwn/product_id": "\n",
+    "wwn/revision": "\n",
     "wwn/vendor_id": "LIO-ORG\n",
     "wwn/vpd_unit_serial": f"T10 VPD Unit Serial Number: {SERIAL}\n",
 }
