@@ -34,7 +34,7 @@ start_daemon() {
     setsid tcmu-runner >"$log" 2>&1 &
     daemon=$!
     until grep 'handlers found' "$log"; do
-        kill -0 "$daemon" 2>/dev/null || { cat "$log"; exit 1; }
+        kill -0 "$daemon" 2>/dev/null
         sleep 0.1
     done
 }
@@ -101,6 +101,7 @@ if [ -d "$backstore" ]; then
     echo "the disk of an earlier demo is still here; take it away: sh $0 remove" >&2
     exit 1
 fi
+trap 'test $? = 0 || { say "This did not work. What the daemon said:"; cat "$log"; }' EXIT
 start_daemon
 make_backstore
 make_disk

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Self, TypedDict
 
-PORT = "/dev/virtio-ports/vm.agent"
+PORT = Path("/dev/virtio-ports/vm.agent")
 GROUPS = Path("/sys/fs/cgroup/system.slice/vm-agent.service")
 CHUNK = 16384
 GRACE = 10.0  # seconds from the interrupt to the kill: pytest reports the test that hung
@@ -39,6 +39,8 @@ class Port:
     """The line to the host. One request at a time is read, and nothing of the next one is lost."""
 
     def __init__(self) -> None:
+        while not PORT.exists():  # udev makes it soon
+            time.sleep(0.05)
         self.fd = os.open(PORT, os.O_RDWR | os.O_NONBLOCK)
         self.pending = b""
 
