@@ -10,7 +10,7 @@ from tcmu_runner.scsi.command import Command
 
 
 class Deadlines:
-    """Tells the log, once for each command. `interval`: how often to look, seconds; None: never.
+    """Tells the log, once for each command. seconds: None where any time will do.
 
     A late command is still completed: until it is, the kernel keeps its buffers for it.
     """
@@ -19,10 +19,9 @@ class Deadlines:
         self._device = device
         self._seconds = seconds
         self._told: set[Command] = set()
-        self.interval = 1.0 if seconds else None
 
     def check(self, under_way: Mapping[Command, float]) -> None:
-        """`under_way`: when each command began, by time.monotonic. On the ring's thread."""
+        """`under_way`: when each command began, by time.monotonic. On one thread."""
         if not self._seconds:
             return
         began_before = time.monotonic() - self._seconds

@@ -76,5 +76,12 @@ class Exclusion:
             self._settle()
             return free
 
+    def forget(self) -> None:
+        """The ring was reset: whoever holds or waits has been answered."""
+        with self._lock:
+            self._holders.clear()
+            self._parked.clear()
+            self._settle()
+
     def _settle(self) -> None:
         self.active = bool(self._holders or self._parked)

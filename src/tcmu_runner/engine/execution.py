@@ -25,7 +25,10 @@ CAUTION = 0.1  # ... for so many seconds
 
 class Executor(Protocol):
     """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs any more.
-    alone: no other command is under way."""
+    alone: no other command is under way. busy_since: when the ring's thread began what it is doing for a
+    command that may wait, by time.monotonic."""
+
+    busy_since: float | None
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None: ...
 
@@ -40,6 +43,7 @@ class InlineExecutor:
     def __init__(self, storage: Storage, finished: Finished) -> None:
         self._perform = storage.perform
         self._finished = finished
+        self.busy_since: float | None = None
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         try:
@@ -79,12 +83,14 @@ class ThreadExecutor(InlineExecutor):
             thread.start()
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
-        now = time.perf_counter()
+        now = time.monotonic()
         if not self._suits_ring_thread(plan, now, alone=alone):
             self._jobs.put((command, plan))
             return
+        self.busy_since = now
         super().submit(command, plan, alone=alone)
-        spent = time.perf_counter() - now
+        self.busy_since = None
+        spent = time.monotonic() - now
         self._typical += (spent - self._typical) / 16
         if spent > STALLED:
             self._cautious_until = now + spent + CAUTION
@@ -121,6 +127,7 @@ class AsyncExecutor:
         self._finished = finished
         self._publish = publish
         self._loop = loop
+        self.busy_since: float | None = None
         self._batch: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
 

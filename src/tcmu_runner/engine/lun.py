@@ -139,12 +139,15 @@ class Lun:
         """Waits until all commands on the ring are answered; False when the time is up."""
         return self._pump is None or self._pump.drain(seconds)
 
+    def watch(self) -> None:
+        """To be called about every second by whoever owns the LUN: see Pump.watch."""
+        if self._pump is not None:
+            self._pump.watch()
+
     def detach(self) -> None:
         """Stops serving and lets go of the shared memory; commands on the ring stay where they are."""
         if self._pump is not None and self._consumer is not None:
             self._pump.stop()
-            self._pump.settle()
-            self._pump.executor.close()
             self.unit.nexuses.clear()
             self._consumer.release()
             self._pump = self._consumer = None

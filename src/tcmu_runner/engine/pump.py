@@ -6,6 +6,7 @@ import os
 import select
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from tcmu_runner.scsi.operations import Plan
 EVENTS = select.EPOLLIN | select.EPOLLET
 PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
 POLL_SECONDS = 0.005
+RELIEF_SECONDS = 1.0  # a storage that holds up the ring's thread so long serves the rest from other threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,12 @@ class Pump:
         self._failure: Exception | None = None
         self._stopping = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._thread = threading.Thread(target=self._run, name=f"ring {device.name}", daemon=True)
+        self._left_over: deque[Request] = deque()  # fetched by a ring's thread that was relieved
+        self._thread = self._new_thread()
         self.executor: Executor
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name=f"ring {self._device.name}", daemon=True)
 
     def start(self, executor: Executor, *, driven: bool = False) -> None:
         """Begins with whatever is on the ring already: that makes no descriptor readable.
@@ -113,12 +119,26 @@ class Pump:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Ends the thread; commands still on the ring stay there. Not to be called from the ring's thread."""
+        """Ends the thread, and returns when no command is with the executor any more; commands still on the
+        ring stay there. Not to be called from the ring's thread."""
         self._stopping = True
         if self._thread.ident is not None:
             os.eventfd_write(self._wake, 1)
             self._thread.join()
+        self.settle()
+        self.executor.close()
         os.close(self._wake)
+
+    def watch(self) -> None:
+        """To be called about every second: names late commands, and relieves a ring's thread that a storage
+        holds up, so that the other commands go on."""
+        self._deadlines.check(self._under_way)
+        since = self.executor.busy_since
+        if since is not None and time.monotonic() - since > RELIEF_SECONDS and not self._stopping:
+            self._device.log.warning("its storage holds up a command; the others go on beside it")
+            self.executor.busy_since = None
+            self._thread = self._new_thread()
+            self._thread.start()
 
     def _run(self) -> None:
         try:
@@ -131,17 +151,25 @@ class Pump:
         # Edge-triggered: each doorbell of the kernel wakes us once, and no read() is needed to re-arm it.
         poller.register(self._transport.fileno(), EVENTS)
         poller.register(self._wake, EVENTS)
-        while not self._stopping:
+        while not self._stopping and self._is_ring_thread():
             if not self.turn():
                 self._wait(poller)
+
+    def _is_ring_thread(self) -> bool:
+        """Not any more after `watch` has relieved this thread."""
+        return self._thread.ident in (None, threading.get_ident())
 
     def turn(self) -> bool:
         """Does on the ring's thread what there is to do; False when there was nothing. Raises what `broken`
         is told elsewhere."""
-        batch = self._consumer.fetch()
-        if batch:
-            self._start_all(batch)
-            return True
+        try:
+            batch = self._consumer.fetch()
+        except RingReset as error:
+            self._failure = error
+        else:
+            if batch or self._left_over:
+                self._start_all(batch)
+                return True
         if self._failure is not None:
             self._recover()
             return True
@@ -150,10 +178,8 @@ class Pump:
         return False
 
     def _wait(self, poller: select.epoll) -> None:
-        events = poller.poll(self._deadlines.interval)
-        if self._hung_up(events):
+        if self._hung_up(poller.poll()):
             raise TransportGoneError
-        self._deadlines.check(self._under_way)
 
     def _hung_up(self, events: list[tuple[int, int]]) -> bool:
         """The kernel has removed the device while events were blocked, or will never tell us more."""
@@ -161,13 +187,22 @@ class Pump:
 
     def _start_all(self, batch: list[Request | TaskManagement]) -> None:
         alone = self._consumer.outstanding == 1
+        while self._left_over:
+            self._start(self._left_over.popleft(), alone=False)
         for at, request in enumerate(batch, 1):
             if isinstance(request, Request):
                 self._start(request, alone=alone)
             if at % PUBLISH_EVERY == 0:
                 self._completer.publish()
+                if not self._is_ring_thread():
+                    self._leave_over(batch[at:])
+                    break
         self.executor.batch_done()
         self._completer.publish()
+
+    def _leave_over(self, rest: list[Request | TaskManagement]) -> None:
+        self._left_over.extend(request for request in rest if isinstance(request, Request))
+        os.eventfd_write(self._wake, 1)
 
     def _start(self, request: Request, *, alone: bool) -> None:
         token = self._consumer.generation << 16 | request.id
@@ -212,4 +247,6 @@ class Pump:
             "its ring was reset from outside; commands that were under way are forgotten"
         )
         self.settle()
+        self._left_over.clear()
+        self._exclusion.forget()
         self._completer.reset()

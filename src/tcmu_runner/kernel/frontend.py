@@ -183,13 +183,15 @@ class Frontend:
         return 0
 
     async def _rescan(self) -> None:
-        """Answers additions whose event was lost. Any other wait of the kernel is ended with EINTR: what it
-        waits for cannot be told, and a wrong answer would hang it for good."""
+        """Answers additions whose event was lost. Nobody waits for any other lost event: the kernel fails a
+        reconfiguration that was not delivered and goes on with a removal, which the ring's thread notices."""
         for entry in scan(self._paths):
-            if entry.minor not in self._devices:
+            known = self._devices.get(entry.minor)
+            if known is not None and known.entry.name != entry.name:
+                await self._forget(known)  # the minor was used again
+                known = None
+            if known is None:
                 await self._adopt_pending(entry)
-        with self._gate:
-            pass
 
     async def _adopt_pending(self, entry: UioEntry) -> None:
         pending = await in_thread(self._device(entry).pending_addition)

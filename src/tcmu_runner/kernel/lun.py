@@ -83,6 +83,11 @@ class KernelLun:
         rotational = self._lun.handler.rotational if self._lun else False
         return Identity(serial=serial, company_id=self._store.company_id(), rotational=rotational)
 
+    def watch(self) -> None:
+        """Looks after commands that take long; about every second."""
+        if (lun := self._lun) is not None:
+            lun.watch()
+
     def drain(self, seconds: float) -> bool:
         """Waits until no command is under way; False when time is up."""
         return self._lun is None or self._lun.drain(seconds)

@@ -33,6 +33,7 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
+from tcmu_runner.kernel.worker import BEAT_SECONDS
 
 SILENT_SECONDS = 10.0  # a worker that has not beaten for so long is killed
 
@@ -90,7 +91,13 @@ class LocalServer:
 
         facts = await in_thread(open_unless_killed)
         self._lun = lun
+        self._watch()
         return facts
+
+    def _watch(self) -> None:
+        if self._lun is not None:
+            self._lun.watch()
+            self._loop.call_later(BEAT_SECONDS, self._watch)
 
     async def drain(self, seconds: float) -> bool:
         lun = self._lun

@@ -55,6 +55,8 @@ class Worker:
             readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
             if not readable:
                 self._say(Beat(os.getpid()))
+                for lun in list(self._luns.values()):
+                    lun.watch()
                 continue
             datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 1)
             if not datagram:

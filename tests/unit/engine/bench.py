@@ -1,0 +1,109 @@
+"""A LUN between a handler of the test and the kernel's side of the ring, in one process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tcmu_runner import AsyncHandler, Device, Handler
+from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.iov import Buffers
+from tcmu_runner.ring.layout import LP64
+from tcmu_runner.ring.producer import Producer, Ticket
+
+RING = 8192
+AREA = RING + (1 << 20)
+PATIENCE = 20.0  # seconds until a test gives up waiting; nothing is asserted about time
+
+
+class MemoryTransport:
+    """Transport over plain memory: the producer is the kernel."""
+
+    def __init__(self) -> None:
+        self.memory = memoryview(bytearray(AREA))
+        self.producer = Producer(self.memory, RING)
+        self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.kick_error: Exception | None = None
+
+    def area(self) -> memoryview:
+        return memoryview(self.memory)
+
+    def fileno(self) -> int:
+        return self.event
+
+    def kick(self) -> None:
+        if self.kick_error is not None:
+            raise self.kick_error
+        os.eventfd_write(self.doorbell, 1)
+
+
+class Bench:
+    """Commands go in with `submit`, `wait` gives their endings."""
+
+    def __init__(self, handler: Handler[Any] | AsyncHandler[Any], time_out: int | None = None) -> None:
+        self.device = Device("user_0/test", 1 << 20)
+        description = Description("user_0/test", "test/", 1 << 20)
+        self.lun = Lun(description, handler, self.device, time_out)
+        self.transport = MemoryTransport()
+        self.producer = self.transport.producer
+        self.broken: list[Exception] = []
+        self.lun.attach(self.transport, LP64, self.broken.append)
+
+    def submit(self, cdb: str, data_out: bytes = b"", room: int = 0) -> Ticket:
+        ticket = self.producer.submit(bytes.fromhex(cdb), memoryview(data_out), room)
+        self.submit_event()
+        return ticket
+
+    def submit_event(self) -> None:
+        os.eventfd_write(self.transport.event, 1)
+
+    def wait(self, *tickets: Ticket) -> None:
+        """Until all of them have ended."""
+        self.until(lambda: self._reap(tickets))
+
+    def _reap(self, tickets: tuple[Ticket, ...]) -> bool:
+        self.producer.reap()
+        if self.producer.event_due():
+            self.submit_event()
+        return all(ticket.status is not None for ticket in tickets)
+
+    def run(self, cdb: str, data_out: bytes = b"", room: int = 0) -> Ticket:
+        ticket = self.submit(cdb, data_out, room)
+        self.wait(ticket)
+        return ticket
+
+    @staticmethod
+    def until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.001)
+
+    def close(self) -> None:
+        self.lun.detach()
+        self.lun.close()
+        os.close(self.transport.event)
+        os.close(self.transport.doorbell)
+
+
+class Memory(Handler[str]):
+    """A blocking handler over a bytearray, with two threads."""
+
+    subtype = "test"
+    threads = 2
+
+    def __init__(self) -> None:
+        self.disk = bytearray(1 << 20)
+
+    def read(self, into: Buffers, offset: int) -> None:
+        for buffer in into:
+            buffer[:] = self.disk[offset : offset + len(buffer)]
+            offset += len(buffer)
+
+    def write(self, data: Buffers, offset: int) -> None:
+        for buffer in data:
+            self.disk[offset : offset + len(buffer)] = buffer
+            offset += len(buffer)

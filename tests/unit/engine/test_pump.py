@@ -1,0 +1,236 @@
+"""A whole LUN: commands on the ring, a handler below, completions back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import ClassVar
+
+import pytest
+
+from tcmu_runner import NOT_HANDLED, AsyncHandler, NotHandled, RawHandler
+from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.iov import Buffers
+from tcmu_runner.ring.consumer import RingCorrupt
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.sense import Status
+
+from .bench import Bench, Memory
+
+READ_LBA_8 = "28 00 00000008 00 0001 00"  # READ(10), SBC-4 5.17: one block at LBA 8
+WRITE_LBA_8 = "2a 00 00000008 00 0001 00"
+INQUIRY_255 = "12 00 00 00ff 00"
+TEST_UNIT_READY = "00 00 00 00 00 00"
+GOOD, CHECK_CONDITION = 0x00, 0x02  # SAM-5 table 33
+
+
+class Gate(Memory):
+    """Reads wait at a gate, so that a test decides in which order commands end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+        self.waiting = threading.Semaphore(0)
+
+    def read(self, into: Buffers, offset: int) -> None:
+        self.waiting.release()
+        assert self.open.wait(20)
+        super().read(into, offset)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench(Memory())
+    yield made
+    made.close()
+
+
+def test_what_is_written_is_read(bench: Bench) -> None:
+    assert bench.run(WRITE_LBA_8, b"\x5a" * 512).status == GOOD
+    ticket = bench.run(READ_LBA_8, room=512)
+    assert (ticket.status, bytes(ticket.data)) == (GOOD, b"\x5a" * 512)
+
+
+def test_a_deep_queue_completes_every_command_once(bench: Bench) -> None:
+    writes = [bench.submit(f"2a 00 {lba:08x} 00 0001 00", bytes([lba]) * 512) for lba in range(200)]
+    bench.wait(*writes)
+    reads = [bench.submit(f"28 00 {lba:08x} 00 0001 00", room=512) for lba in range(200)]
+    bench.wait(*reads)
+    assert [bytes(ticket.data) for ticket in reads] == [bytes([lba]) * 512 for lba in range(200)]
+
+
+def test_a_short_answer_never_shows_what_was_in_its_buffer_before(bench: Bench) -> None:
+    """Sharp edge 3; the C daemon returns other commands' data behind an INQUIRY answer."""
+    bench.run(WRITE_LBA_8, b"\xee" * 512)
+    ticket = bench.run(INQUIRY_255, room=255)
+    assert ticket.status == GOOD
+    assert b"\xee" not in bytes(ticket.data)
+    empty = bench.run(TEST_UNIT_READY, room=512)  # a data-in buffer for a command that has no data
+    assert b"\xee" not in bytes(empty.data)
+
+
+def test_a_failing_read_is_a_medium_error(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(Memory):
+        def read(self, into: Buffers, offset: int) -> None:
+            raise OSError(5, "Input/output error")
+
+    bench = Bench(Failing())
+    ticket = bench.run(READ_LBA_8, room=512)
+    bench.close()
+    assert ticket.status == CHECK_CONDITION
+    assert (ticket.sense[2], ticket.sense[12], ticket.sense[13]) == (0x03, 0x11, 0x00)  # SPC-5 table F.2
+    assert "user_0/test" in caplog.text
+    assert "Input/output error" in caplog.text
+    caplog.clear()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), SystemExit(3)])
+def test_a_bug_in_the_handler_costs_one_command(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """prior-art 2.1 #14, inside one process: the LUN lives on."""
+
+    class Buggy(Memory):
+        def read(self, into: Buffers, offset: int) -> None:
+            raise error
+
+    bench = Bench(Buggy())
+    ticket = bench.run(READ_LBA_8, room=512)
+    assert bench.run(WRITE_LBA_8, bytes(512)).status == GOOD
+    bench.close()
+    assert (ticket.sense[2], ticket.sense[12]) == (0x04, 0x44)  # INTERNAL TARGET FAILURE
+    assert "bug in the handler" in caplog.text
+    caplog.clear()
+
+
+def test_a_resize_is_told_once(bench: Bench) -> None:
+    bench.lun.resize(2 << 20)
+    told = bench.run(TEST_UNIT_READY)
+    assert (told.status, told.sense[2], told.sense[12:14]) == (CHECK_CONDITION, 0x06, b"\x2a\x09")
+    assert bench.run(TEST_UNIT_READY).status == GOOD
+    capacity = bench.run("25 00 00000000 0000 00 00", room=8)
+    assert bytes(capacity.data) == bytes.fromhex("00000fff 00000200")
+
+
+def test_commands_end_in_any_order() -> None:
+    gate = Gate()
+    bench = Bench(gate)
+    slow = bench.submit(READ_LBA_8, room=512)
+    assert gate.waiting.acquire(timeout=20)  # it is on the ring's thread: it came alone
+    assert slow.status is None
+    gate.open.set()
+    bench.wait(slow)
+    bench.close()
+
+
+def test_drain_waits_for_what_is_under_way() -> None:
+    gate = Gate()
+    bench = Bench(gate)
+    ticket = bench.submit(READ_LBA_8, room=512)
+    assert gate.waiting.acquire(timeout=20)
+    assert not bench.lun.drain(0.05)
+    gate.open.set()
+    assert bench.lun.drain(20)
+    bench.wait(ticket)
+    bench.close()
+
+
+def test_a_reset_from_outside_is_survived(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Sharp edge 7: an administrator writes action/reset_ring under a running daemon, no event comes."""
+    for _ in range(5):
+        bench.run(WRITE_LBA_8, bytes(512))
+    bench.producer.reset()
+    ticket = bench.submit(WRITE_LBA_8, b"\x77" * 512)
+    bench.wait(ticket)
+    assert ticket.status == GOOD
+    assert "reset from outside" in caplog.text
+    caplog.clear()
+
+
+def test_a_corrupt_ring_ends_the_pump_and_is_told(bench: Bench) -> None:
+    bench.transport.memory.cast("I")[3] = 0xFFFFFFF0  # cmd_head, tcmu-abi 1.1
+    bench.submit_event()
+    bench.until(lambda: bool(bench.broken))
+    assert isinstance(bench.broken[0], RingCorrupt)
+
+
+def test_a_device_that_went_away_is_told(bench: Bench) -> None:
+    bench.transport.kick_error = TransportGoneError()
+    bench.submit(TEST_UNIT_READY)
+    bench.until(lambda: bool(bench.broken))
+    assert isinstance(bench.broken[0], TransportGoneError)
+
+
+def test_an_asyncio_handler_serves_commands_side_by_side() -> None:
+    class Meeting(AsyncHandler[str]):
+        """Answers only when two reads are there at once."""
+
+        subtype = "meeting"
+
+        def __init__(self) -> None:
+            self.barrier: asyncio.Event | None = None
+            self.here = 0
+
+        async def read(self, into: Buffers, offset: int) -> None:
+            self.barrier = self.barrier or asyncio.Event()
+            self.here += 1
+            if self.here == 2:
+                self.barrier.set()
+            await self.barrier.wait()
+            into[0][:] = b"\x42" * len(into[0])
+
+    bench = Bench(Meeting())
+    tickets = [bench.submit(READ_LBA_8, room=512) for _ in range(2)]
+    bench.wait(*tickets)
+    bench.close()
+    assert [bytes(ticket.data) for ticket in tickets] == [b"\x42" * 512] * 2
+
+
+def test_a_raw_handler_sees_commands_first() -> None:
+    class Raw(RawHandler[str]):
+        subtype = "raw"
+        threads: ClassVar[int] = 1
+
+        def command(self, command: Command) -> Status | NotHandled:
+            if command.cdb[0] != 0xC1:  # a vendor's own opcode
+                return NOT_HANDLED
+            command.reply(b"hello", 16)
+            return Status.GOOD
+
+    bench = Bench(Raw())
+    mine = bench.run("c1 00 00000000 00 0000 00", room=16)
+    other = bench.run("c2 00 00000000 00 0000 00")
+    ready = bench.run(TEST_UNIT_READY)
+    bench.close()
+    assert bytes(mine.data[:5]) == b"hello"
+    assert (other.status, other.sense[12]) == (CHECK_CONDITION, 0x20)
+    assert ready.status == GOOD
+
+
+def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    bench = Bench(gate, time_out=1)
+    ticket = bench.submit(READ_LBA_8, room=512)
+    bench.until(lambda: bench.lun.watch() or "late" in caplog.text)
+    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    gate.open.set()
+    bench.wait(ticket)
+    bench.close()
+    assert "command 28000000000800000100 is late" in caplog.text
+    caplog.clear()
+
+
+def test_a_storage_that_holds_up_the_ring_is_worked_around(caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    bench = Bench(gate)
+    stuck = bench.submit(READ_LBA_8, room=512)
+    assert gate.waiting.acquire(timeout=20)  # on the ring's thread: it came alone
+    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    assert bench.run(WRITE_LBA_8, b"\x11" * 512).status == GOOD
+    assert stuck.status is None
+    gate.open.set()
+    bench.wait(stuck)
+    assert bench.run(READ_LBA_8, room=512).data == b"\x11" * 512
+    bench.close()
+    caplog.clear()
