@@ -74,7 +74,7 @@ class Backing:
         if self.is_block or self.read_only:
             raise OSError(
                 errno.EINVAL,
-                f"{self.path} has {present} bytes ({format_size(present)}), the disk {size}, and it cannot grow: "
+                f"{self.path} has {present} bytes ({format_size(present)}), not {size}, and cannot grow: "
                 f"set dev_size to {present // block_size * block_size} or less",
             )
         try:

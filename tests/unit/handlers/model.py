@@ -1,0 +1,124 @@
+"""A disk beside a bytearray: random storage operations, and after each one both hold the same bytes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import ClassVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tcmu_runner import iov
+from tcmu_runner.handler import Handler
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.unit import Capabilities
+
+BLOCKS = 40
+Open = Callable[[int], Handler[object]]
+
+
+def pieces(data: bytes, cuts: list[int]) -> Buffers:
+    """The bytes in as many buffers as the cuts make of them."""
+    edges = sorted({0, len(data), *(cut % len(data) for cut in cuts)})
+    return [memoryview(bytearray(data[a:b])) for a, b in itertools.pairwise(edges)]
+
+
+CUTS = st.lists(st.integers(0, 1 << 20), max_size=4)
+
+
+class Disk(RuleBasedStateMachine):
+    """open_disk: makes one of so many bytes. block: bytes. forgets: it reads as zeroes for ever."""
+
+    open_disk: ClassVar[Open]
+    block: ClassVar[int]
+    forgets: ClassVar[bool]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size = BLOCKS * self.block
+        self.handler = type(self).open_disk(self.size)
+        self.can: Capabilities = self.handler.capabilities()
+        self.bytes = bytearray(self.size)
+
+    def range(self, data: st.DataObject) -> tuple[int, int]:
+        first = data.draw(st.integers(0, self.size // self.block - 1))
+        count = data.draw(st.integers(1, self.size // self.block - first))
+        return first * self.block, count * self.block
+
+    def put(self, offset: int, content: bytes) -> None:
+        if not self.forgets:
+            self.bytes[offset : offset + len(content)] = content
+
+    @initialize()
+    def starts_as_zeroes(self) -> None:
+        self.whole_disk_is_right()
+
+    @rule(data=st.data(), cuts=CUTS)
+    def read(self, data: st.DataObject, cuts: list[int]) -> None:
+        offset, length = self.range(data)
+        into = pieces(b"\xee" * length, cuts)
+        self.handler.read(into, offset)
+        assert iov.gather(into) == self.bytes[offset : offset + length]
+
+    @rule(data=st.data(), cuts=CUTS, seed=st.binary(min_size=1, max_size=7), durable=st.booleans())
+    def write(self, data: st.DataObject, cuts: list[int], seed: bytes, durable: bool) -> None:
+        offset, length = self.range(data)
+        content = (seed * (length // len(seed) + 1))[:length]
+        store = self.handler.write_durable if durable else self.handler.write
+        store(pieces(content, cuts), offset)
+        self.put(offset, content)
+
+    @precondition(lambda self: self.can.unmap)
+    @rule(data=st.data())
+    def unmap(self, data: st.DataObject) -> None:
+        offset, length = self.range(data)
+        self.handler.unmap(offset, length)
+        self.put(offset, bytes(length))
+
+    @precondition(lambda self: self.can.write_zeroes)
+    @rule(data=st.data(), unmap=st.booleans())
+    def write_zeroes(self, data: st.DataObject, unmap: bool) -> None:
+        offset, length = self.range(data)
+        self.handler.write_zeroes(offset, length, unmap=unmap)
+        self.put(offset, bytes(length))
+
+    @precondition(lambda self: self.can.flush)
+    @rule()
+    def flush(self) -> None:
+        self.handler.flush()
+
+    @precondition(lambda self: self.can.extents)
+    @rule(data=st.data())
+    def extents(self, data: st.DataObject) -> None:
+        offset, length = self.range(data)
+        at = offset
+        for extent in self.handler.extents(offset, length):
+            assert extent.offset == at and extent.length > 0 and extent.length % self.block == 0
+            at += extent.length
+            assert extent.mapped or not any(self.bytes[extent.offset : at])
+        assert at == offset + length
+
+    @rule(blocks=st.integers(1, 2 * BLOCKS))
+    def resize(self, blocks: int) -> None:
+        self.handler.resize(blocks * self.block)
+        self.size = blocks * self.block
+        # What a smaller disk cut off is the handler's to keep or to forget: it is overwritten here.
+        kept = self.bytes[: self.size]
+        self.bytes = kept + bytearray(self.size - len(kept))
+        if len(kept) < self.size:
+            self.handler.write([memoryview(bytearray(self.size - len(kept)))], len(kept))
+
+    @invariant()
+    def whole_disk_is_right(self) -> None:
+        into = [memoryview(bytearray(b"\xee" * self.size))]
+        self.handler.read(into, 0)
+        assert into[0] == self.bytes
+
+    def teardown(self) -> None:
+        self.handler.close()
+
+
+def machine(open_disk: Open, block: int, *, forgets: bool = False) -> type[Disk]:
+    """The state machine of one kind of disk."""
+    return type("Disk", (Disk,), {"open_disk": staticmethod(open_disk), "block": block, "forgets": forgets})
