@@ -7,3 +7,9 @@ connection  one TCP connection: login phase, then full feature phase.
 PDU         what is sent over it: a header of 48 bytes, and data.
 task        one SCSI command under way, known by its tag.
 """
+
+from tcmu_runner.embedded.chap import Credentials
+from tcmu_runner.embedded.portal import Portal
+from tcmu_runner.embedded.server import Disk, Server, serve
+
+__all__ = ["Credentials", "Disk", "Portal", "Server", "serve"]

@@ -1,0 +1,148 @@
+"""SCSI Command and Data-Out PDUs: a task begins, gathers its data, runs on its unit's ring, is answered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcmu_runner.embedded import response, router
+from tcmu_runner.embedded.addressing import lun_number
+from tcmu_runner.embedded.local import MAX_TRANSFER
+from tcmu_runner.embedded.pdu import (
+    DATA_LENGTH,
+    FINAL,
+    IMMEDIATE,
+    R2T,
+    DataOut,
+    Opcode,
+    Reason,
+    ScsiCommand,
+)
+from tcmu_runner.embedded.task import Answer, MalformedCommandError, Task, read_cdb
+from tcmu_runner.embedded.transfer import DIGEST_ERROR, UNEXPECTED_DATA, Gathering
+from tcmu_runner.ring.ticket import Ticket
+from tcmu_runner.scsi.sense import Status
+
+if TYPE_CHECKING:
+    from tcmu_runner.embedded.connection import Connection
+    from tcmu_runner.embedded.framing import Frame
+
+NO_DATA = memoryview(b"")
+
+
+def command(connection: Connection, pdu: ScsiCommand, frame: Frame) -> None:
+    """A SCSI Command whose turn it is."""
+    session = connection.session
+    try:
+        cdb, bidi_expected = read_cdb(pdu, frame.ahs) if frame.ahs else read_cdb(pdu, b"")
+    except MalformedCommandError:
+        session.answered(immediate=bool(pdu.opcode & IMMEDIATE))
+        connection.reject(frame, Reason.INVALID_FIELD)
+        return
+    if pdu.tag in session.tasks:
+        session.answered(immediate=bool(pdu.opcode & IMMEDIATE))
+        connection.reject(frame, Reason.TASK_IN_PROGRESS)
+        return
+    task = Task(pdu, cdb, bidi_expected, connection, ended)
+    session.tasks[pdu.tag] = task
+    number = lun_number(pdu.lun)
+    task.nexus = session.nexuses.get(number)
+    if task.nexus is not None and session.target is not None:
+        task.lun = session.target.luns[number]
+    if task.writes or pdu.lengths & DATA_LENGTH or not pdu.flags & FINAL:
+        _begin_gathering(task, frame)
+    else:
+        start(task)
+
+
+def _begin_gathering(task: Task, frame: Frame) -> None:
+    wanted = min(task.expected, MAX_TRANSFER) if task.writes else 0
+    task.gathering = gathering = Gathering(wanted, task.connection.parameters)
+    if not task.writes:
+        gathering.failure = UNEXPECTED_DATA
+    elif not frame.intact:
+        task.connection.reject(frame, Reason.DATA_DIGEST_ERROR)
+        gathering.failure = DIGEST_ERROR
+    gathering.begin(frame.data, final=bool(task.pdu.flags & FINAL))
+    _go_on(task, gathering)
+
+
+def data_out(connection: Connection, pdu: DataOut, frame: Frame) -> None:
+    """Data for a task that waits for it; for one that is gone, or never was, it is dropped (7.4)."""
+    if not frame.intact:
+        connection.reject(frame, Reason.DATA_DIGEST_ERROR)
+    task = connection.session.tasks.get(pdu.tag)
+    if task is None or task.gathering is None or task.gathering.complete or task.connection is not connection:
+        return
+    task.gathering.accept(pdu, frame.data, intact=frame.intact)
+    _go_on(task, task.gathering)
+
+
+def _go_on(task: Task, gathering: Gathering) -> None:
+    """Asks for the next data, or starts the task when there is no more."""
+    if gathering.complete:
+        start(task)
+        return
+    connection, session = task.connection, task.connection.session
+    number = gathering.r2t_sn
+    tag = session.transfer_tag()
+    asked = gathering.ask(tag)
+    if asked is not None:
+        connection.send(
+            R2T(
+                Opcode.R2T, FINAL, 0, task.pdu.lun, task.pdu.tag, tag, connection.stat_sn, session.exp_cmd_sn,
+                session.max_cmd_sn, number, *asked,
+            )
+        )  # fmt: skip
+
+
+def start(task: Task) -> None:
+    """Hands a task to its unit; or keeps it back while too much is on its way to the initiator."""
+    gathering = task.gathering
+    if gathering is not None and gathering.failure is not None:
+        _answer(task, Status.CHECK_CONDITION, gathering.failure.encode(), b"")
+    elif (routed := router.answer(task)) is not None:
+        _answer(task, *routed)
+    elif task.connection.may_start(task):
+        submit(task)
+    elif gathering is not None:
+        gathering.data = memoryview(bytes(gathering.data))  # the stream's buffer goes on
+
+
+def submit(task: Task) -> None:
+    """Puts a task on the ring of its unit."""
+    assert task.lun is not None
+    data = NO_DATA if task.gathering is None else memoryview(task.gathering.data)
+    task.ticket = task.lun.submit(task.cdb, data, min(task.data_in_expected, MAX_TRANSFER), task)
+    if task.ticket.status is not None:
+        ended(task, task.ticket)
+
+
+def ended(task: Task, ticket: Ticket) -> None:
+    """The unit has answered."""
+    assert ticket.status is not None
+    task.connection.started_ended(task)
+    if task.answer is Answer.RESULT:
+        _answer(task, ticket.status, ticket.sense, ticket.data)
+    else:
+        end(task)
+
+
+def _answer(task: Task, status: int, sense: bytes, data: bytes) -> None:
+    finish(task)
+    response.send(task, status, sense, data)
+
+
+def end(task: Task) -> None:
+    """A task that was aborted is over."""
+    finish(task)
+    if task.answer is Answer.TASK_ABORTED:
+        response.send(task, Status.TASK_ABORTED, b"", b"")
+
+
+def finish(task: Task) -> None:
+    """The task's tag and its place in the window are free again."""
+    session = task.connection.session
+    del session.tasks[task.pdu.tag]
+    session.answered(immediate=task.immediate)
+    for follow in task.when_ended:
+        follow()

@@ -1,0 +1,151 @@
+"""A LUN whose ring is in this process: our producer takes the kernel's place.
+
+Everything but `kick` is called on one thread, the loop's, which is also the ring's thread of the engine
+(Pump.start, driven): a command whose handler does not block is answered without any change of thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+from tcmu_runner.engine.lun import Lun
+from tcmu_runner.engine.pump import Pump
+from tcmu_runner.ring.layout import LP64, TmrType
+from tcmu_runner.ring.producer import Producer, Ticket
+from tcmu_runner.scsi.command import Nexus
+
+RING_SIZE = 1 << 20
+DATA_SIZE = 128 << 20  # of the data area; memory is used as far as commands under way need it
+MAX_TRANSFER = 16 << 20  # bytes of one command
+
+
+class Origin(Protocol):
+    """Who submits a command: told when it has ended."""
+
+    nexus: Nexus | None
+
+    def completed(self, ticket: Ticket) -> None: ...
+
+
+class LocalLun:
+    """`start` it on the loop, `submit` commands, then `run` them; `stop` it after its last command."""
+
+    def __init__(self, lun: Lun) -> None:
+        self.lun = lun
+        self.unit = lun.unit
+        self._memory = os.memfd_create("tcmu-ring", os.MFD_CLOEXEC)
+        os.ftruncate(self._memory, RING_SIZE + DATA_SIZE)
+        self._map = mmap.mmap(self._memory, RING_SIZE + DATA_SIZE)
+        self._producer = Producer(memoryview(self._map), RING_SIZE)
+        self._under_way: dict[Ticket, Origin] = {}
+        self._pump: Pump | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._serve: Callable[[], None] = self.run
+        self._reaping = False  # whether `run` is coming anyway
+        self._broken: Exception | None = None
+
+    # The engine's Transport
+
+    def area(self) -> memoryview:
+        return memoryview(self._map)
+
+    def fileno(self) -> int:
+        return self._memory
+
+    def kick(self) -> None:
+        """Completions were published: by `run` itself, or by a worker thread."""
+        loop = self._loop
+        if not self._reaping and loop is not None:
+            self._reaping = True
+            loop.call_soon_threadsafe(self._serve)
+
+    # The portal's side
+
+    def start(self, loop: asyncio.AbstractEventLoop, serve: Callable[[], None]) -> None:
+        """serve: calls `run`, and sends on what comes of it."""
+        self._loop, self._serve = loop, serve
+        self._pump = self.lun.attach(self, LP64, self._fail, self._nexus_of, driven=True)
+        loop.add_reader(self._pump.wake, self._woken)
+
+    def _nexus_of(self, command_id: int) -> Nexus:
+        ticket = self._producer.ticket(command_id)
+        nexus = None if ticket is None else self._under_way[ticket].nexus
+        assert nexus is not None, f"command {command_id} is not ours"
+        return nexus
+
+    def submit(self, cdb: bytes, data_out: memoryview, data_in_length: int, origin: Origin) -> Ticket:
+        """Puts a command on the ring; its origin is told by `run`, now or later. `data_out` is copied.
+
+        The ticket has a status if the command was refused; nobody is told then.
+        """
+        ticket = self._producer.submit(cdb, data_out, data_in_length)
+        if ticket.status is None:
+            self._under_way[ticket] = origin
+            if not ticket.id:
+                ticket.data_out = memoryview(bytes(data_out))  # the caller's buffer will hold other data soon
+        return ticket
+
+    def abort(self, function: TmrType, tickets: list[Ticket]) -> None:
+        """Task management: the engine is told which commands nobody waits for any more. They still end."""
+        self._ended(self._producer.task_management(function, tickets))
+
+    def run(self) -> None:
+        """Serves what is on the ring, and hands out what has ended."""
+        producer = self._producer
+        while True:
+            self._reaping = True
+            while producer.event_due() and self._broken is None:
+                self._turn()
+                self._ended(producer.reap())
+            self._reaping = False
+            ended = producer.reap()  # what worker threads published while their kicks were not heard
+            if not ended:
+                return
+            self._ended(ended)
+
+    def _woken(self) -> None:
+        assert self._pump is not None
+        os.eventfd_read(self._pump.wake)
+        self._turn()
+        self._serve()
+
+    def _turn(self) -> None:
+        assert self._pump is not None
+        try:
+            while self._pump.turn():
+                pass
+        except Exception as error:
+            self._fail(error)
+
+    def _ended(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets:
+            self._under_way.pop(ticket).completed(ticket)
+
+    def reset(self) -> None:
+        """A logical unit reset, after the unit's tasks have ended."""
+        self.unit.reset()
+
+    def _fail(self, error: Exception) -> None:
+        """The engine is out of step with the ring: no command reaches the storage any more."""
+        self._broken = error
+        self.lun.device.log.error("its ring cannot be served any more: %s; start it anew", error)
+        ended = self._producer.reset(2)
+        self._ended(ended + self._producer.block())
+
+    def leave(self) -> None:
+        """The loop is about to end; what finishes from now on is nobody's any more."""
+        if self._loop is not None and self._pump is not None:
+            self._loop.remove_reader(self._pump.wake)
+            self._loop = None
+
+    def stop(self) -> None:
+        """Ends the engine's part, after `leave`; waits for commands that are with the handler."""
+        self.lun.detach()
+        self.lun.close()
+        self._producer.release()
+        self._map.close()
+        os.close(self._memory)

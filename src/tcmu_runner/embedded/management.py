@@ -1,0 +1,168 @@
+"""Task management: aborts and resets (RFC 7143, 4.2.3, 11.5, 11.6; SAM-5 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from tcmu_runner.embedded import commands
+from tcmu_runner.embedded.pdu import (
+    FINAL,
+    IMMEDIATE,
+    Function,
+    FunctionResponse,
+    Opcode,
+    TaskManagement,
+    TaskManagementResponse,
+)
+from tcmu_runner.embedded.task import Answer
+from tcmu_runner.ring.layout import TmrType
+
+if TYPE_CHECKING:
+    from tcmu_runner.embedded.connection import Connection
+    from tcmu_runner.embedded.local import LocalLun
+    from tcmu_runner.embedded.session import Session
+    from tcmu_runner.embedded.target import Target
+    from tcmu_runner.embedded.task import Task
+
+Done = Callable[[], None]
+
+
+class RefusedError(Exception):
+    """How a function ends that was not carried out."""
+
+    def __init__(self, response: FunctionResponse) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+def request(connection: Connection, pdu: TaskManagement) -> None:
+    """Carries out a function; it is answered when all tasks concerned have ended."""
+
+    def done(response: FunctionResponse = FunctionResponse.COMPLETE) -> None:
+        connection.session.answered(immediate=bool(pdu.opcode & IMMEDIATE))
+        connection.send(
+            TaskManagementResponse(
+                Opcode.TASK_MANAGEMENT_RESPONSE, FINAL, response, 0, pdu.tag, *connection.numbers()
+            )
+        )
+
+    try:
+        _carry_out(connection, pdu, done)
+    except RefusedError as refused:
+        done(refused.response)
+
+
+def _carry_out(connection: Connection, pdu: TaskManagement, done: Done) -> None:
+    session, function = connection.session, pdu.flags & 0x7F
+    assert session.target is not None
+    if function == Function.ABORT_TASK:
+        _abort_one(session, pdu, done)
+    elif function == Function.ABORT_TASK_SET:
+        lun = _lun(session, pdu)
+        abort([task for task in session.tasks.values() if task.lun is lun], TmrType.ABORT_TASK_SET, done)
+    elif function == Function.CLEAR_TASK_SET:
+        tasks = _tasks(session.target, _lun(session, pdu))
+        abort(_as_seen_by(session, tasks), TmrType.CLEAR_TASK_SET, done)
+    elif function == Function.LOGICAL_UNIT_RESET:
+        _reset(session, [_lun(session, pdu)], done)
+    elif function == Function.TARGET_WARM_RESET:
+        _reset(session, session.target.luns.values(), done)
+    elif function == Function.TARGET_COLD_RESET:
+        _cold_reset(session, session.target, done)
+    elif function == Function.TASK_REASSIGN:
+        raise RefusedError(FunctionResponse.NO_REASSIGNMENT)
+    else:  # CLEAR ACA: there is never one, INQUIRY says so (NORMACA)
+        raise RefusedError(FunctionResponse.NOT_SUPPORTED)
+
+
+def _lun(session: Session, pdu: TaskManagement) -> LocalLun:
+    lun = None if session.target is None else session.target.lun(pdu.lun)
+    if lun is None:
+        raise RefusedError(FunctionResponse.NO_SUCH_LUN)
+    return lun
+
+
+def _tasks(target: Target, lun: LocalLun) -> list[Task]:
+    """All tasks of a unit, of every session."""
+    return [
+        task for session in target.sessions.values() for task in session.tasks.values() if task.lun is lun
+    ]
+
+
+def _abort_one(session: Session, pdu: TaskManagement, done: Done) -> None:
+    task = session.tasks.get(pdu.referenced_tag)
+    if task is not None and task.pdu.lun == pdu.lun:
+        abort([task], TmrType.ABORT_TASK, done)
+    elif task is None and pdu.ref_cmd_sn != pdu.cmd_sn and session.skip(pdu.ref_cmd_sn):
+        done()  # 11.6.1: it never came, and shall not be executed when it does
+    else:
+        raise RefusedError(FunctionResponse.NO_SUCH_TASK)
+
+
+def _as_seen_by(session: Session, tasks: Iterable[Task]) -> list[Task]:
+    """Tasks of other sessions than the one that aborts them end in TASK ABORTED (SAM-5 5.6, TAS is 1)."""
+    found = list(tasks)
+    for task in found:
+        if task.connection.session is not session:
+            task.answer = Answer.TASK_ABORTED
+    return found
+
+
+def abort(tasks: list[Task], kind: TmrType, done: Done) -> None:
+    """Ends tasks without their result, and calls `done` when the engine has let go of all."""
+    running = [task for task in tasks if task.on_ring]
+    left = len(running)
+
+    def one_ended() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            done()
+
+    for task in tasks:
+        if task.answer is Answer.RESULT:
+            task.answer = Answer.NOTHING
+        if task.on_ring:
+            task.when_ended.append(one_ended)
+        else:
+            task.connection.forget_backlog(task)
+            commands.end(task)
+    for lun in {task.lun for task in running if task.lun is not None}:
+        lun.abort(kind, [task.ticket for task in running if task.lun is lun and task.ticket is not None])
+    if not running:
+        done()
+
+
+def _reset(session: Session, luns: Iterable[LocalLun], done: Done) -> None:
+    """SAM-5 6.3.3: all tasks of the units end, and the units are as new."""
+    units, tasks = list(luns), list[Task]()
+    for lun in units:
+        tasks += _tasks(lun_target(session), lun)
+
+    def reset() -> None:
+        for lun in units:
+            lun.reset()
+        done()
+
+    abort(_as_seen_by(session, tasks), TmrType.LUN_RESET, reset)
+
+
+def lun_target(session: Session) -> Target:
+    assert session.target is not None
+    return session.target
+
+
+def _cold_reset(session: Session, target: Target, done: Done) -> None:
+    """11.5.1: as if switched off and on; every session ends."""
+
+    def answer_and_end() -> None:
+        done()
+        for other in [*target.sessions.values()]:
+            target.end(other)
+
+    _reset(session, target.luns.values(), answer_and_end)
+
+
+def nothing() -> None:
+    """Nobody waits."""

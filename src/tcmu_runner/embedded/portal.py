@@ -1,0 +1,102 @@
+"""A portal: an address that initiators connect to, one target port."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from typing import TYPE_CHECKING
+
+from tcmu_runner.embedded.connection import Connection
+from tcmu_runner.embedded.login import LoginError, LoginPhase, Policy, Status
+from tcmu_runner.embedded.pdu import Login
+from tcmu_runner.embedded.session import Session
+from tcmu_runner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tcmu_runner.embedded.server import Server
+
+CONNECTIONS_MAX = 512
+DISCOVERY_HANDLE = 0xFFFF
+
+
+class Portal:
+    """Listens from its making on, so that `port` is known; connections are taken once it is `open`.
+
+    group: the portal group tag, and the relative target port identifier. Raises ConfigError for an address
+    that strangers may reach without a secret, OSError for one that cannot be listened on.
+    """
+
+    def __init__(self, server: Server, host: str, port: int, group: int, policy: Policy) -> None:
+        self.server = server
+        self.group = group
+        self.policy = policy
+        self.connections: set[Connection] = set()
+        family, address = _resolve(host, port)
+        if not ipaddress.ip_address(address[0]).is_loopback and policy.credentials is None:
+            raise ConfigError(
+                f"{host} is reached from other machines: demand credentials (CHAP), or listen on 127.0.0.1"
+            )
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind(address)
+            self._socket.listen(128)
+        except OSError as error:
+            self._socket.close()
+            raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
+        self.host, self.port = self._socket.getsockname()[:2]
+        self._listener: asyncio.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """As TargetAddress has it (RFC 7143, 13.8)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port},{self.group}"
+
+    def url(self, lun: int = 0) -> str:
+        """For libiscsi and QEMU; without user and secret."""
+        return f"iscsi://{self.address.split(',')[0]}/{self.server.target.name}/{lun}"
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(self._connected, sock=self._socket)
+
+    def _connected(self) -> asyncio.BaseProtocol:
+        return Connection(self) if len(self.connections) < CONNECTIONS_MAX else Refusal()
+
+    def admit(self, phase: LoginPhase, pdu: Login) -> Session:
+        """The session of a completed login. Raises LoginError."""
+        if not phase.discovery:
+            return self.server.target.admit(phase, pdu, self.group)
+        if pdu.tsih:
+            raise LoginError(Status.NO_SUCH_SESSION, "a discovery session has one connection")
+        session = Session(
+            phase.initiator, pdu.isid, DISCOVERY_HANDLE, None, phase.parameters, portal_group=self.group
+        )
+        session.begin(pdu.cmd_sn)
+        return session
+
+    def close(self) -> None:
+        """Takes no more connections, and ends those there are."""
+        if self._listener is not None:
+            self._listener.close()
+        self._socket.close()
+        for connection in [*self.connections]:
+            connection.drop()
+
+
+class Refusal(asyncio.Protocol):
+    """There are too many connections."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ConfigError(f"{host!r} is no address: {error.strerror}") from error
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), port)

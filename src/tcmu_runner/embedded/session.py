@@ -1,0 +1,126 @@
+"""A session: one initiator port at one target port, the order of its commands, and its tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from tcmu_runner.scsi.command import Nexus
+
+if TYPE_CHECKING:
+    from tcmu_runner.embedded.connection import Connection
+    from tcmu_runner.embedded.framing import Frame
+    from tcmu_runner.embedded.pdu import Pdu
+    from tcmu_runner.embedded.target import Target
+    from tcmu_runner.embedded.task import Task
+    from tcmu_runner.embedded.text import Parameters
+
+QUEUE_DEPTH = 128  # commands an initiator may have under way
+IMMEDIATE_MAX = 32  # ... and beyond these, how many immediate ones
+HALF = 1 << 31
+MASK = (1 << 32) - 1
+
+
+Held = tuple["Connection", "Pdu", "Frame"]
+
+
+class Turn(Enum):
+    """What is to be done with a numbered request."""
+
+    NOW = auto()
+    LATER = auto()  # one before it is not here yet
+    NEVER = auto()  # outside the window, or here before
+
+
+class Session:
+    """initiator, isid: the initiator port. tsih: our handle for it. portal_group: with the target's name, the
+    target port. discovery: there is no target, only SendTargets."""
+
+    def __init__(
+        self, initiator: str, isid: bytes, tsih: int, target: Target | None, parameters: Parameters, *,
+        portal_group: int,
+    ) -> None:  # fmt: skip
+        self.initiator = initiator
+        self.isid = isid
+        self.tsih = tsih
+        self.target = target
+        self.parameters = parameters
+        self.portal_group = portal_group
+        self.connections: dict[int, Connection] = {}
+        self.tasks: dict[int, Task] = {}
+        self.nexuses: dict[int, Nexus] = {}
+        self.exp_cmd_sn = 0
+        self.max_cmd_sn = QUEUE_DEPTH - 1
+        self.immediate = 0  # immediate commands under way
+        self._held: dict[int, Held | None] = {}  # None: aborted before it came
+        self._next_transfer_tag = 0
+
+    @property
+    def discovery(self) -> bool:
+        return self.target is None
+
+    @property
+    def transport_id(self) -> bytes:
+        """The initiator port's TransportID: iSCSI name and ISID (SPC-5 7.6.4.6)."""
+        name = f"{self.initiator},i,0x{self.isid.hex()}".encode() + b"\0"
+        name = name.ljust(max(20, len(name) + (-len(name) & 3)), b"\0")
+        return b"\x45\0" + len(name).to_bytes(2, "big") + name
+
+    def begin(self, cmd_sn: int) -> None:
+        """The leading login's CmdSN is the first (4.2.2.1); login requests are immediate and use none up."""
+        self.exp_cmd_sn = cmd_sn
+        self.max_cmd_sn = cmd_sn + QUEUE_DEPTH - 1 & MASK
+
+    def turn(self, cmd_sn: int) -> Turn:
+        """Whether a request that is not immediate is to be executed (4.2.2.1)."""
+        ahead = cmd_sn - self.exp_cmd_sn & MASK
+        if not ahead:
+            self.exp_cmd_sn = cmd_sn + 1 & MASK
+            return Turn.NOW
+        outside = ahead >= HALF or ahead > (self.max_cmd_sn - self.exp_cmd_sn & MASK)
+        return Turn.NEVER if outside or cmd_sn in self._held else Turn.LATER
+
+    def hold(self, connection: Connection, pdu: Pdu, frame: Frame, cmd_sn: int) -> None:
+        """Keeps a request until those before it are here."""
+        copied = frame._replace(data=memoryview(bytes(frame.data)))
+        self._held[cmd_sn] = (connection, pdu, copied)
+
+    def released(self) -> Iterable[Held]:
+        """Requests whose turn has come."""
+        while self.exp_cmd_sn in self._held:
+            held = self._held.pop(self.exp_cmd_sn)
+            self.exp_cmd_sn = self.exp_cmd_sn + 1 & MASK
+            if held is not None:
+                yield held
+
+    @property
+    def holds_back(self) -> bool:
+        return bool(self._held)
+
+    def skip(self, cmd_sn: int) -> bool:
+        """An aborted command that never came counts as received (11.6.1). False: it came, or cannot come."""
+        ahead = cmd_sn - self.exp_cmd_sn & MASK
+        if ahead > (self.max_cmd_sn - self.exp_cmd_sn & MASK) or cmd_sn in self._held:
+            return False
+        self._held[cmd_sn] = None
+        self.answered(immediate=False)
+        return True
+
+    def answered(self, *, immediate: bool) -> None:
+        """A request is over: there is room for another."""
+        if immediate:
+            self.immediate -= 1
+        else:
+            self.max_cmd_sn = self.max_cmd_sn + 1 & MASK
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is gone: drops what it held back."""
+        self._held = {
+            sn: held for sn, held in self._held.items() if held is None or held[0] is not connection
+        }
+
+    def transfer_tag(self) -> int:
+        """A new Target Transfer Tag; never 0xffffffff, which means none."""
+        self._next_transfer_tag = (self._next_transfer_tag + 1) % MASK
+        return self._next_transfer_tag

@@ -1,0 +1,97 @@
+"""The bytes of one connection: PDUs cut out of what comes, responses put together into few writes."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from tcmu_runner.embedded.framing import Frame, Framer, FramingError, Sender
+from tcmu_runner.embedded.pdu import UnknownOpcodeError, encode
+
+if TYPE_CHECKING:
+    from tcmu_runner.embedded.pdu import Pdu
+
+RECEIVE_SEGMENT = 262144
+UNSENT_MAX = 1 << 20  # bytes; beyond, the connection is paused
+
+
+class Stream(asyncio.BufferedProtocol):
+    """`receive` is called for each PDU, `batch_done` after those that came together, `lost` once at the end.
+
+    All on the loop's thread. Nothing is read while the initiator does not read what it has been sent.
+    """
+
+    def __init__(self, unsent: set[Stream]) -> None:
+        """unsent: where a stream puts itself that has something to `flush`."""
+        self._unsent = unsent
+        self.framer = Framer(RECEIVE_SEGMENT)
+        self.sender = Sender()
+        self.peer = ""
+        self.closing = False
+        self.paused = False  # the initiator does not read what it was sent
+        self._transport: asyncio.Transport | None = None
+
+    def receive(self, frame: Frame) -> None:
+        raise NotImplementedError
+
+    def batch_done(self) -> None:
+        raise NotImplementedError
+
+    def malformed(self, error: Exception) -> None:
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        raise NotImplementedError
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(UNSENT_MAX)
+        name = transport.get_extra_info("peername")
+        self.peer = f"{name[0]}:{name[1]}" if name else "?"
+        connected = transport.get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self.framer.space()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.framer.received(nbytes)
+        try:
+            while not self.closing and (frame := self.framer.next()) is not None:
+                self.receive(frame)
+        except (FramingError, UnknownOpcodeError) as error:
+            self.malformed(error)
+        self.batch_done()
+
+    def send(self, pdu: Pdu, data: bytes | memoryview = b"") -> None:
+        """Queues a PDU; `flush` sends it."""
+        self._unsent.add(self)
+        self.sender.put(encode(pdu), data)
+
+    def flush(self) -> None:
+        if self.sender and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(self.sender.take())
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Closes the connection once all is sent that was queued."""
+        self.flush()
+        self.closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closing = True
+        self._transport = None
+        self.lost()

@@ -1,0 +1,85 @@
+"""A target: its name, its LUNs, and who is logged in to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+
+from tcmu_runner.embedded.addressing import lun_number
+from tcmu_runner.embedded.local import LocalLun
+from tcmu_runner.embedded.login import LoginError, LoginPhase, Status
+from tcmu_runner.embedded.management import abort, nothing
+from tcmu_runner.embedded.pdu import Login
+from tcmu_runner.embedded.session import Session
+from tcmu_runner.ring.layout import TmrType
+from tcmu_runner.scsi.command import Nexus
+
+SESSIONS_MAX = 256
+
+
+class Target:
+    """luns: by their number, 0 to 16383."""
+
+    def __init__(self, name: str, luns: Mapping[int, LocalLun]) -> None:
+        self.name = name
+        self.luns = dict(luns)
+        self.sessions: dict[int, Session] = {}
+        self._handles = count(1)
+
+    def lun(self, address: bytes) -> LocalLun | None:
+        """The unit that the eight bytes of a LUN field name (SAM-5 4.7)."""
+        return self.luns.get(lun_number(address))
+
+    def admit(self, phase: LoginPhase, pdu: Login, portal_group: int) -> Session:
+        """The session a completed login belongs to, a new one or, by its TSIH, an existing one.
+
+        Raises LoginError.
+        """
+        if pdu.tsih:
+            return self._existing(phase, pdu, portal_group)
+        for session in [*self.sessions.values()]:
+            same_port = (session.initiator, session.isid) == (phase.initiator, pdu.isid)
+            if same_port and session.portal_group == portal_group:
+                self.end(session)  # 6.3.5: session reinstatement
+        if len(self.sessions) >= SESSIONS_MAX:
+            raise LoginError(Status.OUT_OF_RESOURCES, f"{SESSIONS_MAX} sessions already")
+        tsih = next(handle & 0xFFFF for handle in self._handles if self._is_free(handle & 0xFFFF))
+        session = Session(phase.initiator, pdu.isid, tsih, self, phase.parameters, portal_group=portal_group)
+        session.begin(pdu.cmd_sn)
+        self.sessions[tsih] = session
+        for number, lun in self.luns.items():
+            session.nexuses[number] = nexus = Nexus(session.transport_id, portal_group)
+            lun.unit.connect(nexus)
+        return session
+
+    def _is_free(self, handle: int) -> bool:
+        return handle != 0 and handle not in self.sessions
+
+    def _existing(self, phase: LoginPhase, pdu: Login, portal_group: int) -> Session:
+        session = self.sessions.get(pdu.tsih)
+        if session is None or (session.initiator, session.isid) != (phase.initiator, pdu.isid):
+            raise LoginError(Status.NO_SUCH_SESSION, f"no session {pdu.tsih} of {phase.initiator}")
+        if session.portal_group != portal_group:
+            raise LoginError(Status.CANNOT_INCLUDE_IN_SESSION, "the session is at another portal group")
+        if pdu.cid in session.connections:
+            raise LoginError(
+                Status.INITIATOR_ERROR, f"connection {pdu.cid} exists, and none is ever recovered"
+            )
+        if len(session.connections) >= session.parameters.max_connections:
+            raise LoginError(Status.TOO_MANY_CONNECTIONS, f"{len(session.connections)} connections already")
+        return session
+
+    def end(self, session: Session) -> None:
+        """The nexus is lost: its connections are closed and its tasks aborted."""
+        if self.sessions.pop(session.tsih, None) is None:
+            return
+        for connection in [*session.connections.values()]:
+            connection.close()
+        abort([*session.tasks.values()], TmrType.ABORT_TASK_SET, nothing)
+        for number, nexus in session.nexuses.items():
+            self.luns[number].unit.disconnect(nexus)
+
+    def run(self) -> None:
+        """Serves what was submitted to the LUNs."""
+        for lun in self.luns.values():
+            lun.run()

@@ -1,0 +1,108 @@
+"""One SCSI command of a session, from its PDU to its response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from tcmu_runner.embedded.pdu import IMMEDIATE, READ, WRITE, ScsiCommand
+from tcmu_runner.ring.layout import cdb_length
+
+if TYPE_CHECKING:
+    from tcmu_runner.embedded.connection import Connection
+    from tcmu_runner.embedded.local import LocalLun
+    from tcmu_runner.embedded.transfer import Gathering
+    from tcmu_runner.ring.producer import Ticket
+    from tcmu_runner.scsi.command import Nexus
+
+EXTENDED_CDB, BIDI_LENGTH = 1, 2  # types of additional header segments (11.2.2.1)
+
+
+class Answer(Enum):
+    """What the initiator is told when a task ends."""
+
+    RESULT = auto()
+    NOTHING = auto()  # it aborted the task itself
+    TASK_ABORTED = auto()  # another initiator did
+
+
+class Task:
+    """connection: the one its command came on, and its answer goes to. lun: the unit, or None.
+
+    gathering: its Data-Out until that is complete. ticket: once it is on the unit's ring. expected,
+    bidi_expected: the bytes the initiator expects to move; of a bidirectional command, the first is out, the
+    second in. when_ended: called after its end by those who wait for it.
+    """
+
+    __slots__ = (
+        "_ended",
+        "answer",
+        "cdb",
+        "connection",
+        "data_in_expected",
+        "expected",
+        "gathering",
+        "lun",
+        "nexus",
+        "pdu",
+        "reads",
+        "ticket",
+        "when_ended",
+        "writes",
+    )  # fmt: skip
+
+    def __init__(
+        self, pdu: ScsiCommand, cdb: bytes, bidi_expected: int, connection: Connection,
+        ended: Callable[[Task, Ticket], None],
+    ) -> None:  # fmt: skip
+        self.pdu = pdu
+        self.cdb = cdb
+        self.connection = connection
+        self._ended = ended
+        self.expected = pdu.expected_length
+        self.reads = bool(pdu.flags & READ)
+        self.writes = bool(pdu.flags & WRITE)
+        self.data_in_expected = 0
+        if self.reads:
+            self.data_in_expected = bidi_expected if self.writes else self.expected
+        self.gathering: Gathering | None = None
+        self.lun: LocalLun | None = None
+        self.nexus: Nexus | None = None
+        self.ticket: Ticket | None = None
+        self.answer = Answer.RESULT
+        self.when_ended: list[Callable[[], None]] = []
+
+    def completed(self, ticket: Ticket) -> None:
+        """Its unit has answered."""
+        self._ended(self, ticket)
+
+    @property
+    def immediate(self) -> bool:
+        return bool(self.pdu.opcode & IMMEDIATE)
+
+    @property
+    def on_ring(self) -> bool:
+        return self.ticket is not None and self.ticket.status is None
+
+
+class MalformedCommandError(Exception):
+    """The header segments do not make a CDB."""
+
+
+def read_cdb(pdu: ScsiCommand, ahs: bytes) -> tuple[bytes, int]:
+    """The CDB, as long as it says it is, and the bidirectional read length (11.2.2, 11.3.5)."""
+    cdb, bidi = pdu.cdb, 0
+    at = 0
+    while at + 4 <= len(ahs):
+        length, kind = int.from_bytes(ahs[at : at + 2], "big"), ahs[at + 2]
+        content = ahs[at + 4 : at + 3 + length]  # the length counts the reserved byte after the type, too
+        if kind == EXTENDED_CDB:
+            cdb += content
+        elif kind == BIDI_LENGTH and len(content) == 4:
+            bidi = int.from_bytes(content, "big")
+        at += 3 + length + (-(3 + length) & 3)
+    size = cdb_length(cdb)
+    if len(cdb) < size:
+        raise MalformedCommandError(f"CDB of {size} bytes in a command with {len(cdb)}")
+    return cdb[:size], bidi
