@@ -9,7 +9,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Protocol
 
-from tcmu_runner.engine.storage import AsyncStorage, OperationError, Storage, carry_out, carry_out_async
+from tcmu_runner.engine.storage import OperationError, Perform, PerformAsync, carry_out, carry_out_async
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Plan, Read, Write
 
@@ -40,8 +40,8 @@ class Executor(Protocol):
 class InlineExecutor:
     """Everything on the ring's thread: for handlers that never block."""
 
-    def __init__(self, storage: Storage, finished: Finished) -> None:
-        self._perform = storage.perform
+    def __init__(self, perform: Perform, finished: Finished) -> None:
+        self._perform = perform
         self._finished = finished
         self.busy_since: float | None = None
 
@@ -69,9 +69,9 @@ class ThreadExecutor(InlineExecutor):
     """
 
     def __init__(
-        self, storage: Storage, finished: Finished, publish: Publish, threads: int, name: str
+        self, perform: Perform, finished: Finished, publish: Publish, threads: int, name: str
     ) -> None:
-        super().__init__(storage, finished)
+        super().__init__(perform, finished)
         self._publish = publish
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._typical = 0.0  # seconds per small operation on the ring's thread, a moving average
@@ -121,9 +121,9 @@ class AsyncExecutor:
     """Commands as tasks of one asyncio loop, started in batches: one wake-up of the loop for each."""
 
     def __init__(
-        self, storage: AsyncStorage, finished: Finished, publish: Publish, loop: asyncio.AbstractEventLoop
+        self, perform: PerformAsync, finished: Finished, publish: Publish, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._perform = storage.perform
+        self._perform = perform
         self._finished = finished
         self._publish = publish
         self._loop = loop

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
 from tcmu_runner.engine.pump import Duties, Pump
-from tcmu_runner.engine.storage import AsyncStorage, Storage
+from tcmu_runner.engine.storage import AsyncStorage, Storage, through, through_async
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
 from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.filter import Filter
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.ring.consumer import Consumer
 from tcmu_runner.ring.layout import Layout
@@ -65,14 +66,18 @@ class Lun:
         handler: Handler[object] | AsyncHandler[object],
         device: Device,
         time_out: int | None = None,
+        filters: Sequence[Filter] = (),
     ) -> None:
         self.description = description
         self.time_out = time_out
         self.device = device
         self.handler = handler
-        self.capabilities = handler.capabilities()
+        self.filters = filters
+        self.capabilities = offered = handler.capabilities()
+        for layer in reversed(filters):
+            offered = layer.capabilities(offered)
         self.unit = Unit(
-            description.block_size, description.size, DISK, self.capabilities, description.identify,
+            description.block_size, description.size, DISK, offered, description.identify,
             description.limits,
         )  # fmt: skip
         device.on_resized = self.unit.resize
@@ -127,13 +132,12 @@ class Lun:
     def _executor(self, pump: Pump) -> Executor:
         handler = self.handler
         if isinstance(handler, AsyncHandler):
-            return AsyncExecutor(
-                AsyncStorage(handler, self.capabilities), pump.finished, pump.publish, _loop()
-            )
-        storage = Storage(handler, self.capabilities)
+            perform_async = through_async(self.filters, AsyncStorage(handler, self.capabilities).perform)
+            return AsyncExecutor(perform_async, pump.finished, pump.publish, _loop())
+        perform = through(self.filters, Storage(handler, self.capabilities).perform)
         if handler.threads == 0:
-            return InlineExecutor(storage, pump.finished)
-        return ThreadExecutor(storage, pump.finished, pump.publish, handler.threads, self.device.name)
+            return InlineExecutor(perform, pump.finished)
+        return ThreadExecutor(perform, pump.finished, pump.publish, handler.threads, self.device.name)
 
     def drain(self, seconds: float) -> bool:
         """Waits until all commands on the ring are answered; False when the time is up."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
+from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import (
     Extents,
     Flush,
@@ -153,3 +154,37 @@ async def carry_out_async(plan: Plan, perform: PerformAsync) -> None:
 
 def _single(operation: Operation) -> Steps:
     yield operation
+
+
+def through(filters: Sequence[Filter], perform: Perform) -> Perform:
+    """`perform` with filters above it; the first filter is the topmost."""
+    for layer in reversed(filters):
+        perform = _above(layer, perform)
+    return perform
+
+
+def _above(layer: Filter, below: Perform) -> Perform:
+    def perform(operation: Operation) -> None:
+        try:
+            _drive(layer.handle(operation), below)
+        except OperationError as failure:
+            raise failure.error from None
+
+    return perform
+
+
+def through_async(filters: Sequence[Filter], perform: PerformAsync) -> PerformAsync:
+    """`through` on the loop."""
+    for layer in reversed(filters):
+        perform = _above_async(layer, perform)
+    return perform
+
+
+def _above_async(layer: Filter, below: PerformAsync) -> PerformAsync:
+    async def perform(operation: Operation) -> None:
+        try:
+            await carry_out_async(layer.handle(operation), below)
+        except OperationError as failure:
+            raise failure.error from None
+
+    return perform

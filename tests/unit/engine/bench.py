@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from tcmu_runner import AsyncHandler, Device, Handler
+from tcmu_runner import AsyncHandler, Device, Filter, Handler
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.layout import LP64
@@ -43,10 +43,15 @@ class MemoryTransport:
 class Bench:
     """Commands go in with `submit`, `wait` gives their endings."""
 
-    def __init__(self, handler: Handler[Any] | AsyncHandler[Any], time_out: int | None = None) -> None:
+    def __init__(
+        self,
+        handler: Handler[Any] | AsyncHandler[Any],
+        time_out: int | None = None,
+        filters: Sequence[Filter] = (),
+    ) -> None:
         self.device = Device("user_0/test", 1 << 20)
         description = Description("user_0/test", "test/", 1 << 20)
-        self.lun = Lun(description, handler, self.device, time_out)
+        self.lun = Lun(description, handler, self.device, time_out, filters)
         self.transport = MemoryTransport()
         self.producer = self.transport.producer
         self.broken: list[Exception] = []
