@@ -65,8 +65,10 @@ def _open_files(text: str) -> int:
 
 
 def _raise_open_files(limit: int | None) -> None:
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    """Each device takes two descriptors of the supervisor: by default as many as the system allows."""
+    _, allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = allowed if limit is None else limit
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, allowed)))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKer
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.servers import Server
+from tcmu_runner.kernel.slots import Slots
 from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 
@@ -23,10 +24,13 @@ log = logging.getLogger(__name__)
 
 
 class KernelDevice:
-    """Its coroutines run one at a time. `make_server` gives a new server for each opening."""
+    """Its coroutines run one at a time. `make_server` gives a server for each opening, `slots` its turn."""
 
-    def __init__(self, entry: UioEntry, paths: Paths, make_server: Callable[[KernelDevice], Server]) -> None:
+    def __init__(
+        self, entry: UioEntry, paths: Paths, slots: Slots, make_server: Callable[[KernelDevice], Server]
+    ) -> None:
         self.entry = entry
+        self._slots = slots
         self._paths = paths
         self._make_server = make_server
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
@@ -50,14 +54,17 @@ class KernelDevice:
 
     async def _serve(self) -> None:
         assert self._uio is not None
+        self.size, self.block_size = await self._slots.run(self._start(self._uio), OPEN_SECONDS)
+
+    async def _start(self, uio: UioDevice) -> tuple[int, int]:
         server = self._make_server(self)
         try:
-            opening = server.open(self._uio)
-            self.size, self.block_size = await asyncio.wait_for(opening, OPEN_SECONDS)
+            facts = await server.open(uio)
         except BaseException:
             server.kill()
             raise
         self._server = server
+        return facts
 
     async def adopt(self) -> None:
         """Takes over a device that another daemon has left: everything under way is retried by its initiator.

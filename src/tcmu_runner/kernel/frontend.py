@@ -23,6 +23,7 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.recovery import Recovery
 from tcmu_runner.kernel.servers import Server, Trouble
+from tcmu_runner.kernel.slots import Slots
 from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
 from tcmu_runner.units import format_size
@@ -48,6 +49,7 @@ class Frontend:
         )  # per minor: one thing at a time
         self._tasks: set[asyncio.Task[None]] = set()
         self._recovery = Recovery()
+        self._slots = Slots()
         self._gate = NetlinkGate(paths)
         self._netlink: TcmuNetlink
         self._loop: asyncio.AbstractEventLoop
@@ -75,7 +77,7 @@ class Frontend:
         def make_server(device: KernelDevice) -> Server:
             return self._make_server(entry, lambda error: self._spawn(self._recover(device, error)))
 
-        return KernelDevice(entry, self._paths, make_server)
+        return KernelDevice(entry, self._paths, self._slots, make_server)
 
     def _keep(self, device: KernelDevice) -> None:
         self._devices[device.entry.minor] = device
