@@ -1,23 +1,38 @@
 """A SCSI command on its way through a unit, and the nexus it came over."""
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.sense import Sense
 
+if TYPE_CHECKING:
+    from tcmu_runner.scsi.table import Row
+
 
 class Nexus:
-    """One initiator's view of one unit (SAM-5 4.8): its pending unit attentions.
+    """One initiator's view of one unit (SAM-5 4.8): its pending unit attentions and its echo buffer.
 
-    The kernel does not tell initiators apart, so a LUN behind LIO has a single nexus.
+    The kernel does not tell initiators apart, so a LUN behind LIO has a single nexus. initiator: the
+    TransportID (SPC-5 7.6.4); port: the relative target port. The two are what registrations are kept under.
     """
 
-    __slots__ = ("attentions",)
+    __slots__ = ("attentions", "echo", "initiator", "port")
 
-    def __init__(self) -> None:
+    def __init__(self, initiator: bytes = b"", port: int = 1) -> None:
+        self.initiator = initiator
+        self.port = port
         self.attentions: deque[Sense] = deque()
+        self.echo: bytes | None = None
+
+    @property
+    def who(self) -> tuple[bytes, int]:
+        """The I_T nexus by name: a new session of the same initiator to the same port is the same one."""
+        return self.initiator, self.port
 
     def raise_attention(self, sense: Sense) -> None:
         """Queues a unit attention, once per cause (SAM-5 5.14)."""
@@ -29,12 +44,12 @@ class Command:
     """cdb: as long as its opcode says. data: the buffers of the one direction the command has.
 
     id: whatever the engine knows it by. data_in: the second buffers of a bidirectional command.
-    returned: bytes of data-in that are valid; the rest of the buffers is not delivered, or zeroed where the
-    transport cannot say so. descriptor_sense: how sense is encoded should the command fail, as the unit's
-    D_SENSE bit stood when it began.
+    row: its row of the opcode table, once it has begun. returned: bytes of data-in that are valid; the rest
+    of the buffers is not delivered, or zeroed where the transport cannot say so. descriptor_sense: how sense
+    is encoded should the command fail, as the unit's D_SENSE bit stood when it began.
     """
 
-    __slots__ = ("cdb", "data", "data_in", "descriptor_sense", "id", "nexus", "returned")
+    __slots__ = ("cdb", "data", "data_in", "descriptor_sense", "id", "nexus", "returned", "row")
 
     def __init__(
         self, cdb: bytes, data: Buffers, nexus: Nexus, command_id: int = 0, data_in: Sequence[memoryview] = ()
@@ -44,6 +59,7 @@ class Command:
         self.nexus = nexus
         self.id = command_id
         self.data_in = data_in
+        self.row: Row | None = None
         self.returned: int | None = None
         self.descriptor_sense = False
 

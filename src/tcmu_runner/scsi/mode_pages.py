@@ -1,6 +1,9 @@
 """Mode pages of a disk: current, changeable and default values (SPC-5 7.5, SBC-4 6.5)."""
 
 from dataclasses import dataclass
+from typing import Self
+
+from tcmu_runner.scsi.profile import Capabilities
 
 PageCode = tuple[int, int]
 
@@ -29,6 +32,11 @@ class ModeState:
     write_cache: bool
     descriptor_sense: bool = False
     software_write_protect: bool = False
+
+    @classmethod
+    def default(cls, capabilities: Capabilities) -> Self:
+        """As after a reset: nothing is saved."""
+        return cls(write_cache=capabilities.flush)
 
     def page(self, code: PageCode) -> bytes:
         """The page with the current values."""

@@ -15,6 +15,7 @@ from tcmu_runner.iov import Buffers
 
 if TYPE_CHECKING:
     from tcmu_runner.scsi.command import Command
+    from tcmu_runner.scsi.unit import Unit
 
 
 @dataclass(slots=True)
@@ -75,6 +76,19 @@ class Extents:
 
 
 @dataclass(slots=True)
+class CryptoErase:
+    """Forget the key of all that is stored (SBC-4 4.11.2.4); asked only of a storage that can."""
+
+
+@dataclass(slots=True)
+class Remote:
+    """Do the operation on another LUN of this daemon (EXTENDED COPY); asked only where `peers` are lent."""
+
+    unit: Unit
+    operation: Read | Write
+
+
+@dataclass(slots=True)
 class HandleCommand:
     """Hand the whole command to a raw handler. `handled` stays False where it has nothing to say to it."""
 
@@ -83,7 +97,7 @@ class HandleCommand:
     status: int = 0
 
 
-Operation = Read | Write | Flush | Unmap | WriteZeroes | Extents | HandleCommand
+Operation = Read | Write | Flush | Unmap | WriteZeroes | Extents | CryptoErase | Remote | HandleCommand
 
 Steps = Generator[Operation, None, None]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, INVALID_OPCODE, ScsiError
 
 if TYPE_CHECKING:
@@ -42,9 +43,12 @@ BLOCKS_6 = _blocks_6
 BLOCKS_10 = _unpacked(">2xIxHx")
 BLOCKS_12 = _unpacked(">2xII2x")
 BLOCKS_16 = _unpacked(">2xQI2x")
+COMPARE_AND_WRITE_BLOCKS = _unpacked(">2xQ3xB2x")  # SBC-4 table 40
+ATOMIC_BLOCKS = _unpacked(">2xQ2xH2x")  # SBC-4 table 150
 
 
 def always(_unit: Unit) -> bool:
+    """always"""
     return True
 
 
@@ -55,10 +59,12 @@ class Row:
     usage: the CDB usage data of SPC-5 6.35.3, in hex: the opcode (and service action), then a mask of the
         bits that are looked at; any other bit set is INVALID FIELD IN CDB.
     blocks: reads (LBA, number of blocks) out of the CDB, for commands that address blocks.
-    needs: whether a unit offers the command at all.
-    medium: refused while the unit is stopped or being formatted. writes: refused on a write-protected unit.
+    needs: whether a unit offers the command at all; its docstring says so in words.
+    medium: refused while the medium is stopped, ejected or being formatted. writes: refused on a
+        write-protected unit.
     exclusive: must not overlap in time with any other command on its blocks; the engine sees to it.
     attention: reports a pending unit attention instead of running (all but INQUIRY and the like).
+    access: what it does to a unit that another nexus has reserved; by default as `writes` and `blocks` say.
     """
 
     opcode: int
@@ -72,13 +78,20 @@ class Row:
     writes: bool = False
     exclusive: bool = False
     attention: bool = True
+    access: Access = Access.HARMLESS
     mask: bytes = field(init=False)
     unused: int = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.access == Access.HARMLESS and (self.writes or self.blocks):
+            object.__setattr__(self, "access", Access.WRITES if self.writes else Access.READS)
         mask = bytes.fromhex(self.usage)
         object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "unused", ~int.from_bytes(mask[1:], "big") & (1 << 8 * (len(mask) - 1)) - 1)
+
+    @property
+    def key(self) -> tuple[int, int | None]:
+        return self.opcode, self.action
 
     def check_fields(self, cdb: bytes) -> None:
         """Refuses a CDB with a bit set that this unit does not look at, pointing at the bit."""

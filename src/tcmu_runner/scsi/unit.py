@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from tcmu_runner.scsi.medium import Medium
 from tcmu_runner.scsi.mode_pages import ModeState
+from tcmu_runner.scsi.profile import Capabilities, Identity, Limits, Usage
+from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.sense import (
     CAPACITY_CHANGED,
-    INITIALIZING_COMMAND_REQUIRED,
     INVALID_FIELD_IN_CDB,
     LBA_OUT_OF_RANGE,
+    LUN_RESET,
     MODE_PARAMETERS_CHANGED,
+    NO_SENSE,
+    THRESHOLD_REACHED,
     WRITE_PROTECTED,
     ScsiError,
     Sense,
@@ -20,46 +26,13 @@ from tcmu_runner.scsi.sense import (
 
 if TYPE_CHECKING:
     from tcmu_runner.scsi.command import Command, Nexus
-    from tcmu_runner.scsi.operations import Plan
+    from tcmu_runner.scsi.copying import CopyResults, Peers
+    from tcmu_runner.scsi.operations import Plan, Steps
+    from tcmu_runner.scsi.ports import TargetPorts
+    from tcmu_runner.scsi.reservations import Reservations
     from tcmu_runner.scsi.table import Row, Table
 
-
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What the storage below a unit can do; what a unit announces follows from it."""
-
-    write: bool = False
-    flush: bool = False
-    unmap: bool = False
-    unmap_reads_zero: bool = False
-    write_zeroes: bool = False
-    extents: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What INQUIRY says of a unit; serial is the unit serial number, by convention a UUID."""
-
-    vendor: str = "LIO-ORG"
-    product: str = "TCMU device"
-    revision: str = "2.00"
-    serial: str = ""
-    company_id: int = 0x001405
-    rotational: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """VPD page B0 (SBC-4 6.6.4), in logical blocks; 0 means no limit is reported."""
-
-    max_transfer: int = 0
-    optimal_transfer: int = 0
-    granularity: int = 1
-    max_unmap: int = 0x02000000
-    max_unmap_descriptors: int = 256
-    unmap_granularity: int = 1
-    unmap_alignment: int = 0
-    max_write_same: int = 0x02000000
+__all__ = ["Capabilities", "Identity", "Limits", "Unit", "Usage"]
 
 
 @dataclass(slots=True)
@@ -67,8 +40,15 @@ class Unit:
     """block_size: bytes per logical block, a power of two. size: bytes, a multiple of it.
     identify: asked at each INQUIRY, since an administrator may set the serial after the unit is up.
 
-    Not thread-safe by itself: the engine changes geometry only through the methods below, each a single
-    assignment that a command running beside it sees whole.
+    Options, each a service that a front end may lend; what a unit announces follows from them:
+    removable: its medium can be ejected. reservations: kept here, since no LIO keeps them. ports: target port
+    groups. luns: the numbers REPORT LUNS answers, since no LIO answers. peers: LUNs that EXTENDED COPY may
+    reach. spawn: runs steps on behalf of no command, for IMMED. usage: asks for the space below a thin unit.
+    abort: ends the commands of a nexus. task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT
+    FUNCTIONS. answered_above: opcodes which the target in front of the unit answers itself.
+
+    Not thread-safe by itself: `begin` is called on one thread. `resize`, `defer` and `raise_attention` may be
+    called on any: each is a single assignment or append that a command running beside it sees whole.
     """
 
     block_size: int
@@ -77,12 +57,26 @@ class Unit:
     capabilities: Capabilities
     identify: Callable[[], Identity] = Identity
     limits: Limits = field(default_factory=Limits)
+    removable: bool = False
+    reservations: Reservations | None = None
+    ports: TargetPorts | None = None
+    luns: Callable[[], Sequence[int]] | None = None
+    peers: Peers | None = None
+    spawn: Callable[[Steps], None] | None = None
+    usage: Callable[[], Usage] | None = None
+    abort: Callable[[Nexus], None] | None = None
+    task_management: bytes = b"\x88\x00"  # ABORT TASK and LOGICAL UNIT RESET
+    answered_above: frozenset[int] = frozenset()
     mode: ModeState = field(init=False)
-    stopped: bool = False
-    nexuses: set[Nexus] = field(default_factory=set)
+    medium: Medium = field(default_factory=Medium, init=False)
+    nexuses: set[Nexus] = field(default_factory=set, init=False)
+    copies: dict[tuple[Nexus, int], CopyResults] = field(default_factory=dict, init=False)
+    buffer: bytearray = field(default_factory=bytearray, init=False)  # of READ BUFFER and WRITE BUFFER
+    self_tests: deque[bytes] = field(default_factory=lambda: deque(maxlen=20), init=False)  # the newest first
+    _short_of_space: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self.mode = ModeState(write_cache=self.capabilities.flush)
+        self.mode = ModeState.default(self.capabilities)
 
     @property
     def blocks(self) -> int:
@@ -93,30 +87,35 @@ class Unit:
         return not self.capabilities.write or self.mode.software_write_protect
 
     def begin(self, command: Command) -> Plan:
-        """Checks a command as SPC-5 4.2 and SAM-5 5.14 order it, and starts it.
+        """Checks a command as SPC-5 4.2 and SAM-5 5.3.3 and 5.14 order it, and starts it.
 
-        Raises ScsiError for everything that ends it at once.
+        Raises ScsiError or ScsiStatusError for everything that ends it at once.
         """
         command.descriptor_sense = self.mode.descriptor_sense
-        row = self.table.find(command.cdb, self)
+        row = command.row = self.table.find(command.cdb, self)
         if row.attention and command.nexus.attentions:
             raise ScsiError(command.nexus.attentions.popleft())
+        if self.reservations is not None:
+            self.reservations.check(command.nexus, row.access)
         row.check_fields(command.cdb)
-        if row.medium or row.writes:
-            self._check_state(row)
-        return row.run(self, command)
-
-    def _check_state(self, row: Row) -> None:
-        if row.medium and self.stopped:
-            raise ScsiError(INITIALIZING_COMMAND_REQUIRED)
+        if row.medium and not self.medium.ready:
+            raise ScsiError(self.medium.obstacle() or NO_SENSE)
         if row.writes and self.read_only:
             raise ScsiError(WRITE_PROTECTED)
+        return row.run(self, command)
+
+    def check_access(self, nexus: Nexus, access: Access) -> None:
+        """For a command whose fields decide what it does to a reserved unit."""
+        if self.reservations is not None:
+            self.reservations.check(nexus, access)
+
+    # blocks
 
     def extent(self, command: Command) -> tuple[int, int]:
         """(offset, length) in bytes of the blocks a CDB addresses; length may be 0."""
-        blocks = self.table.find(command.cdb, self).blocks
-        assert blocks is not None, "the row of this command does not say where its blocks are"
-        lba, count = blocks(command.cdb)
+        row = command.row or self.table.find(command.cdb, self)
+        assert row.blocks is not None, "the row of this command does not say where its blocks are"
+        lba, count = row.blocks(command.cdb)
         return self.byte_range(lba, count)
 
     def byte_range(self, lba: int, count: int) -> tuple[int, int]:
@@ -126,10 +125,23 @@ class Unit:
             raise ScsiError(LBA_OUT_OF_RANGE.with_information(max(lba, self.blocks)))
         return offset, length
 
+    def footprint(self, command: Command) -> tuple[int, int] | None:
+        """(offset, length) in bytes of all that a command which has begun may touch: a generous answer for
+        commands whose ranges stand elsewhere than in the CDB. None: it touches no blocks."""
+        row: Row | None = command.row
+        if row is None:
+            return None
+        if row.blocks is None:
+            return (0, self.size) if row.writes else None
+        lba, count = row.blocks(command.cdb)
+        return lba * self.block_size, count * self.block_size
+
     def check_transfer(self, count: int) -> None:
         """A transfer above MAXIMUM TRANSFER LENGTH is refused (SBC-4 6.6.4)."""
         if self.limits.max_transfer and count > self.limits.max_transfer:
             raise ScsiError(INVALID_FIELD_IN_CDB)
+
+    # events
 
     def resize(self, size: int) -> None:
         """Takes a new size in bytes and tells every initiator (2A/09)."""
@@ -138,10 +150,55 @@ class Unit:
             self.raise_attention(CAPACITY_CHANGED)
 
     def raise_attention(self, sense: Sense, *, except_for: Nexus | None = None) -> None:
-        for nexus in self.nexuses:
+        for nexus in tuple(self.nexuses):
             if nexus is not except_for:
                 nexus.raise_attention(sense)
+
+    def defer(self, sense: Sense) -> None:
+        """Reports a failure whose command has long ended, as of a write-back cache (SPC-5 4.4.7), to every
+        initiator: nobody knows any more whose data it was."""
+        self.raise_attention(replace(sense, deferred=True))
 
     def mode_changed(self, by: Nexus) -> None:
         """MODE SELECT tells the other initiators (SPC-5 6.14)."""
         self.raise_attention(MODE_PARAMETERS_CHANGED, except_for=by)
+
+    def check_space(self) -> None:
+        """Tells initiators, once, that the soft threshold of space is reached (SBC-4 4.7.3.7). Whoever lends
+        `usage` calls this from time to time."""
+        if self.usage is None or not self.limits.soft_threshold:
+            return
+        used, available = self.usage()
+        short = used * 100 >= (used + available) * self.limits.soft_threshold
+        if short and not self._short_of_space:
+            self.raise_attention(THRESHOLD_REACHED)
+        self._short_of_space = short
+
+    # nexuses
+
+    def connect(self, nexus: Nexus, attention: Sense | None = None) -> None:
+        """A new I_T nexus, with the unit attention it shall find (29/00 or 29/07), if any."""
+        self.nexuses.add(nexus)
+        if attention is not None:
+            nexus.raise_attention(attention)
+
+    def disconnect(self, nexus: Nexus) -> None:
+        """The loss of an I_T nexus (SAM-5 6.3.4): what it held ends, registrations stay."""
+        self.nexuses.discard(nexus)
+        self._let_go(nexus)
+
+    def _let_go(self, nexus: Nexus) -> None:
+        self.medium.prevented_by.discard(nexus)
+        if self.reservations is not None:
+            self.reservations.release_unit(nexus)
+        for key in [key for key in self.copies if key[0] is nexus]:
+            del self.copies[key]
+
+    def reset(self, attention: Sense = LUN_RESET) -> None:
+        """A logical unit reset (SAM-5 6.3.3): what nexuses held ends, mode pages have their default values
+        again; registrations, and a FORMAT or SANITIZE under way, go on. Aborting commands is the engine's."""
+        for nexus in tuple(self.nexuses):
+            self._let_go(nexus)
+        self.medium.prevented_by.clear()
+        self.mode = ModeState.default(self.capabilities)
+        self.raise_attention(attention)

@@ -20,7 +20,7 @@ def test_standard_data() -> None:
     # SPC-5 6.7.2 table 146
     assert data[0] == 0x00  # connected, direct access block device
     assert data[1] & 0x80 == 0  # not removable
-    assert data[2] == 0x07  # VERSION: SPC-5
+    assert data[2] == 0x06  # VERSION: SPC-4; initiators take 07h for an error
     assert data[3] & 0x0F == 2  # RESPONSE DATA FORMAT
     assert data[4] == len(data) - 5  # ADDITIONAL LENGTH
     assert data[7] & 0x02  # CMDQUE
@@ -30,10 +30,10 @@ def test_standard_data() -> None:
 
 
 def test_version_descriptors() -> None:
-    # SPC-5 table 149: SAM-5 00A0h, SPC-5 05C0h, SBC-4 0600h (each without a version claimed)
+    # SPC-5 table 149, each without a version claimed
     data = play(disk(), "12 00 00 00ff 00", room=255).data
     found = {data[at : at + 2].hex() for at in range(58, 74, 2)} - {"0000"}
-    assert {"00a0", "05c0", "0600"} <= found
+    assert {"00a0", "0460", "05c0", "04c0", "0600"} <= found  # SAM-5, SPC-4, SPC-5, SBC-3, SBC-4
 
 
 def test_names_are_cut_and_padded() -> None:

@@ -5,6 +5,7 @@ from tcmu_runner.scsi.unit import Unit
 
 
 def read_capacity_10(unit: Unit, command: Command) -> None:
+    """The LBA and PMI fields of old standards must be zero."""
     last = min(unit.blocks - 1, 0xFFFFFFFF)  # FFFFFFFFh: ask with READ CAPACITY(16)
     command.reply(last.to_bytes(4, "big") + unit.block_size.to_bytes(4, "big"), 8)
 
@@ -13,6 +14,7 @@ def read_capacity_16(unit: Unit, command: Command) -> None:
     data = bytearray(32)
     data[0:8] = (unit.blocks - 1).to_bytes(8, "big")
     data[8:12] = unit.block_size.to_bytes(4, "big")
+    data[13] = unit.limits.physical_exponent
     if unit.capabilities.unmap:
         data[14] = 0x80 | (0x40 if unit.capabilities.unmap_reads_zero else 0)  # LBPME, LBPRZ
     command.reply(bytes(data), command.field(10, 4))

@@ -70,7 +70,7 @@ def _values(unit: Unit, code: PageCode, control: int) -> bytes:
     if control == CHANGEABLE:
         return mode_pages.changeable(code, has_cache=unit.capabilities.flush)
     if control == DEFAULT:
-        return ModeState(write_cache=unit.capabilities.flush).page(code)
+        return ModeState.default(unit.capabilities).page(code)
     return unit.mode.page(code)
 
 

@@ -1,20 +1,24 @@
-"""UNMAP and WRITE SAME (SBC-4 5.39, 5.52, 5.53)."""
+"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-4 5.6, 5.39, 5.52, 5.53)."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tcmu_runner import iov
+from tcmu_runner.scsi import filling
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.commands.transfer import data_out
-from tcmu_runner.scsi.operations import Steps, Unmap, Write, WriteZeroes
+from tcmu_runner.scsi.operations import Extents, Steps, Unmap
 from tcmu_runner.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,
+    LBA_OUT_OF_RANGE,
     PARAMETER_LIST_LENGTH_ERROR,
     ScsiError,
 )
 from tcmu_runner.scsi.unit import Unit
 
-CHUNK = 1 << 20  # bytes written at once where a pattern is repeated
+WINDOW, WINDOWS = 1 << 30, 256  # bytes of which the storage is asked for its extents at once, and how often
+MAPPED, DEALLOCATED = 0x0, 0x1  # PROVISIONING STATUS (SBC-4 table 63)
 
 
 def unmap(unit: Unit, command: Command) -> Steps:
@@ -46,7 +50,8 @@ def _unmap_ranges(unit: Unit, command: Command) -> Iterator[tuple[int, int]]:
 
 
 def write_same(unit: Unit, command: Command) -> Steps:
-    """One block, or zeroes with NDOB, again and again over the range."""
+    """One block, or zeroes with NDOB, again and again over the range. ANCHOR is not supported (ANC_SUP), and
+    refused by the row's mask."""
     wants_unmap = bool(command.cdb[1] & 0x08)
     if wants_unmap and not unit.capabilities.unmap:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 3))
@@ -54,27 +59,94 @@ def write_same(unit: Unit, command: Command) -> Steps:
     if not 0 < length <= unit.limits.max_write_same * unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(10 if len(command.cdb) == 16 else 7))
     without_data = len(command.cdb) == 16 and command.cdb[1] & 0x01
-    block = bytes(unit.block_size) if without_data else iov.gather(data_out(unit, command, unit.block_size))
+    block = bytes(unit.block_size) if without_data else iov.gather(data_out(command, unit.block_size))
     if any(block):
-        return _repeat(offset, length, block, fua=not unit.mode.write_cache)
-    return write_zeroes(unit, offset, length, unmap=wants_unmap)
+        return filling.repeat(offset, length, block, fua=not unit.mode.write_cache)
+    return filling.clear(unit, offset, length, unmap=wants_unmap)
 
 
-def write_zeroes(unit: Unit, offset: int, length: int, *, unmap: bool) -> Steps:
-    """By the storage's own means where it has any, else by writing zeroes."""
-    fua = not unit.mode.write_cache
-    if unit.capabilities.write_zeroes:
-        yield WriteZeroes(offset, length, unmap, fua)
-    elif unmap and unit.capabilities.unmap_reads_zero:
-        yield Unmap(offset, length)
-    else:
-        yield from _repeat(offset, length, bytes(unit.block_size), fua=fua)
+def get_lba_status_16(unit: Unit, command: Command) -> Steps:
+    """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, one at least."""
+    return _get_lba_status(unit, command, command.field(2, 8), command.field(10, 4), report_type_byte=14)
 
 
-def _repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:
-    chunk = memoryview(bytearray(block * (min(CHUNK, length) // len(block))))
-    end = offset + length
-    while offset < end:
-        piece = chunk[: end - offset]
-        yield Write(offset, [piece], fua)
-        offset += len(piece)
+def get_lba_status_32(unit: Unit, command: Command) -> Steps:
+    """As (16); SCAN LENGTH and ELEMENT IDENTIFIER are refused by the row's mask."""
+    return _get_lba_status(unit, command, command.field(12, 8), command.field(28, 4), report_type_byte=10)
+
+
+def _get_lba_status(
+    unit: Unit, command: Command, lba: int, allocation: int, *, report_type_byte: int
+) -> Steps:
+    if command.cdb[report_type_byte]:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(report_type_byte))  # only the report of everything is known
+    if lba >= unit.blocks:
+        raise ScsiError(LBA_OUT_OF_RANGE.with_information(lba))
+    return _report_runs(unit, command, lba, allocation)
+
+
+class Run(NamedTuple):
+    """Consecutive blocks in one provisioning state."""
+
+    lba: int
+    blocks: int
+    mapped: bool
+
+
+def _report_runs(unit: Unit, command: Command, lba: int, allocation: int) -> Steps:
+    """Asks in windows, and not for ever: a large sparse disk has more to tell than one answer holds."""
+    most = max(1, (allocation - 8) // 16)
+    runs: list[Run] = []
+    for _ in range(WINDOWS):
+        window = Extents(lba * unit.block_size, min(WINDOW, unit.size - lba * unit.block_size))
+        yield window
+        for run in _runs(window, unit.block_size):
+            _join(runs, run)
+        lba += window.length // unit.block_size
+        if lba == unit.blocks or len(runs) > most:
+            break
+    command.reply(_lba_status(runs[:most], _completion(unit, lba, runs, most)), allocation)
+
+
+def _runs(window: Extents, block_size: int) -> Iterator[Run]:
+    """A block counts as deallocated only where all of it lies in a hole."""
+    at = window.offset // block_size
+    end = (window.offset + window.length) // block_size
+    for extent in window.found:
+        if extent.mapped:
+            continue
+        hole = -(-extent.offset // block_size)
+        hole_end = (extent.offset + extent.length) // block_size
+        if hole < hole_end:
+            yield Run(at, hole - at, mapped=True)
+            yield Run(hole, hole_end - hole, mapped=False)
+            at = hole_end
+    yield Run(at, end - at, mapped=True)
+
+
+def _join(runs: list[Run], run: Run) -> None:
+    """Neighbours of one state become one, as far as the field for the count goes."""
+    if not run.blocks:
+        return
+    if runs and runs[-1].mapped == run.mapped and runs[-1].blocks + run.blocks <= 0xFFFFFFFF:
+        last = runs.pop()
+        run = Run(last.lba, last.blocks + run.blocks, run.mapped)
+    runs.append(run)
+
+
+def _completion(unit: Unit, lba: int, runs: list[Run], most: int) -> int:
+    """COMPLETION CONDITION (SBC-4 table 61): the space is used up, everything is told, or neither."""
+    if len(runs) > most:
+        return 0b001
+    return 0b010 if lba == unit.blocks else 0b000
+
+
+def _lba_status(runs: list[Run], completion: int) -> bytes:
+    """SBC-4 tables 60 and 62."""
+    body = b"".join(
+        run.lba.to_bytes(8, "big")
+        + run.blocks.to_bytes(4, "big")
+        + bytes((MAPPED if run.mapped else DEALLOCATED, 0, 0, 0))
+        for run in runs
+    )
+    return (len(body) + 4).to_bytes(4, "big") + bytes((0, 0, 0, completion << 1)) + body

@@ -1,9 +1,20 @@
-"""TEST UNIT READY, REQUEST SENSE, START STOP UNIT (SPC-5 6.47, 6.39; SBC-4 5.36)."""
+"""TEST UNIT READY, REQUEST SENSE (SPC-5 6.47, 6.39), START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL (SBC-4
+5.36, 5.12)."""
 
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Flush, Plan
-from tcmu_runner.scsi.sense import INITIALIZING_COMMAND_REQUIRED, INVALID_FIELD_IN_CDB, NO_SENSE, ScsiError
+from tcmu_runner.scsi.reservations import Access
+from tcmu_runner.scsi.sense import (
+    INVALID_FIELD_IN_CDB,
+    MEDIUM_MAY_HAVE_CHANGED,
+    MEDIUM_NOT_PRESENT,
+    MEDIUM_REMOVAL_PREVENTED,
+    NO_SENSE,
+    ScsiError,
+)
 from tcmu_runner.scsi.unit import Unit
+
+START, LOEJ, NO_FLUSH = 0x01, 0x02, 0x04
 
 
 def test_unit_ready(_unit: Unit, _command: Command) -> None:
@@ -15,16 +26,44 @@ def request_sense(unit: Unit, command: Command) -> None:
     if command.nexus.attentions:
         sense = command.nexus.attentions.popleft()
     else:
-        sense = INITIALIZING_COMMAND_REQUIRED if unit.stopped else NO_SENSE
+        sense = unit.medium.obstacle() or NO_SENSE
     command.reply(sense.encode(descriptor=bool(command.cdb[1] & 0x01)), command.cdb[4])
 
 
 def start_stop_unit(unit: Unit, command: Command) -> Plan:
-    """Starts and stops; stopping empties the cache first unless NO_FLUSH says otherwise."""
-    if command.cdb[4] >> 4:
-        raise ScsiError(INVALID_FIELD_IN_CDB.at(4, 7))  # POWER CONDITION: a disk without power states
-    if command.cdb[4] & 0x02:
-        raise ScsiError(INVALID_FIELD_IN_CDB.at(4, 1))  # LOEJ: the medium is not removable
-    unit.stopped = not command.cdb[4] & 0x01
-    empties_cache = unit.stopped and unit.capabilities.flush and not command.cdb[4] & 0x04
+    """Starts and stops, loads and ejects. A stop empties the cache first unless NO_FLUSH says otherwise. A
+    POWER CONDITION changes nothing: this disk has a single one."""
+    flags = command.cdb[4]
+    if unit.medium.job is not None:
+        raise ScsiError(unit.medium.obstacle() or NO_SENSE)
+    if flags >> 4:
+        return None
+    if not flags & START:
+        unit.check_access(command.nexus, Access.WRITES)  # SBC-4 table 13: a start harms nobody
+    if flags & LOEJ:
+        _load_or_eject(unit, command, inserted=bool(flags & START))
+    elif unit.medium.ejected:
+        raise ScsiError(MEDIUM_NOT_PRESENT)
+    else:
+        unit.medium.power(on=bool(flags & START))
+    empties_cache = not flags & (START | NO_FLUSH) and unit.capabilities.flush
     return Flush() if empties_cache else None
+
+
+def _load_or_eject(unit: Unit, command: Command, *, inserted: bool) -> None:
+    if not unit.removable:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(4, 1))
+    if not inserted and unit.medium.prevented_by:
+        raise ScsiError(MEDIUM_REMOVAL_PREVENTED)
+    if inserted and unit.medium.ejected:
+        unit.raise_attention(MEDIUM_MAY_HAVE_CHANGED, except_for=command.nexus)
+    unit.medium.load(inserted=inserted)
+
+
+def prevent_allow_medium_removal(unit: Unit, command: Command) -> None:
+    """Removal is prevented as long as one nexus wants that."""
+    if command.cdb[4] & 0x01:
+        unit.check_access(command.nexus, Access.WRITES)
+        unit.medium.prevented_by.add(command.nexus)
+    else:
+        unit.medium.prevented_by.discard(command.nexus)

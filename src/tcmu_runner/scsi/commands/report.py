@@ -1,4 +1,5 @@
-"""REPORT SUPPORTED OPERATION CODES, answered from the opcode table (SPC-5 6.35)."""
+"""REPORT SUPPORTED OPERATION CODES, answered from the opcode table, REPORT SUPPORTED TASK MANAGEMENT
+FUNCTIONS, and REPORT LUNS (SPC-5 6.35, 6.36, 6.33)."""
 
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
@@ -11,7 +12,7 @@ NO_TIMEOUTS = b"\x00\x0a" + bytes(10)  # timeouts descriptor (SPC-5 6.35.4): not
 
 def report_supported_operation_codes(unit: Unit, command: Command) -> None:
     option, timeouts = command.cdb[2] & 0x07, bool(command.cdb[2] & 0x80)
-    rows = [row for row in unit.table if row.needs(unit)]
+    rows = [row for row in unit.table if row.needs(unit) or row.opcode in unit.answered_above]
     if option == 0:
         command.reply(_all(rows, timeouts=timeouts), command.field(6, 4))
     elif option <= 3:
@@ -61,3 +62,28 @@ def usage(row: Row) -> bytes:
     assert data[0] == row.opcode
     assert row.action is None or action_of(data) == row.action
     return bytes(data)
+
+
+def report_supported_task_management_functions(unit: Unit, command: Command) -> None:
+    """The short form, or with REPD the long one, without timeouts (SPC-5 tables 309 and 310)."""
+    long = bool(command.cdb[2] & 0x80)
+    data = unit.task_management + (bytes((0, 12)) + bytes(12) if long else bytes(2))
+    command.reply(data, command.field(6, 4))
+
+
+def report_luns(unit: Unit, command: Command) -> None:
+    """SELECT REPORT 00h and 02h name all there are, since none is well known; the others name none (SPC-5
+    table 297)."""
+    assert unit.luns is not None, "the row of this command needs them"
+    select = command.cdb[2]
+    if select not in (0x00, 0x01, 0x02, 0x10, 0x11, 0x12):
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
+    numbers = unit.luns() if select in (0x00, 0x02) else ()
+    body = b"".join(_lun(number) for number in numbers)
+    command.reply(len(body).to_bytes(4, "big") + bytes(4) + body, command.field(6, 4))
+
+
+def _lun(number: int) -> bytes:
+    """Peripheral addressing up to 255, flat space addressing above (SAM-5 4.7.7)."""
+    word = number if number < 0x100 else 0x4000 | number
+    return word.to_bytes(2, "big") + bytes(6)

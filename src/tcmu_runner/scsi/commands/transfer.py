@@ -1,4 +1,4 @@
-"""READ, WRITE and SYNCHRONIZE CACHE (SBC-4 5.16 to 5.19, 5.40 to 5.43, 5.37, 5.38)."""
+"""READ, WRITE, SYNCHRONIZE CACHE and PRE-FETCH (SBC-4 5.11 to 5.19, 5.37, 5.38, 5.40 to 5.43)."""
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
@@ -9,9 +9,11 @@ from tcmu_runner.scsi.table import BLOCKS_6, BLOCKS_10, BLOCKS_12, BLOCKS_16, Bl
 from tcmu_runner.scsi.unit import Unit
 
 FUA = 0x08
+CHUNK = 1 << 20  # bytes looked at in one read
+PREFETCH = 8 << 20  # bytes a PRE-FETCH reads at most: how much the caches below keep is not known here
 
 
-def data_out(unit: Unit, command: Command, length: int) -> Buffers:
+def data_out(command: Command, length: int) -> Buffers:
     """The `length` bytes a write-like command needs. An initiator that sent fewer is refused: the length of
     the buffers comes from the transport, not from the CDB."""
     data = command.data
@@ -21,6 +23,11 @@ def data_out(unit: Unit, command: Command, length: int) -> Buffers:
     if sent < length:
         raise ScsiError(INVALID_FIELD_IN_CDB)
     return iov.cut(data, 0, length)
+
+
+def through(unit: Unit, command: Command) -> bool:
+    """Whether a write with FUA in byte 1 has to be on stable storage before it ends."""
+    return bool(command.cdb[1] & FUA) or not unit.mode.write_cache
 
 
 def read_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
@@ -64,7 +71,7 @@ def write_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
         lba, count = blocks(command.cdb)
         offset, length = unit.byte_range(lba, count)
         unit.check_transfer(count)
-        data = data_out(unit, command, length)
+        data = data_out(command, length)
         fua = (fua_byte is not None and bool(command.cdb[fua_byte] & FUA)) or not unit.mode.write_cache
         return Write(offset, data, fua) if length else None
 
@@ -75,6 +82,23 @@ def synchronize_cache(unit: Unit, command: Command) -> Plan:
     """The whole cache is written, which covers any range asked for; IMMED is answered when it is done."""
     unit.extent(command)
     return Flush() if unit.capabilities.flush else None
+
+
+def prefetch(unit: Unit, command: Command) -> Steps:
+    """Reads the blocks, so that whatever caches below have them. GOOD, not CONDITION MET: nobody promises
+    that they keep all of them (SBC-4 5.11). No blocks: to the end of the medium."""
+    offset, length = unit.extent(command)
+    length = min(length or unit.size - offset, PREFETCH)
+    return look_at(offset, length)
+
+
+def look_at(offset: int, length: int) -> Steps:
+    """Reads a range for the sake of reading it."""
+    scratch = iov.allocate(min(CHUNK, length))
+    end = offset + length
+    while offset < end:
+        yield Read(offset, iov.cut(scratch, 0, end - offset))
+        offset += min(CHUNK, end - offset)
 
 
 read_6 = read_of(BLOCKS_6, None)

@@ -1,0 +1,67 @@
+"""COMPARE AND WRITE, ORWRITE and WRITE ATOMIC (SBC-4 5.3, 5.10, 5.48): all or nothing.
+
+That no other command touches their blocks meanwhile is what `exclusive` in their rows asks of the engine.
+"""
+
+from tcmu_runner import iov
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.commands.transfer import data_out, through
+from tcmu_runner.scsi.commands.verification import compare
+from tcmu_runner.scsi.operations import Plan, Read, Steps, Write
+from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
+from tcmu_runner.scsi.unit import Unit
+
+
+def compare_and_write(unit: Unit, command: Command) -> Plan:
+    """The data is twice as long as the blocks: what must be there, then what shall be there."""
+    offset, length = unit.extent(command)
+    if length > unit.limits.max_compare_and_write * unit.block_size:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(13))
+    data = data_out(command, 2 * length)
+    if not length:
+        return None
+    expected, replacement = iov.cut(data, 0, length), iov.cut(data, length, length)
+    return _compare_then_write(offset, expected, replacement, fua=through(unit, command))
+
+
+def _compare_then_write(offset: int, expected: Buffers, replacement: Buffers, *, fua: bool) -> Steps:
+    yield from compare(offset, expected)
+    yield Write(offset, replacement, fua)
+
+
+def orwrite(unit: Unit, command: Command) -> Plan:
+    """Sets the bits of the data in the blocks."""
+    offset, length = unit.extent(command)
+    unit.check_transfer(length // unit.block_size)
+    data = data_out(command, length)
+    return _set_bits(offset, data, fua=through(unit, command)) if length else None
+
+
+def _set_bits(offset: int, data: Buffers, *, fua: bool) -> Steps:
+    bits = iov.gather(data)
+    blocks = iov.allocate(len(bits))
+    yield Read(offset, blocks)
+    both = int.from_bytes(iov.gather(blocks), "big") | int.from_bytes(bits, "big")
+    iov.scatter(blocks, both.to_bytes(len(bits), "big"))
+    yield Write(offset, blocks, fua)
+
+
+def write_atomic(unit: Unit, command: Command) -> Plan:
+    """Without boundaries: ATOMIC BOUNDARY is not supported, and refused by the row's mask."""
+    offset, length = unit.extent(command)
+    if length > unit.limits.max_atomic * unit.block_size:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(12))
+    data = data_out(command, length)
+    return _write_or_restore(offset, data, fua=through(unit, command)) if length else None
+
+
+def _write_or_restore(offset: int, data: Buffers, *, fua: bool) -> Steps:
+    """A write that fails half-way leaves the old content (SBC-4 4.29)."""
+    before = iov.allocate(iov.length(data))
+    yield Read(offset, before)
+    try:
+        yield Write(offset, data, fua)
+    except Exception:
+        yield Write(offset, before, fua)
+        raise

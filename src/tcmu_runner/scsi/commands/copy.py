@@ -1,0 +1,275 @@
+"""EXTENDED COPY(LID1) and RECEIVE COPY RESULTS (SPC-5 6.6, 6.25 ff.): block to block, within a LUN, and to
+other LUNs where `peers` are lent."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tcmu_runner import iov
+from tcmu_runner.scsi import copying, vital
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.copying import CopyResults, Designator, Peer
+from tcmu_runner.scsi.operations import Operation, Plan, Read, Remote, Steps, Write
+from tcmu_runner.scsi.reservations import Access
+from tcmu_runner.scsi.sense import (
+    COPY_ABORTED,
+    COPY_TARGET_NOT_REACHABLE,
+    INCORRECT_COPY_TARGET_TYPE,
+    INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    OPERATION_IN_PROGRESS,
+    PARAMETER_LIST_LENGTH_ERROR,
+    TOO_MANY_CSCD_DESCRIPTORS,
+    TOO_MANY_SEGMENT_DESCRIPTORS,
+    UNSUPPORTED_CSCD_DESCRIPTOR,
+    UNSUPPORTED_SEGMENT_DESCRIPTOR,
+    WRITE_PROTECTED,
+    ScsiError,
+)
+from tcmu_runner.scsi.unit import Unit
+
+HEADER = 16
+CHUNK = 1 << 20  # bytes read and written at once
+HOLD, NO_LIST = 0b00, 0b11  # LIST ID USAGE (SPC-5 table 129); 10b discards the results like 11b
+IN_PROGRESS, COMPLETED, FAILED = 0x00, 0x01, 0x02  # COPY STATUS (SPC-5 table 314)
+
+
+class Segment(NamedTuple):
+    """A block to block segment: from and to are indices of CSCDs, length is bytes."""
+
+    source: int
+    destination: int
+    counts_destination: bool
+    blocks: int
+    source_lba: int
+    destination_lba: int
+
+
+class Header(NamedTuple):
+    list_id: int
+    usage: int
+    cscds: int
+    segments: int
+
+
+def extended_copy(unit: Unit, command: Command) -> Plan:
+    """Everything is checked before the first byte is copied."""
+    size = command.field(10, 4)
+    if size == 0:
+        return None
+    parameters = command.parameter_list(size)
+    if len(parameters) < size or size < HEADER:
+        raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
+    header = _header(parameters)
+    if HEADER + header.cscds + header.segments > size:
+        raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
+    segments_at = HEADER + header.cscds
+    descriptors = _split(parameters[HEADER:segments_at], copying.CSCD_SIZE)
+    copies = _split(parameters[segments_at : segments_at + header.segments], copying.SEGMENT_SIZE)
+    devices = [_cscd(unit, command, descriptor) for descriptor in descriptors]
+    segments = [_segment(descriptor) for descriptor in copies]
+    _check_unused(unit, command, header)
+    return _copy_all(unit, command, header, devices, segments)
+
+
+def _header(parameters: bytes) -> Header:
+    """SPC-5 table 128."""
+    usage = parameters[1] >> 3 & 0b11
+    header = Header(
+        parameters[0], usage, int.from_bytes(parameters[2:4], "big"), int.from_bytes(parameters[8:12], "big")
+    )
+    if usage == 0b01 or (usage == NO_LIST and header.list_id):
+        raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(1 if usage == 0b01 else 0, in_cdb=False))
+    if any(parameters[12:16]):
+        raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(12, in_cdb=False))  # no inline data
+    if header.cscds + header.segments > copying.MAX_DESCRIPTORS_LENGTH:
+        raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
+    if header.cscds > copying.MAX_CSCD_DESCRIPTORS * copying.CSCD_SIZE:
+        raise ScsiError(TOO_MANY_CSCD_DESCRIPTORS)
+    if header.segments > copying.MAX_SEGMENT_DESCRIPTORS * copying.SEGMENT_SIZE:
+        raise ScsiError(TOO_MANY_SEGMENT_DESCRIPTORS)
+    return header
+
+
+def _split(data: bytes, size: int) -> list[bytes]:
+    if len(data) % size:
+        raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
+def _cscd(unit: Unit, command: Command, descriptor: bytes) -> Peer | None:
+    """The LUN an identification descriptor names (SPC-5 table 136), None where there is no such one."""
+    if descriptor[0] != copying.IDENTIFICATION_DESCRIPTOR:
+        raise ScsiError(UNSUPPORTED_CSCD_DESCRIPTOR)
+    if descriptor[1] >> 6:
+        raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(HEADER + 1, 7, in_cdb=False))  # LU ID TYPE
+    if descriptor[1] & 0x20 or descriptor[7] > 20:
+        return None  # NUL: a device that is none
+    name = Designator(descriptor[4] & 0x0F, descriptor[5] & 0x3F, descriptor[8 : 8 + descriptor[7]])
+    if name in vital.designators(unit):
+        return _of_block_length(Peer(unit, command.nexus), descriptor)
+    peer = unit.peers(command.nexus, name) if unit.peers is not None else None
+    return _of_block_length(peer, descriptor) if peer is not None else None
+
+
+def _of_block_length(peer: Peer, descriptor: bytes) -> Peer:
+    told = int.from_bytes(descriptor[29:32], "big")
+    if descriptor[1] & 0x1F or told not in (0, peer.unit.block_size):
+        raise ScsiError(INCORRECT_COPY_TARGET_TYPE)
+    return peer
+
+
+def _segment(descriptor: bytes) -> Segment:
+    """SPC-5 table 147."""
+    if descriptor[0] != copying.BLOCK_TO_BLOCK:
+        raise ScsiError(UNSUPPORTED_SEGMENT_DESCRIPTOR)
+    if int.from_bytes(descriptor[2:4], "big") != copying.SEGMENT_SIZE - 4:
+        raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(2, in_cdb=False))
+    return Segment(
+        int.from_bytes(descriptor[4:6], "big"),
+        int.from_bytes(descriptor[6:8], "big"),
+        bool(descriptor[1] & 0x02),
+        int.from_bytes(descriptor[10:12], "big"),
+        int.from_bytes(descriptor[12:20], "big"),
+        int.from_bytes(descriptor[20:28], "big"),
+    )
+
+
+class Copying(NamedTuple):
+    """A segment resolved: bytes from one unit to one unit."""
+
+    source: Unit
+    destination: Unit
+    source_offset: int
+    destination_offset: int
+    length: int
+
+
+def _resolve(segment: Segment, devices: list[Peer | None]) -> Copying:
+    """Errors of a segment end the copy in COPY ABORTED (SPC-5 6.6.1)."""
+    source, destination = _device(segment.source, devices), _device(segment.destination, devices)
+    source.unit.check_access(source.nexus, Access.READS)
+    destination.unit.check_access(destination.nexus, Access.WRITES)
+    if destination.unit.read_only:
+        raise ScsiError(WRITE_PROTECTED)
+    counted = destination if segment.counts_destination else source
+    length = segment.blocks * counted.unit.block_size
+    copying_ = Copying(
+        source.unit,
+        destination.unit,
+        segment.source_lba * source.unit.block_size,
+        segment.destination_lba * destination.unit.block_size,
+        length,
+    )
+    if not _fits(copying_):
+        raise ScsiError(COPY_ABORTED)
+    return copying_
+
+
+def _device(index: int, devices: list[Peer | None]) -> Peer:
+    peer = devices[index] if index < len(devices) else None
+    if peer is None or not peer.unit.medium.ready:
+        raise ScsiError(COPY_TARGET_NOT_REACHABLE)
+    return peer
+
+
+def _fits(copy: Copying) -> bool:
+    return (
+        copy.source_offset + copy.length <= copy.source.size
+        and copy.destination_offset + copy.length <= copy.destination.size
+        and copy.length % copy.source.block_size == copy.length % copy.destination.block_size == 0
+    )
+
+
+def _copy_all(
+    unit: Unit, command: Command, header: Header, devices: list[Peer | None], segments: list[Segment]
+) -> Steps:
+    """A generator that keeps the results, in the end and on the way there, if the initiator wants them."""
+    results = CopyResults(IN_PROGRESS, 0, 0)
+    status = FAILED
+    try:
+        for segment in segments:
+            _hold(unit, command, header, results)
+            copy = _resolve(segment, devices)
+            yield from _copy(unit, copy)
+            results = CopyResults(IN_PROGRESS, results.segments + 1, results.transferred + copy.length)
+        status = COMPLETED
+    finally:
+        _hold(unit, command, header, results._replace(status=status))
+
+
+def _check_unused(unit: Unit, command: Command, header: Header) -> None:
+    """A list identifier names one copy at a time (SPC-5 6.6.1)."""
+    held = unit.copies.get((command.nexus, header.list_id))
+    if header.usage != NO_LIST and held is not None and held.status == IN_PROGRESS:
+        raise ScsiError(OPERATION_IN_PROGRESS)
+
+
+def _hold(unit: Unit, command: Command, header: Header, results: CopyResults) -> None:
+    """Results are discarded when they were read, or for lack of room, the oldest first."""
+    if header.usage != HOLD:
+        return
+    unit.copies.pop((command.nexus, header.list_id), None)
+    mine = [key for key in unit.copies if key[0] is command.nexus]
+    if len(mine) >= copying.HELD_LISTS:
+        del unit.copies[mine[0]]
+    unit.copies[command.nexus, header.list_id] = results
+
+
+def _copy(unit: Unit, copy: Copying) -> Steps:
+    """In chunks, from the end where the destination overlaps what is still to be read."""
+    scratch = iov.allocate(min(CHUNK, copy.length))
+    starts = range(0, copy.length, CHUNK)
+    overlaps = copy.source is copy.destination and copy.source_offset < copy.destination_offset
+    for at in reversed(starts) if overlaps else starts:
+        piece = iov.cut(scratch, 0, copy.length - at)
+        yield _on(unit, copy.source, Read(copy.source_offset + at, piece))
+        fua = not copy.destination.mode.write_cache
+        yield _on(unit, copy.destination, Write(copy.destination_offset + at, piece, fua))
+
+
+def _on(unit: Unit, other: Unit, operation: Read | Write) -> Operation:
+    return operation if other is unit else Remote(other, operation)
+
+
+def copy_status(unit: Unit, command: Command) -> None:
+    """COPY STATUS(LID1) (SPC-5 table 313); the results of a finished copy are told once."""
+    key = command.nexus, command.cdb[2]
+    results = unit.copies.get(key)
+    if results is None:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
+    if results.status != IN_PROGRESS:
+        del unit.copies[key]
+    data = (8).to_bytes(4, "big") + bytes((results.status,)) + results.segments.to_bytes(2, "big")
+    units, count = _transfer_count(results.transferred)
+    command.reply(data + bytes((units,)) + count.to_bytes(4, "big"), command.field(10, 4))
+
+
+def _transfer_count(transferred: int) -> tuple[int, int]:
+    """TRANSFER COUNT UNITS (SPC-5 table 315): the finest of bytes, KiB, MiB, ... that 32 bits can count."""
+    for units in range(7):
+        if transferred >> 10 * units <= 0xFFFFFFFF:
+            return units, transferred >> 10 * units
+    return 6, 0xFFFFFFFF
+
+
+def operating_parameters(unit: Unit, command: Command) -> None:
+    """SPC-5 table 318."""
+    data = bytearray(44)
+    data[4] = 0x01  # SNLID: LIST ID USAGE 11b is supported
+    data[8:10] = copying.MAX_CSCD_DESCRIPTORS.to_bytes(2, "big")
+    data[10:12] = copying.MAX_SEGMENT_DESCRIPTORS.to_bytes(2, "big")
+    data[12:16] = copying.MAX_DESCRIPTORS_LENGTH.to_bytes(4, "big")
+    data[16:20] = copying.MAX_SEGMENT_LENGTH.to_bytes(4, "big")
+    data[34:36] = (1).to_bytes(2, "big")  # TOTAL CONCURRENT COPIES
+    data[36] = 1  # MAXIMUM CONCURRENT COPIES
+    data[37] = unit.block_size.bit_length() - 1  # DATA SEGMENT GRANULARITY, a power of two
+    codes = bytes((copying.BLOCK_TO_BLOCK, copying.IDENTIFICATION_DESCRIPTOR))
+    data[43] = len(codes)
+    data[0:4] = (len(data) + len(codes) - 4).to_bytes(4, "big")
+    command.reply(bytes(data) + codes, command.field(10, 4))
+
+
+def failed_segment_details(unit: Unit, command: Command) -> None:
+    """SPC-5 6.28: sense data of a failed copy is told with the EXTENDED COPY itself, so none is kept."""
+    command.reply(bytes((0, 0, 0, 0)), command.field(10, 4))

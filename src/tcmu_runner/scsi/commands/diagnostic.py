@@ -1,0 +1,113 @@
+"""SEND DIAGNOSTIC, RECEIVE DIAGNOSTIC RESULTS, READ BUFFER, WRITE BUFFER (SPC-5 6.42, 6.29, 6.18, 6.49)."""
+
+from tcmu_runner import iov
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.operations import Plan, Read, Steps
+from tcmu_runner.scsi.sense import (
+    INVALID_FIELD_IN_CDB,
+    INVALID_FIELD_IN_PARAMETER_LIST,
+    PARAMETER_LIST_LENGTH_ERROR,
+    SELF_TEST_FAILED,
+    ScsiError,
+)
+from tcmu_runner.scsi.unit import Unit
+
+BUFFER_SIZE, ECHO_SIZE = 1 << 16, 4096
+DATA, DESCRIPTOR, ECHO, ECHO_DESCRIPTOR = 0x02, 0x03, 0x0A, 0x0B  # modes (SPC-5 tables 252 and 377)
+SELF_TESTS = (0b001, 0b010, 0b101, 0b110)  # SELF-TEST CODE (SPC-5 table 343)
+PASSED, FAILED = 0x0, 0x7
+
+
+def send_diagnostic(unit: Unit, command: Command) -> Plan:
+    """A self-test reads the first block. It is over when the command is, so there is none to abort."""
+    code, size = command.cdb[1] >> 5, command.field(3, 2)
+    default_test = bool(command.cdb[1] & 0x04)
+    if code and (default_test or size):
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 7))
+    if code in SELF_TESTS or default_test:
+        return _self_test(unit, code)
+    if code:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 7))
+    if size:
+        _check_page(command, size)
+    return None
+
+
+def _check_page(command: Command, size: int) -> None:
+    """The one page is the list of pages (SPC-5 7.2.4)."""
+    parameters = command.parameter_list(size)
+    if len(parameters) < size or size < 4:
+        raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
+    if any(parameters):
+        raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(0, in_cdb=False))
+
+
+def _self_test(unit: Unit, code: int) -> Steps:
+    result = FAILED
+    try:
+        yield Read(0, iov.allocate(unit.block_size))
+        result = PASSED
+    except Exception as error:
+        raise ScsiError(SELF_TEST_FAILED) from error
+    finally:
+        # SPC-5 table 417: code and result, then when and where, which this unit does not know
+        unit.self_tests.appendleft(bytes((code << 5 | result,)) + bytes(15))
+
+
+def receive_diagnostic_results(unit: Unit, command: Command) -> None:
+    """The list of pages: itself (SPC-5 table 344)."""
+    if command.cdb[1] & 0x01 and command.cdb[2]:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
+    command.reply(bytes((0, 0, 0, 1, 0)), command.field(3, 2))
+
+
+def read_buffer(unit: Unit, command: Command) -> None:
+    """One buffer for all, number 0, and an echo buffer for each nexus."""
+    mode, offset, allocation = command.cdb[1] & 0x1F, command.field(3, 3), command.field(6, 3)
+    if mode == DESCRIPTOR:
+        size = BUFFER_SIZE if command.cdb[2] == 0 else 0
+        command.reply(bytes((0,)) + size.to_bytes(3, "big"), allocation)
+    elif mode == ECHO_DESCRIPTOR:
+        command.reply(bytes((0, 0)) + ECHO_SIZE.to_bytes(2, "big"), allocation)
+    elif mode == DATA:
+        _check_range(command, offset, 0)
+        held = bytes(unit.buffer).ljust(BUFFER_SIZE, b"\0")
+        command.reply(held[offset:], allocation)
+    elif mode == ECHO:
+        command.reply(_echo(command), allocation)
+    else:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 4))
+
+
+def _echo(command: Command) -> bytes:
+    """Only what the same nexus has written before (SPC-5 6.18.9)."""
+    if command.nexus.echo is None:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 4))
+    return command.nexus.echo
+
+
+def write_buffer(unit: Unit, command: Command) -> None:
+    """Data and echo; firmware cannot be loaded into a program."""
+    mode, offset, size = command.cdb[1] & 0x1F, command.field(3, 3), command.field(6, 3)
+    if mode not in (DATA, ECHO):
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 4))
+    data = command.parameter_list(size)
+    if len(data) < size:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(6))
+    if mode == ECHO:
+        if size > ECHO_SIZE:
+            raise ScsiError(INVALID_FIELD_IN_CDB.at(6))
+        command.nexus.echo = data
+        return
+    _check_range(command, offset, size)
+    unit.buffer.extend(bytes(max(0, offset + size - len(unit.buffer))))
+    unit.buffer[offset : offset + size] = data
+
+
+def _check_range(command: Command, offset: int, size: int) -> None:
+    if command.cdb[2]:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))  # BUFFER ID
+    if offset > BUFFER_SIZE:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(3))
+    if offset + size > BUFFER_SIZE:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(6))

@@ -1,0 +1,77 @@
+"""VERIFY and WRITE AND VERIFY (SBC-4 5.40 ff., 5.44 ff.), and comparing data with the medium."""
+
+from tcmu_runner import iov
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.commands.transfer import CHUNK, data_out, look_at
+from tcmu_runner.scsi.operations import Plan, Read, Steps, Write
+from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, MISCOMPARE, ScsiError
+from tcmu_runner.scsi.unit import Unit
+
+MEDIUM, ALL_DATA, ONE_BLOCK = 0b00, 0b01, 0b11  # BYTCHK (SBC-4 table 142)
+
+
+def _bytchk(command: Command) -> int:
+    return command.cdb[1] >> 1 & 0b11
+
+
+def verify(unit: Unit, command: Command) -> Plan:
+    """Reads the blocks, or compares them with the data, or each of them with the one block sent."""
+    offset, length = unit.extent(command)
+    check = _bytchk(command)
+    if check == MEDIUM:
+        return look_at(offset, length)
+    if check not in (ALL_DATA, ONE_BLOCK):
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 2))
+    if not length:
+        return None
+    if check == ONE_BLOCK:
+        block = iov.gather(data_out(command, unit.block_size))
+        return _compare_with_one_block(offset, length, block)
+    unit.check_transfer(length // unit.block_size)
+    return compare(offset, data_out(command, length))
+
+
+def compare(offset: int, data: Buffers) -> Steps:
+    """MISCOMPARE, with the offset in the data of the first byte that differs from the medium."""
+    length, at = iov.length(data), 0
+    scratch = iov.allocate(min(CHUNK, length))
+    while at < length:
+        piece = iov.cut(scratch, 0, length - at)
+        yield Read(offset + at, piece)
+        _check_equal(iov.gather(piece), iov.gather(iov.cut(data, at, iov.length(piece))), at)
+        at += iov.length(piece)
+
+
+def _compare_with_one_block(offset: int, length: int, block: bytes) -> Steps:
+    expected = block * (min(CHUNK, length) // len(block))
+    scratch, at = iov.allocate(len(expected)), 0
+    while at < length:
+        piece = iov.cut(scratch, 0, length - at)
+        yield Read(offset + at, piece)
+        _check_equal(iov.gather(piece), expected[: iov.length(piece)], at)
+        at += iov.length(piece)
+
+
+def _check_equal(on_medium: bytes, expected: bytes, at: int) -> None:
+    difference = iov.first_difference(on_medium, expected)
+    if difference is not None:
+        raise ScsiError(MISCOMPARE.with_information(at + difference))
+
+
+def write_and_verify(unit: Unit, command: Command) -> Steps:
+    """Writes, then reads again; with BYTCHK 01b it compares. What is stored is verified, so the write goes
+    through to stable storage."""
+    offset, length = unit.extent(command)
+    unit.check_transfer(length // unit.block_size)
+    check = _bytchk(command)
+    if check not in (MEDIUM, ALL_DATA):
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 2))
+    return _write_and_verify(offset, data_out(command, length), compares=check == ALL_DATA)
+
+
+def _write_and_verify(offset: int, data: Buffers, *, compares: bool) -> Steps:
+    length = iov.length(data)
+    if length:
+        yield Write(offset, data, fua=True)
+        yield from compare(offset, data) if compares else look_at(offset, length)

@@ -1,0 +1,38 @@
+"""Filling ranges of the medium, in pieces small enough that others get their turn in between."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tcmu_runner.scsi.operations import Steps, Unmap, Write, WriteZeroes
+
+if TYPE_CHECKING:
+    from tcmu_runner.scsi.unit import Unit
+
+CHUNK = 1 << 20  # bytes written at once where a pattern is repeated
+STRIDE = 1 << 30  # bytes zeroed or unmapped at once by the storage's own means
+
+
+def repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:
+    """The same block over the whole range."""
+    chunk = memoryview(bytearray(block * (min(CHUNK, length) // len(block))))
+    end = offset + length
+    while offset < end:
+        piece = chunk[: end - offset]
+        yield Write(offset, [piece], fua)
+        offset += len(piece)
+
+
+def clear(unit: Unit, offset: int, length: int, *, unmap: bool) -> Steps:
+    """Zeroes over the whole range, by the storage's own means where it has any, else by writing them. unmap:
+    the space may be given back, where unmapped blocks read as zeroes."""
+    fua, can = not unit.mode.write_cache, unit.capabilities
+    by_unmapping = unmap and can.unmap_reads_zero
+    if not can.write_zeroes and not by_unmapping:
+        yield from repeat(offset, length, bytes(unit.block_size), fua=fua)
+        return
+    end = offset + length
+    while offset < end:
+        size = min(STRIDE, end - offset)
+        yield WriteZeroes(offset, size, unmap, fua) if can.write_zeroes else Unmap(offset, size)
+        offset += size

@@ -1,0 +1,75 @@
+"""The medium of a unit: whether commands may touch it, and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tcmu_runner.scsi.sense import INITIALIZING_COMMAND_REQUIRED, MEDIUM_NOT_PRESENT, Sense
+
+if TYPE_CHECKING:
+    from tcmu_runner.scsi.command import Nexus
+
+
+@dataclass(slots=True)
+class Job:
+    """A FORMAT UNIT or SANITIZE under way. done and total: bytes, in Python's unbounded integers.
+
+    in_progress: what other commands end in meanwhile. failure: what they end in should it fail, until another
+    job succeeds or, with allows_exit, until an initiator wants the medium back as it is.
+    """
+
+    in_progress: Sense
+    failure: Sense
+    total: int
+    done: int = 0
+    allows_exit: bool = False
+
+
+@dataclass(slots=True)
+class Medium:
+    """ready: nothing stands in the way; the only thing a command usually looks at."""
+
+    ready: bool = True
+    stopped: bool = False
+    ejected: bool = False
+    job: Job | None = None
+    failed: Job | None = None
+    prevented_by: set[Nexus] = field(default_factory=set)
+
+    def obstacle(self) -> Sense | None:
+        """Why commands that need the medium are refused; None where they are not."""
+        if self.job is not None:
+            return self.job.in_progress.with_progress(self.job.done, self.job.total)
+        if self.ejected:
+            return MEDIUM_NOT_PRESENT
+        if self.stopped:
+            return INITIALIZING_COMMAND_REQUIRED
+        return self.failed.failure if self.failed is not None else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether a job can begin: also on a medium which only an earlier job's failure makes unusable."""
+        return not (self.job or self.ejected or self.stopped)
+
+    def begin(self, job: Job) -> None:
+        self.job, self.failed = job, None
+        self._settle()
+
+    def end(self, failed: Job | None = None) -> None:
+        """The job is over; `failed` is the job itself if it did not succeed."""
+        self.job, self.failed = None, failed
+        self._settle()
+
+    def power(self, *, on: bool) -> None:
+        """START STOP UNIT without LOEJ."""
+        self.stopped = not on
+        self._settle()
+
+    def load(self, *, inserted: bool) -> None:
+        """START STOP UNIT with LOEJ."""
+        self.ejected, self.stopped = not inserted, False
+        self._settle()
+
+    def _settle(self) -> None:
+        self.ready = self.idle and self.failed is None

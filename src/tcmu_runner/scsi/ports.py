@@ -1,0 +1,59 @@
+"""Target ports and their groups (ALUA, SPC-5 5.18), as a front end tells them to a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from tcmu_runner.scsi.command import Nexus
+
+
+class AccessState(IntEnum):
+    """SPC-5 table 306."""
+
+    ACTIVE_OPTIMIZED = 0x0
+    ACTIVE_NON_OPTIMIZED = 0x1
+    STANDBY = 0x2
+    UNAVAILABLE = 0x3
+    LBA_DEPENDENT = 0x4
+    OFFLINE = 0xE
+    TRANSITIONING = 0xF
+
+
+EVERY_STATE = frozenset(AccessState) - {AccessState.LBA_DEPENDENT}
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPortGroup:
+    """ports: relative target port identifiers. status: why the state is what it is (SPC-5 table 308): 0 no
+    status, 1 by SET TARGET PORT GROUPS, 2 by itself."""
+
+    id: int
+    ports: Sequence[int]
+    state: AccessState = AccessState.ACTIVE_OPTIMIZED
+    supported: frozenset[AccessState] = EVERY_STATE
+    preferred: bool = False
+    status: int = 0
+
+
+class TargetPorts(Protocol):
+    """Where a unit learns through which ports it is reached. The methods may be called on any thread.
+
+    implicit, explicit: which of the two ways of changing states the target supports. transition_seconds:
+    how long a change may take, 0: not told.
+    """
+
+    implicit: bool
+    explicit: bool
+    transition_seconds: int
+
+    def groups(self) -> Sequence[TargetPortGroup]:
+        """Every group, in order of id."""
+
+    def here(self, nexus: Nexus) -> tuple[int, int] | None:
+        """(relative target port, group) of the port a nexus uses; None where that is not known."""
+
+    def set_state(self, group: int, state: AccessState) -> None:
+        """Changes a group. May block; OSError when it cannot be done."""

@@ -1,0 +1,65 @@
+"""What a unit is told of itself: what its storage can do, its names, its limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the storage below a unit can do; what a unit announces follows from it.
+
+    extents: it knows which blocks are mapped. crypto_erase: it can throw its key away.
+    """
+
+    write: bool = False
+    flush: bool = False
+    unmap: bool = False
+    unmap_reads_zero: bool = False
+    write_zeroes: bool = False
+    extents: bool = False
+    crypto_erase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What INQUIRY says of a unit; serial is the unit serial number, by convention a UUID."""
+
+    vendor: str = "LIO-ORG"
+    product: str = "TCMU device"
+    revision: str = "2.00"
+    serial: str = ""
+    company_id: int = 0x001405
+    rotational: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """VPD page B0 (SBC-4 6.6.4), in logical blocks; for max_transfer and optimal_transfer 0 means that none
+    is reported.
+
+    max_atomic: of COMPARE AND WRITE (255 at most) and WRITE ATOMIC. physical_exponent: logical blocks in a
+    physical one, as a power of two. soft_threshold: percent of the space below the unit; when so much is used
+    initiators are told (THIN PROVISIONING SOFT THRESHOLD REACHED), 0: never.
+    """
+
+    max_transfer: int = 0
+    optimal_transfer: int = 0
+    granularity: int = 1
+    max_unmap: int = 0x00100000
+    max_unmap_descriptors: int = 256
+    unmap_granularity: int = 1
+    unmap_alignment: int = 0
+    max_write_same: int = 0x02000000
+    max_compare_and_write: int = 255
+    max_atomic: int = 256
+    physical_exponent: int = 0
+    soft_threshold: int = 0
+
+
+class Usage(NamedTuple):
+    """Bytes of the space below a thin unit: what the unit uses, what is still free."""
+
+    used: int
+    available: int
