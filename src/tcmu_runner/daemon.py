@@ -7,18 +7,23 @@ import logging
 import logging.handlers
 import os
 import signal
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcmu_runner import settings
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.frontend import Frontend
 from tcmu_runner.kernel.guardian import Guardian
 from tcmu_runner.kernel.lock import DaemonLock
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.servers import LocalServer, Server, Trouble, WorkerServer
+from tcmu_runner.kernel.processes import Confinement
+from tcmu_runner.kernel.servers import LocalServer, Pool, Server, Trouble, WorkerServer
 from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioEntry
+from tcmu_runner.kernel.worker import Worker
+from tcmu_runner.settings import Workers
 
 LOCK_SECONDS = 10.0
 LOG_NAME = "tcmu-runner.log"
@@ -29,24 +34,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. log_dir None: log to standard error only. in_process: no workers."""
+    """What the command line says. log_dir None: standard error only. settings None: the default file."""
 
     log_level: int = logging.INFO
     log_dir: Path | None = None
     handler_path: Path | None = None
-    in_process: bool = False
+    settings: Path | None = None
 
 
 def run(options: Options) -> int:
     """Serves until SIGTERM or SIGINT. Returns the exit status; raises TcmuError or OSError to be shown."""
     _set_up_log(options)
+    workers = settings.load(options.settings).workers
     with DaemonLock() as lock:
         lock.acquire(LOCK_SECONDS)
         paths = Paths()
         guardian = Guardian.start(paths, DaemonLock)
         registry = load_handlers(options.handler_path)
-        template = None if options.in_process else Template.start(registry, paths, reopen_log)
-        asyncio.run(_serve(registry, paths, guardian, template))
+        template = _template(registry, paths, workers) if workers.processes != 0 else None
+        asyncio.run(_serve(registry, paths, guardian, template, workers.processes))
     return 0
 
 
@@ -59,17 +65,31 @@ def load_handlers(directory: Path | None) -> Registry:
     return registry
 
 
-async def _serve(registry: Registry, paths: Paths, guardian: Guardian, template: Template | None) -> None:
+def _template(registry: Registry, paths: Paths, workers: Workers) -> Template:
+    limits = Confinement(workers.user, workers.memory, workers.open_files)
+    shared = workers.processes is not None
+
+    def make_worker(control: socket.socket) -> Worker:
+        return Worker(control, registry, paths, limits, shared=shared)
+
+    return Template.start(make_worker, reopen_log)
+
+
+async def _serve(
+    registry: Registry, paths: Paths, guardian: Guardian, template: Template | None, processes: int | None
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reopen_log)
 
+    pool = Pool(template, processes) if template is not None else None
+
     def make_server(entry: UioEntry, trouble: Trouble) -> Server:
-        if template is None:
+        if pool is None:
             return LocalServer(entry, registry, paths, trouble)
-        return WorkerServer(entry, template, trouble)
+        return WorkerServer(entry, pool, trouble)
 
     await Frontend(registry, paths, guardian, make_server).run(stop)
     if template is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from tcmu_runner import daemon
+from tcmu_runner import daemon, settings
 from tcmu_runner.errors import TcmuError
 
 OPEN_FILES = range(65536, 1048577)
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 log_level=logging.DEBUG if options.debug else logging.INFO,
                 log_dir=options.tcmu_log_dir,
                 handler_path=options.handler_path,
-                in_process=options.in_process,
+                settings=options.settings,
             )
         )
     except (TcmuError, OSError) as error:
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         "-l", "--tcmu-log-dir", type=Path, metavar="DIR", help=f"log to DIR/{daemon.LOG_NAME}, too"
     )
     parser.add_argument(
-        "--in-process", action="store_true", help="serve all devices in this process (for debugging handlers)"
+        "--settings", type=Path, metavar="FILE", help=f"settings instead of those in {settings.DEFAULT}"
     )
     return parser
 

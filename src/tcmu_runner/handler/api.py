@@ -25,11 +25,13 @@ class Plugin(Generic[Options]):
     subtype: the name before the first '/' of a config string; letters, digits and underscores.
     unmap_reads_zero: unmapped bytes read as zeroes (announced to initiators as LBPRZ).
     rotational: announced to initiators, who schedule accordingly.
+    privileges: Linux capabilities (names without CAP_) that its worker keeps while it runs as root.
     """
 
     subtype: ClassVar[str]
     unmap_reads_zero: ClassVar[bool] = True
     rotational: ClassVar[bool] = False
+    privileges: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def describe(cls) -> str:

@@ -47,6 +47,7 @@ class FileHandler(Handler[FileOptions]):
 
     subtype = "file"
     threads = 4
+    privileges = frozenset({"DAC_OVERRIDE"})  # disk images belong to whom they belong
 
     def __init__(self, backing: Backing, block_size: int, *, direct: bool) -> None:
         self.backing = backing

@@ -1,12 +1,43 @@
-"""What Linux knows about processes and the os module does not."""
+"""What Linux knows about processes and the os module does not: names, death signals, privileges, limits."""
+
+from __future__ import annotations
 
 import ctypes
 import os
+import pwd
+import resource
 import signal
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+from tcmu_runner.errors import ConfigError
+
+_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38  # linux/prctl.h
+_SYS_CAPSET = {"x86_64": 126, "aarch64": 91, "ppc64le": 184, "s390x": 185, "riscv64": 91}
+_CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h: two words for each of three sets
+
+# linux/capability.h, in the order of their numbers
+_NAMES = """
+    CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+    NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT
+    SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE
+    AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
+    PERFMON BPF CHECKPOINT_RESTORE
+"""
+CAPABILITIES = dict(zip(_NAMES.split(), range(41), strict=True))
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a worker may do. user: whom it becomes, None: root stays root. memory: bytes of address space
+    beyond what it has at its start, 0: no limit. open_files: descriptors, 0: as the supervisor."""
+
+    user: str | None = None
+    memory: int = 0
+    open_files: int = 0
 
 
 def name_process(name: str) -> None:
@@ -17,6 +48,78 @@ def name_process(name: str) -> None:
 
 def die_with_parent() -> None:
     """SIGKILL when the parent ends: a worker whose handler never lets go must not outlive the daemon."""
-    if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL):
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def confine(limits: Confinement, capabilities: Iterable[str]) -> None:
+    """Gives up, for good, all privileges but `capabilities` (names without CAP_). For a process with one
+    thread that has not opened anything for a handler yet. Raises ConfigError or OSError."""
+    _limit(limits)
+    if os.getuid() == 0:
+        kept = _numbers(capabilities)
+        _drop_bounds(kept)
+        if limits.user is not None:
+            _become(limits.user)
+        else:
+            _keep_only(kept)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    die_with_parent()  # a change of user has cleared it
+
+
+def _limit(limits: Confinement) -> None:
+    if limits.memory:
+        ceiling = _address_space() + limits.memory
+        resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
+    if limits.open_files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files, limits.open_files))
+
+
+def _address_space() -> int:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[0]) * resource.getpagesize()
+
+
+def _numbers(names: Iterable[str]) -> set[int]:
+    names = set(names)
+    unknown = sorted(names - set(CAPABILITIES))
+    if unknown:
+        raise ConfigError(f"{', '.join(unknown)}: no such capability; write names as DAC_OVERRIDE")
+    return {CAPABILITIES[name] for name in names}
+
+
+def _drop_bounds(kept: set[int]) -> None:
+    """Nothing this process executes gets them back."""
+    with open("/proc/sys/kernel/cap_last_cap") as last:
+        for number in set(range(int(last.read()) + 1)) - kept:
+            _prctl(_PR_CAPBSET_DROP, number)
+
+
+def _become(user: str) -> None:
+    """A change from root to another user gives up every capability (capabilities(7))."""
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise ConfigError(f"no user {user!r} on this machine: create it, or change workers.user") from None
+    os.initgroups(user, entry.pw_gid)
+    os.setgid(entry.pw_gid)
+    os.setuid(entry.pw_uid)
+
+
+def _keep_only(kept: set[int]) -> None:
+    low = sum(1 << number for number in kept if number < 32)
+    high = sum(1 << number - 32 for number in kept if number >= 32)
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    data = struct.pack("=6I", low, low, 0, high, high, 0)  # effective, permitted, inheritable, twice
+    number = _SYS_CAPSET.get(os.uname().machine)
+    if number is not None and _libc.syscall(number, header, data):
+        _fail()
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0):
+        _fail()
+
+
+def _fail() -> None:
+    code = ctypes.get_errno()
+    raise OSError(code, os.strerror(code))

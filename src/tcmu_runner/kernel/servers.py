@@ -125,6 +125,7 @@ class WorkerProcess:
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._pid = 0
+        self.alive = True
         self._last_beat = self._loop.time()
         self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
         self._loop.add_reader(control.fileno(), self._receive)
@@ -186,24 +187,54 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Ends the process; `troubles` hear of it as of any other death."""
-        with suppress(ProcessLookupError):
-            if self._pid:
+        if self._pid and self.alive:
+            with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Lets go of the worker, which then ends by itself."""
-        self._watch.cancel()
-        self._loop.remove_reader(self._control.fileno())
-        self._control.close()
+        if self.alive:
+            self.alive = False
+            self._watch.cancel()
+            self._loop.remove_reader(self._control.fileno())
+            self._control.close()
+
+
+class Pool:
+    """The workers: one for each device (`count` None), or `count` processes that all devices share."""
+
+    def __init__(self, template: Template, count: int | None) -> None:
+        self._template = template
+        self._count = count
+        self._shared: list[WorkerProcess] = []
+
+    def lease(self) -> WorkerProcess:
+        """A worker for one more device: the one with the fewest. Raises OSError when none can be forked."""
+        if self._count is None:
+            return WorkerProcess(self._template.fork())
+        self._shared = [worker for worker in self._shared if worker.alive]
+        if len(self._shared) < self._count:
+            self._shared.append(WorkerProcess(self._template.fork()))
+        return min(self._shared, key=lambda worker: len(worker.troubles))
+
+    def give_back(self, worker: WorkerProcess) -> None:
+        """The device is closed; a worker of its own ends with it."""
+        if worker not in self._shared:
+            worker.end()
 
 
 class WorkerServer:
-    """Serves in a worker process of its own."""
+    """Serves in a worker process."""
 
-    def __init__(self, entry: UioEntry, template: Template, trouble: Trouble) -> None:
+    def __init__(self, entry: UioEntry, pool: Pool, trouble: Trouble) -> None:
         self._entry = entry
-        self._worker = WorkerProcess(template.fork())
+        self._pool = pool
+        self._worker = pool.lease()
+        self._worker.troubles[entry.minor] = self._early
         self._trouble = trouble
+
+    def _early(self, _error: Exception) -> None:
+        """Before the device is served its caller hears of a death by itself."""
 
     async def open(self, uio: UioDevice) -> tuple[int, int]:
         minor, name = self._entry.minor, str(self._entry.name)
@@ -219,11 +250,12 @@ class WorkerServer:
         await self._worker.call(lambda number: Resize(number, self._entry.minor, size))
 
     async def close(self) -> None:
-        self._worker.troubles.clear()
+        self._worker.troubles.pop(self._entry.minor, None)
         with suppress(WorkerDiedError):
             await self._worker.call(lambda number: Close(number, self._entry.minor))
-            self._worker.end()
+            self._pool.give_back(self._worker)
 
     def kill(self) -> None:
-        self._worker.troubles.clear()
+        """All devices of the worker hear of it and start anew."""
+        self._worker.troubles.pop(self._entry.minor, None)
         self._worker.kill()

@@ -9,9 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.messages import MAX_LENGTH
-from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.processes import die_with_parent, name_process
 from tcmu_runner.kernel.worker import Worker
 
@@ -26,12 +24,13 @@ class Template:
         self._socket = end
 
     @classmethod
-    def start(cls, registry: Registry, paths: Paths, hang_up: Callable[[], None]) -> Template:
-        """`hang_up`: what SIGHUP does in a worker (logs are opened anew)."""
+    def start(cls, make_worker: Callable[[socket.socket], Worker], hang_up: Callable[[], None]) -> Template:
+        """`make_worker`: in a new process, from its end of the control socket. `hang_up`: what SIGHUP does
+        there (logs are opened anew)."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if os.fork() == 0:
             ours.close()
-            _live(lambda: _breed(theirs, registry, paths, hang_up))
+            _live(lambda: _breed(theirs, make_worker, hang_up))
         theirs.close()
         return cls(ours)
 
@@ -60,7 +59,9 @@ def _live(life: Callable[[], None]) -> None:
         os._exit(status)
 
 
-def _breed(end: socket.socket, registry: Registry, paths: Paths, hang_up: Callable[[], None]) -> None:
+def _breed(
+    end: socket.socket, make_worker: Callable[[socket.socket], Worker], hang_up: Callable[[], None]
+) -> None:
     name_process("tcmu-template")
     gc.freeze()  # the collector must not write to memory that is shared
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -76,5 +77,5 @@ def _breed(end: socket.socket, registry: Registry, paths: Paths, hang_up: Callab
             end.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             die_with_parent()
-            _live(Worker(control, registry, paths).run)
+            _live(make_worker(control).run)
         control.close()

@@ -30,7 +30,7 @@ from tcmu_runner.kernel.messages import (
     encode,
 )
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.processes import name_process
+from tcmu_runner.kernel.processes import Confinement, confine, name_process
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 
@@ -42,8 +42,13 @@ log = logging.getLogger(__name__)
 class Worker:
     """One process; `run` returns when the supervisor has closed the socket."""
 
-    def __init__(self, control: socket.socket, registry: Registry, paths: Paths) -> None:
+    def __init__(
+        self, control: socket.socket, registry: Registry, paths: Paths, limits: Confinement, *, shared: bool
+    ) -> None:
         self._control = control
+        self._limits = limits
+        self._shared = shared
+        self._confined = False
         self._registry = registry
         self._paths = paths
         self._luns: dict[int, KernelLun] = {}
@@ -62,9 +67,22 @@ class Worker:
             if not datagram:
                 return
             request = decode(datagram)
+            if isinstance(request, Open) and not self._confined:
+                self._confine(request)
             threading.Thread(
                 target=self._answer, args=(request, descriptors), name="request", daemon=True
             ).start()
+
+    def _confine(self, first: Open) -> None:
+        """Before there is another thread. What its first device's handler asks for is left; where devices of
+        all kinds may come, what any handler asks for."""
+        name_process("tcmu-worker" if self._shared else f"tcmu-dev:uio{first.minor}")
+        if self._shared:
+            wanted = frozenset().union(*(handler.privileges for handler in self._registry))
+        else:
+            wanted = self._registry.find(DeviceName.parse(first.name).config)[0].privileges
+        confine(self._limits, wanted)
+        self._confined = True
 
     def _answer(self, request: Message, descriptors: list[int]) -> None:
         assert isinstance(request, Request)
@@ -93,7 +111,6 @@ class Worker:
         uio = UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
         lun = KernelLun(uio, name, self._registry, self._paths)
-        name_process(f"tcmu-dev:uio{request.minor}")
         description = lun.open(lambda error: self._broken(request.minor, error))
         self._luns[request.minor] = lun
         return Done(request.id, size=description.size, block_size=description.block_size)

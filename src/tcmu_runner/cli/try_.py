@@ -1,0 +1,147 @@
+"""`tcmu-runner try`: a LUN of one handler without kernel module or root, reached over iSCSI on loopback."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tcmu_runner.embedded import Credentials, Disk, Server
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.units import format_size, parse_size
+
+HELP = "serve a LUN of one handler over iSCSI on this machine, without kernel module or root"
+EXAMPLES = """examples:
+  tcmu-runner try ram --size 64M
+  tcmu-runner try file /var/tmp/disk.img --size 1G --block-size 4096
+  tcmu-runner try ./my_handler.py --size 64M --run 'iscsi-inq $uri'
+"""
+PROGRESS_SECONDS = 1.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "try", help=HELP, description=HELP.capitalize() + ".", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("handler", help="a handler's subtype, or a Python file that defines one")
+    parser.add_argument("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
+    parser.add_argument("--size", type=_size, default="1G", help="bytes, or with K, M, G, T (default: 1G)")
+    parser.add_argument(
+        "--block-size", type=int, default=512, metavar="N", help="512 (default) to 4096 bytes"
+    )
+    parser.add_argument("--read-only", action="store_true", help="refuse writes")
+    parser.add_argument("--removable", action="store_true", help="a medium that can be ejected")
+    parser.add_argument("--run", metavar="COMMAND", help="run it by the shell, with the LUN's URL as $uri, "
+                        "then end with its exit status")  # fmt: skip
+    parser.add_argument("--port", type=int, default=0, help="TCP port (default: any free one)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need "
+                        "--user (default: 127.0.0.1)")  # fmt: skip
+    parser.add_argument("--user", metavar="NAME", help="demand CHAP: this user, whose secret of 12 bytes or "
+                        "more is in the environment variable CHAP_SECRET")  # fmt: skip
+    parser.set_defaults(run_subcommand=run)
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def run(options: argparse.Namespace) -> int:
+    """The exit status: the command's with --run, else 0. Raises TcmuError or OSError to be shown."""
+    logging.basicConfig(level=logging.WARNING, format="tcmu-runner: %(message)s")
+    registry, config = find_handler(options.handler, options.config)
+    disk = Disk(config, options.size, options.block_size, options.read_only, options.removable)
+    # Blocked in every thread from here on, so that only we, below, take them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    credentials = _credentials(options.user)
+    server = Server([disk], registry, host=options.host, ports=[options.port], credentials=credentials)
+    try:
+        with server:
+            if options.run is not None:
+                return _run_command(options.run, _with_secret(server.url(), credentials))
+            print(_how_to_reach(server, disk), flush=True)
+            _wait(server)
+            return 0
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def find_handler(name: str, config: str) -> tuple[Registry, str]:
+    """Where the handler is found, and the whole config string. A file is looked at alone, so that it may take
+    the subtype of an installed handler. Raises TcmuError or OSError."""
+    registry = Registry()
+    if not name.endswith(".py"):
+        registry.load_entry_points()
+        subtype, _, rest = name.partition("/")
+        return registry, f"{subtype}/{config or rest}"
+    found = registry.load_file(Path(name))
+    if len(found) > 1:
+        names = ", ".join(cls.subtype for cls in found)
+        raise ConfigError(f"{name} defines several handlers: {names}; try takes a file with one")
+    return registry, f"{found[0].subtype}/{config}"
+
+
+def _credentials(user: str | None) -> Credentials | None:
+    if user is None:
+        return None
+    secret = os.environ.get("CHAP_SECRET", "")
+    if not secret:
+        raise ConfigError("--user needs the secret in the environment variable CHAP_SECRET")
+    return Credentials({user: secret})
+
+
+def _with_secret(url: str, credentials: Credentials | None) -> str:
+    """The URL by which libiscsi logs in."""
+    for user, secret in credentials.users.items() if credentials is not None else ():
+        return url.replace("://", f"://{user}%{secret}@", 1)
+    return url
+
+
+def _run_command(command: str, url: str) -> int:
+    """As a shell has it: 128 and the signal's number for a command that was ended by one."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    with subprocess.Popen(command, shell=True, env={**os.environ, "uri": url}) as child:
+        for number in STOP_SIGNALS:
+            signal.signal(number, lambda received, _frame: child.send_signal(received))
+        status = child.wait()
+    return status if status >= 0 else 128 - status
+
+
+def _how_to_reach(server: Server, disk: Disk) -> str:
+    url, portal = server.url(), server.portals[0]
+    address, name = portal.address, server.target.name
+    what = f"{disk.config}: {format_size(disk.size)} in blocks of {disk.block_size} bytes"
+    return f"""{what}
+  {url}
+
+  iscsi-inq {url}
+  qemu-img info {url}
+  iscsiadm -m discovery -t sendtargets -p {address}
+  iscsiadm -m node -T {name} -p {address} --login
+
+Ctrl-C ends it."""
+
+
+def _wait(server: Server) -> None:
+    """Until a signal; meanwhile a terminal sees how the LUN is used."""
+    shown = sys.stderr.isatty()
+    before, since = 0, time.monotonic()
+    while signal.sigtimedwait(STOP_SIGNALS, PROGRESS_SECONDS) is None:
+        if shown:
+            commands, now = server.commands, time.monotonic()
+            rate = (commands - before) / (now - since)
+            line = f"{server.sessions} sessions, {commands} commands, {rate:.0f}/s"
+            print(f"\r{line:60}", end="", file=sys.stderr, flush=True)
+            before, since = commands, now
+    if shown:
+        print(file=sys.stderr)

@@ -1,0 +1,98 @@
+"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, and what they may do.
+
+[workers]
+processes = "per-device"   # or a number shared by all devices; 0: the daemon's own process
+user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
+memory = "512M"            # how much a worker may allocate; without it there is no limit
+open_files = 4096          # how many descriptors a worker may have
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.units import parse_size
+
+DEFAULT = Path("/etc/tcmu/tcmu-runner.toml")
+PER_DEVICE = "per-device"
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit."""
+
+    processes: int | None = None
+    user: str | None = None
+    memory: int = 0
+    open_files: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    workers: Workers = field(default_factory=Workers)
+
+
+def load(path: Path | None) -> Settings:
+    """The settings in a file; the defaults where `path` is None and there is no file at DEFAULT.
+
+    Raises ConfigError, which names the file, the key or line, and what would be right.
+    """
+    try:
+        text = (path or DEFAULT).read_text()
+    except FileNotFoundError:
+        if path is None:
+            return Settings()
+        raise ConfigError(f"{path} does not exist: correct --settings") from None
+    try:
+        return _settings(tomllib.loads(text))
+    except (tomllib.TOMLDecodeError, ConfigError) as error:
+        raise ConfigError(f"{path or DEFAULT}: {error}") from None
+
+
+def _settings(tables: dict[str, object]) -> Settings:
+    _refuse_unknown("", tables, {"workers"})
+    workers = tables.get("workers", {})
+    if not isinstance(workers, dict):
+        raise ConfigError("workers is a table: write [workers]")
+    return Settings(_workers(workers))
+
+
+def _workers(table: dict[str, object]) -> Workers:
+    _refuse_unknown("workers.", table, {"processes", "user", "memory", "open_files"})
+    return Workers(
+        processes=_processes(table.get("processes", PER_DEVICE)),
+        user=_text("workers.user", table.get("user")),
+        memory=_size("workers.memory", table.get("memory", 0)),
+        open_files=_size("workers.open_files", table.get("open_files", 0)),
+    )
+
+
+def _refuse_unknown(prefix: str, table: dict[str, object], known: set[str]) -> None:
+    unknown = sorted(set(table) - known)
+    if unknown:
+        names = ", ".join(prefix + name for name in sorted(known))
+        raise ConfigError(f"unknown setting {prefix}{unknown[0]}; there are: {names}")
+
+
+def _processes(value: object) -> int | None:
+    if value == PER_DEVICE:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ConfigError(f'workers.processes = {value!r}: write "{PER_DEVICE}", or a number from 0')
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise ConfigError(f"{name} = {value!r}: write a name in quotes")
+
+
+def _size(name: str, value: object) -> int:
+    try:
+        return parse_size(str(value))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None

@@ -1,0 +1,52 @@
+"""The settings file: what is understood, and what a mistake is told."""
+
+from pathlib import Path
+
+import pytest
+
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.settings import Settings, Workers, load
+
+
+def written(directory: Path, text: str) -> Path:
+    path = directory / "tcmu-runner.toml"
+    path.write_text(text)
+    return path
+
+
+def test_everything_can_be_left_out(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "")) == Settings(Workers(None, None, 0, 0))
+
+
+def test_every_setting_is_read(tmp_path: Path) -> None:
+    text = '[workers]\nprocesses = 4\nuser = "nobody"\nmemory = "512M"\nopen_files = 4096\n'
+    assert load(written(tmp_path, text)).workers == Workers(4, "nobody", 512 << 20, 4096)
+
+
+def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
+    assert load(written(tmp_path, '[workers]\nprocesses = "per-device"')).workers.processes is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[workers]\nprocesses = -1", 'write "per-device", or a number from 0'),
+        ("[workers]\nprocesses = true", 'write "per-device", or a number from 0'),
+        ("[workers]\nprocess = 4", "unknown setting workers.process"),
+        ("[worker]\nprocesses = 4", "unknown setting worker"),
+        ("workers = 4", r"write \[workers\]"),
+        ('[workers]\nmemory = "much"', "workers.memory.*for example 10G"),
+        ("[workers]\nuser = 7", "write a name in quotes"),
+        ("[workers\nprocesses = 4", "line 1"),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(ConfigError, match=told) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_that_was_asked_for_has_to_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load(tmp_path / "absent.toml")
