@@ -1,0 +1,138 @@
+"""The conformance kit: does a handler keep the contract of the storage below a LUN?
+
+    from tcmu_runner.handler.conformance import check_handler, device
+
+    report = check_handler(lambda: MyHandler.open(device(), MyHandler.parse("...")))
+    print(report)
+    assert report.ok
+
+check     one rule of the contract; it passes, fails with a way out, or has nothing to look at.
+bench     the open handler, called as the engine calls it: on its threads, the ring's, or an asyncio loop.
+report    one line for each check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tcmu_runner.handler.api import AsyncHandler, Handler
+from tcmu_runner.handler.conformance import declaration, life, provisioning, traffic, transfers
+from tcmu_runner.handler.conformance.bench import Bench, Setup
+from tcmu_runner.handler.conformance.breach import NotApplicableError
+from tcmu_runner.handler.conformance.callers import HungError
+from tcmu_runner.handler.conformance.report import Outcome, Report, Result
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.registry import AnyHandler
+
+__all__ = ["SIZE", "Outcome", "Report", "Result", "check_class", "check_handler", "device"]
+
+SIZE = 8 << 20
+Options = TypeVar("Options")
+Openable = (
+    Handler[Options] | AsyncHandler[Options] | Awaitable[Handler[Options]] | Awaitable[AsyncHandler[Options]]
+)
+
+Check = Callable[[Bench], None]
+
+CHECKS: tuple[Check, ...] = (
+    life.opening,
+    declaration.class_,
+    declaration.config,
+    declaration.capabilities,
+    transfers.read,
+    transfers.write,
+    transfers.bounds,
+    transfers.many_buffers,
+    transfers.odd_splits,
+    transfers.buffers,
+    transfers.flush,
+    transfers.write_durable,
+    provisioning.unmap,
+    provisioning.write_zeroes,
+    provisioning.extents,
+    transfers.random_sequence,
+    traffic.at_once,
+    traffic.inline,
+    traffic.command,
+    life.resize,
+    life.reopening,
+    life.persistence,
+    life.errors,
+    life.closing,
+)
+
+
+def device(size: int = SIZE, block_size: int = 512) -> Device:
+    """What to open a handler for: a disk of the size that `check_handler` expects."""
+    return Device("conformance", size, block_size)
+
+
+def check_handler(
+    open_handler: Callable[[], Openable[Options]],
+    *,
+    size: int = SIZE,
+    block_size: int = 512,
+    persistent: bool = False,
+    forgets: bool = False,
+    open_failing: Callable[[], Openable[Options]] | None = None,
+    patience: float = 60.0,
+) -> Report:
+    """Checks a handler against the storage contract. EVERYTHING ON THE DISK IS OVERWRITTEN. Raises nothing.
+
+    open_handler: opens the handler on a disk of `size` bytes in blocks of `block_size`, anew each time it is
+        called; the last one is closed by then. May return an awaitable, as AsyncHandler.open does.
+    persistent: what was flushed must still be there when it is opened again.
+    forgets: nothing that is written can be read again, so contents are not compared (the handler null).
+    open_failing: opens it on a storage whose every operation fails, or raises the OSError of that.
+    patience: seconds after which a call is taken to hang.
+    """
+    bench = Bench(Setup(open_handler, size, block_size, persistent, forgets, open_failing, patience))
+    try:
+        return _check(bench)
+    finally:
+        bench.end()
+
+
+def check_class(cls: AnyHandler, config: str = "", *, size: int = SIZE, block_size: int = 512) -> Report:
+    """Checks a handler class on a config string without subtype; like check_handler otherwise."""
+
+    def open_handler() -> Openable[object]:
+        return cls.open(device(size, block_size), cls.parse(config))
+
+    return check_handler(open_handler, size=size, block_size=block_size)
+
+
+def _check(bench: Bench) -> Report:
+    found: list[Result] = []
+    obstacle = ""
+    for check in CHECKS:
+        if obstacle:
+            found.append(Result(_name(check), Outcome.NOT_APPLICABLE, obstacle))
+            continue
+        found.append(_result(check, bench))
+        if bench.hangs:
+            obstacle = "an earlier call has not returned"
+        elif not bench.is_open and check is not life.closing:
+            obstacle = "it could not be opened"
+    note = " (contents are not compared)" if bench.setup.forgets else ""
+    return Report(bench.title + note, tuple(found))
+
+
+def _result(check: Check, bench: Bench) -> Result:
+    name = _name(check)
+    try:
+        check(bench)
+    except NotApplicableError as reason:
+        return Result(name, Outcome.NOT_APPLICABLE, str(reason))
+    except HungError:
+        bench.hangs = True
+        text = f"a call did not return within {bench.setup.patience:g} s: what does it wait for?"
+        return Result(name, Outcome.FAILED, text)
+    except Exception as error:
+        return Result(name, Outcome.FAILED, str(error))
+    return Result(name, Outcome.PASSED, check.__doc__ or "")
+
+
+def _name(check: Check) -> str:
+    return check.__name__.strip("_").replace("_", " ")
