@@ -124,6 +124,10 @@ class Producer:
         """Whether new commands are refused."""
         return self._blocked
 
+    def ticket(self, id_: int) -> Ticket | None:
+        """Which command has this id: one on the ring, or one whose buffer is kept."""
+        return self._commands.get(id_)
+
     def event_due(self) -> bool:
         """Whether there is something on the ring since the last call: then wake the consumer."""
         due, self._ring.posted = self._ring.posted, False
@@ -282,7 +286,7 @@ class Producer:
 
     def free_kept(self, id_: int) -> list[Ticket]:
         """action/free_kept_buf. Raises ValueError (the kernel: EINVAL) unless the id's buffer is kept."""
-        ticket = self._commands.get(id_)
+        ticket = self.ticket(id_)
         if ticket is None or not ticket.kept:
             raise ValueError(f"no buffer is kept for command {id_}")
         self._free(ticket)

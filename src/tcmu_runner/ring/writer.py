@@ -30,7 +30,7 @@ class RingWriter:
     def reset(self) -> None:
         """Empty the ring: head and tail are 0."""
         self._head = self._cleaned = 0
-        self._slots: deque[tuple[int, int]] = deque()  # in between: len_op and cmd_id of each
+        self._slots: deque[tuple[int, int]] = deque()  # from cleaned to head: len_op and cmd_id
         self._words[HEAD] = self._words[TAIL] = 0
         self.broken = ""
         self.posted = False  # whether there is a new entry
@@ -40,8 +40,7 @@ class RingWriter:
 
         One byte at least stays free, so that a full ring does not look empty.
         """
-        if (head := self._words[HEAD]) != self._head:
-            self.alarm(f"head {self._head} in the mailbox was changed to {head}")
+        self._check_head()
         to_end = self.size - self._head
         needed = length if length <= to_end else to_end + length
         return needed < self.size - (self._head - self._cleaned) % self.size
@@ -69,6 +68,7 @@ class RingWriter:
         """
         if self.broken:
             raise ProducerAlarm(self.broken)
+        self._check_head()
         tail = self._words[TAIL]
         while self._cleaned != tail:
             if not self._slots:
@@ -80,6 +80,10 @@ class RingWriter:
             opcode = len_op & OPCODE_MASK
             yield at, opcode, id_
             self._cleaned = (self._cleaned + len_op - opcode) % self.size
+
+    def _check_head(self) -> None:
+        if (head := self._words[HEAD]) != self._head:
+            self.alarm(f"head {self._head} in the mailbox was changed to {head}")
 
     def alarm(self, what: str) -> NoReturn:
         """The consumer has broken the ring."""

@@ -1,4 +1,4 @@
-"""A ring written number by number from the tables of the ABI, without help of the code under test.
+"""A ring written and read number by number from the tables of the ABI, without the code under test.
 
 Offsets and formats: include/uapi/linux/target_core_user.h, 64-bit.
 """
@@ -21,7 +21,7 @@ class Raw:
         struct.pack_into("=" + form, self.bytes, at, *values)
 
     def get(self, at: int, form: str) -> int:
-        return struct.unpack_from("=" + form, self.bytes, at)[0]
+        return int(struct.unpack_from("=" + form, self.bytes, at)[0])
 
     @property
     def head(self) -> int:
@@ -70,3 +70,26 @@ class Raw:
         self.put(at + 8, "B3xI", type_, len(ids))
         self.put(at + 32, f"{len(ids)}H", *ids)
         return at
+
+    def entries(self) -> list[tuple[int, int, int, int]]:
+        """From tail to head: offset in the area, opcode, cmd_id, length."""
+        found, at = [], self.tail
+        while at != self.head:
+            len_op = self.get(128 + at, "I")
+            found.append((128 + at, len_op & 7, self.get(128 + at + 4, "H"), len_op & ~7))
+            at = (at + (len_op & ~7)) % self.size
+        return found
+
+    def answer(
+        self, id_: int, status: int = 0, uflags: int = 0, read_len: int = 0, sense: bytes = b""
+    ) -> None:
+        """Complete a command in the slot at the tail, and move the tail."""
+        at = 128 + self.tail
+        self.put(at + 4, "HBBB3xI", id_, 0, uflags, status, read_len)
+        if status == 2:
+            self.put(at + 16, "96s", sense)
+        self.step()
+
+    def step(self) -> None:
+        """Move the tail over one slot."""
+        self.tail = (self.tail + (self.get(128 + self.tail, "I") & ~7)) % self.size

@@ -1,11 +1,14 @@
 """Our side against a ring written by hand: include/uapi/linux/target_core_user.h."""
 
 import mmap
-from collections.abc import Callable
+import queue
+import sys
+import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from tcmu_runner.ring import Consumer, MailboxFlag, Request, RingCorrupt, RingReset, TaskManagement
+from tcmu_runner.ring import Consumer, MailboxFlag, Producer, Request, RingCorrupt, RingReset, TaskManagement
 
 from .raw import Raw
 
@@ -568,3 +571,47 @@ def test_release_lets_a_mapping_be_closed() -> None:
     consumer.release()
     view.release()
     area.close()
+
+
+# Threads
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Threads change as often as they can, not every 5 ms."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("many_switches")
+def test_fetch_and_complete_in_two_threads() -> None:
+    """On a ring so small that it is reused all the time; the producer, as the kernel does, takes its lock."""
+    area = memoryview(bytearray(1024 + 8192))
+    producer, consumer = Producer(area, 1024, block_size=512), Consumer(area)
+    lock, fetched = threading.Lock(), queue.SimpleQueue[Request | None]()
+    total = 2000
+    answered: list[int] = []
+
+    def complete() -> None:
+        while (request := fetched.get()) is not None:
+            consumer.complete(request.id, request.cdb[5])
+            if consumer.publish():
+                with lock:
+                    answered.extend(ticket.cdb[5] == ticket.status for ticket in producer.reap())
+
+    thread = threading.Thread(target=complete, daemon=True)
+    thread.start()
+    submitted = 0
+    while len(answered) < total and thread.is_alive():
+        while submitted < total and not producer.queued:
+            with lock:
+                producer.submit(bytes((0, 0, 0, 0, 0, submitted % 251 & ~2)), data_in_length=512)
+            submitted += 1
+        for request in consumer.fetch():
+            assert isinstance(request, Request)
+            fetched.put(request)
+    fetched.put(None)
+    thread.join()
+    assert answered == [True] * total
