@@ -95,14 +95,15 @@ class KernelDevice:
     async def restart(self) -> None:
         """After the end of its server or a corrupt ring: everything under way is retried on a fresh ring."""
         await in_thread(self._block)
-        server, self._server = self._server, None
-        if server is not None:
-            await self._end(server)
+        await self._end_server()
         await in_thread(self._reset)
         await self._serve()
         await in_thread(self._unblock)
 
-    async def _end(self, server: Server) -> None:
+    async def _end_server(self) -> None:
+        server, self._server = self._server, None
+        if server is None:
+            return
         try:
             await asyncio.wait_for(server.close(), CLOSE_SECONDS)
         except TimeoutError:
@@ -122,9 +123,7 @@ class KernelDevice:
 
     async def close(self) -> None:
         """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
-        server, self._server = self._server, None
-        if server is not None:
-            await self._end(server)
+        await self._end_server()
         self._let_go()
 
     def _let_go(self) -> None:

@@ -35,6 +35,7 @@ from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.kernel.worker import BEAT_SECONDS
 
+QUIET_SECONDS = 0.5  # after the last new worker, before a spare one is made
 SILENT_SECONDS = 10.0  # a worker that has not beaten for so long is killed
 
 log = logging.getLogger(__name__)
@@ -201,21 +202,37 @@ class WorkerProcess:
 
 
 class Pool:
-    """The workers: one for each device (`count` None), or `count` processes that all devices share."""
+    """The workers: one for each device (`count` None), or `count` processes that all devices share.
+
+    In quiet times a spare one stands by: a device whose worker has died is served again at once.
+    """
 
     def __init__(self, template: Template, count: int | None) -> None:
         self._template = template
         self._count = count
         self._shared: list[WorkerProcess] = []
+        self._spare: WorkerProcess | None = None
+        self._preparing: asyncio.TimerHandle | None = None
 
     def lease(self) -> WorkerProcess:
         """A worker for one more device: the one with the fewest. Raises OSError when none can be forked."""
         if self._count is None:
-            return WorkerProcess(self._template.fork())
+            return self._new()
         self._shared = [worker for worker in self._shared if worker.alive]
         if len(self._shared) < self._count:
-            self._shared.append(WorkerProcess(self._template.fork()))
+            self._shared.append(self._new())
         return min(self._shared, key=lambda worker: len(worker.troubles))
+
+    def _new(self) -> WorkerProcess:
+        if self._preparing is not None:
+            self._preparing.cancel()
+        self._preparing = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._prepare)
+        spare, self._spare = self._spare, None
+        return spare if spare is not None and spare.alive else WorkerProcess(self._template.fork())
+
+    def _prepare(self) -> None:
+        if self._spare is None or not self._spare.alive:
+            self._spare = WorkerProcess(self._template.fork(rehearsed=True))
 
     def give_back(self, worker: WorkerProcess) -> None:
         """The device is closed; a worker of its own ends with it."""

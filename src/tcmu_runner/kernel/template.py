@@ -11,7 +11,10 @@ from collections.abc import Callable
 
 from tcmu_runner.kernel.messages import MAX_LENGTH
 from tcmu_runner.kernel.processes import die_with_parent, name_process
+from tcmu_runner.kernel.rehearsal import rehearse
 from tcmu_runner.kernel.worker import Worker
+
+COLD, REHEARSED = b"cold", b"rehearsed"
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +37,12 @@ class Template:
         theirs.close()
         return cls(ours)
 
-    def fork(self) -> socket.socket:
-        """A new worker: the supervisor's end of its socket. Raises OSError when the template is gone."""
+    def fork(self, *, rehearsed: bool = False) -> socket.socket:
+        """A new worker: the supervisor's end of its socket. rehearsed: it takes its time to get ready to be
+        fast later. Raises OSError when the template is gone."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            socket.send_fds(self._socket, [b"fork"], [theirs.fileno()])
+            socket.send_fds(self._socket, [REHEARSED if rehearsed else COLD], [theirs.fileno()])
         ours.setblocking(False)
         return ours
 
@@ -77,5 +81,7 @@ def _breed(
             end.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             die_with_parent()
+            if datagram == REHEARSED:
+                rehearse()
             _live(make_worker(control).run)
         control.close()
