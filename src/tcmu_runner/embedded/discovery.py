@@ -78,5 +78,5 @@ def _targets(connection: Connection, wanted: str) -> list[tuple[str, str]]:
         return []
     return [
         ("TargetName", server.target.name),
-        *(("TargetAddress", address) for address in server.addresses()),
+        *(("TargetAddress", address) for address in server.addresses(connection.local_host)),
     ]

@@ -42,6 +42,7 @@ class LocalLun:
         self._map = mmap.mmap(self._memory, RING_SIZE + DATA_SIZE)
         self._producer = Producer(memoryview(self._map), RING_SIZE)
         self._under_way: dict[Ticket, Origin] = {}
+        self.commands = 0  # so far
         self._pump: Pump | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serve: Callable[[], None] = self.run
@@ -82,6 +83,7 @@ class LocalLun:
 
         The ticket has a status if the command was refused; nobody is told then.
         """
+        self.commands += 1
         ticket = self._producer.submit(cdb, data_out, data_in_length)
         if ticket.status is None:
             self._under_way[ticket] = origin

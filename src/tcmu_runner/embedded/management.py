@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tcmu_runner.embedded.session import Session
     from tcmu_runner.embedded.target import Target
     from tcmu_runner.embedded.task import Task
+    from tcmu_runner.scsi.command import Nexus
 
 Done = Callable[[], None]
 
@@ -65,9 +66,9 @@ def _carry_out(connection: Connection, pdu: TaskManagement, done: Done) -> None:
         tasks = _tasks(session.target, _lun(session, pdu))
         abort(_as_seen_by(session, tasks), TmrType.CLEAR_TASK_SET, done)
     elif function == Function.LOGICAL_UNIT_RESET:
-        _reset(session, [_lun(session, pdu)], done)
+        _reset(session, session.target, [_lun(session, pdu)], done)
     elif function == Function.TARGET_WARM_RESET:
-        _reset(session, session.target.luns.values(), done)
+        _reset(session, session.target, session.target.luns.values(), done)
     elif function == Function.TARGET_COLD_RESET:
         _cold_reset(session, session.target, done)
     elif function == Function.TASK_REASSIGN:
@@ -134,11 +135,10 @@ def abort(tasks: list[Task], kind: TmrType, done: Done) -> None:
         done()
 
 
-def _reset(session: Session, luns: Iterable[LocalLun], done: Done) -> None:
+def _reset(session: Session, target: Target, luns: Iterable[LocalLun], done: Done) -> None:
     """SAM-5 6.3.3: all tasks of the units end, and the units are as new."""
-    units, tasks = list(luns), list[Task]()
-    for lun in units:
-        tasks += _tasks(lun_target(session), lun)
+    units = list(luns)
+    tasks = [task for lun in units for task in _tasks(target, lun)]
 
     def reset() -> None:
         for lun in units:
@@ -146,11 +146,6 @@ def _reset(session: Session, luns: Iterable[LocalLun], done: Done) -> None:
         done()
 
     abort(_as_seen_by(session, tasks), TmrType.LUN_RESET, reset)
-
-
-def lun_target(session: Session) -> Target:
-    assert session.target is not None
-    return session.target
 
 
 def _cold_reset(session: Session, target: Target, done: Done) -> None:
@@ -161,7 +156,17 @@ def _cold_reset(session: Session, target: Target, done: Done) -> None:
         for other in [*target.sessions.values()]:
             target.end(other)
 
-    _reset(session, target.luns.values(), answer_and_end)
+    _reset(session, target, target.luns.values(), answer_and_end)
+
+
+def preempt(target: Target, nexus: Nexus) -> None:
+    """Ends the tasks of a nexus that lost its registration (SPC-5 5.13.11.5)."""
+    tasks = [
+        task for session in target.sessions.values() for task in session.tasks.values() if task.nexus is nexus
+    ]
+    for task in tasks:
+        task.answer = Answer.TASK_ABORTED
+    abort(tasks, TmrType.LUN_RESET_PRO, nothing)
 
 
 def nothing() -> None:

@@ -50,13 +50,22 @@ class Portal:
 
     @property
     def address(self) -> str:
-        """As TargetAddress has it (RFC 7143, 13.8)."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port},{self.group}"
+        """HOST:PORT; of all addresses of this machine the one by which we reach it."""
+        wildcard = ipaddress.ip_address(self.host).is_unspecified
+        return _host_port("::1" if ":" in self.host else "127.0.0.1", self.port) if wildcard else self._bound
+
+    @property
+    def _bound(self) -> str:
+        return _host_port(self.host, self.port)
+
+    def seen_from(self, local: str) -> str:
+        """As TargetAddress has it (RFC 7143, 13.8), for an initiator that reached our address `local`."""
+        wildcard = ipaddress.ip_address(self.host).is_unspecified
+        return f"{_host_port(local, self.port) if wildcard else self._bound},{self.group}"
 
     def url(self, lun: int = 0) -> str:
         """For libiscsi and QEMU; without user and secret."""
-        return f"iscsi://{self.address.split(',')[0]}/{self.server.target.name}/{lun}"
+        return f"iscsi://{self.address}/{self.server.target.name}/{lun}"
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
@@ -91,6 +100,10 @@ class Refusal(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:

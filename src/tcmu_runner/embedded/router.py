@@ -21,10 +21,10 @@ Routed = tuple[int, bytes, bytes]  # status, sense, Data-In
 def answer(task: Task) -> Routed | None:
     """The answer to a task that reaches no unit; None where the unit answers."""
     opcode = task.cdb[0]
-    if opcode == REPORT_LUNS:
-        return _report_luns(task)
     if task.lun is not None:
         return None
+    if opcode == REPORT_LUNS:
+        return _report_luns(task)
     if opcode == INQUIRY and not task.cdb[1] & 1:
         return _data(
             task, bytes((ABSENT, 0, 0x07, 0x02, 31)) + bytes(31), int.from_bytes(task.cdb[3:5], "big")

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
+from uuid import NAMESPACE_URL, uuid5
 
 from tcmu_runner.embedded.chap import SECRET_LEAST, Credentials
 from tcmu_runner.embedded.local import MAX_TRANSFER, LocalLun
@@ -62,24 +63,37 @@ class Server:
         self._thread = threading.Thread(target=self._loop.run_forever, name="iscsi portals", daemon=True)
         self._luns: list[LocalLun] = []
         self.portals: list[Portal] = []
-        self.target = Target(name, {})
+        self.target = Target(name)
         try:
             for group, port in enumerate(ports, 1):
                 policy = Policy({name}, group, credentials)
                 self.portals.append(Portal(self, host, port, group, policy))
+                self.target.portal_groups.append(group)
             for number, disk in enumerate(disks):
                 self._luns.append(open_disk(disk, registry, number, name))
         except BaseException:
             self.stop()
             raise
-        self.target.luns.update(enumerate(self._luns))
+        for number, lun in enumerate(self._luns):
+            self.target.add(number, lun)
 
     def url(self, lun: int = 0, portal: int = 0) -> str:
         """iscsi://HOST:PORT/NAME/LUN."""
         return self.portals[portal].url(lun)
 
-    def addresses(self) -> list[str]:
-        return [portal.address for portal in self.portals]
+    def addresses(self, seen_from: str) -> list[str]:
+        """TargetAddress of every portal, for an initiator that has connected to our address `seen_from`."""
+        return [portal.seen_from(seen_from) for portal in self.portals]
+
+    @property
+    def commands(self) -> int:
+        """How many commands the LUNs have had."""
+        return sum(lun.commands for lun in self._luns)
+
+    @property
+    def sessions(self) -> int:
+        """How many initiators are logged in."""
+        return len(self.target.sessions)
 
     def start(self) -> None:
         self._thread.start()
@@ -159,7 +173,7 @@ def _check_secrets(credentials: Credentials | None) -> None:
 
 def open_disk(disk: Disk, registry: Registry, number: int, target: str) -> LocalLun:
     """Opens the handler of a disk. Raises TcmuError or OSError."""
-    serial = disk.serial or f"{target}-{number}"
+    serial = disk.serial or str(uuid5(NAMESPACE_URL, f"{target}/{number}/{disk.config}"))
     description = Description(
         f"lun{number}",
         disk.config,

@@ -27,7 +27,7 @@ class Stream(asyncio.BufferedProtocol):
         self._unsent = unsent
         self.framer = Framer(RECEIVE_SEGMENT)
         self.sender = Sender()
-        self.peer = ""
+        self.peer = self.local_host = ""
         self.closing = False
         self.paused = False  # the initiator does not read what it was sent
         self._transport: asyncio.Transport | None = None
@@ -49,6 +49,8 @@ class Stream(asyncio.BufferedProtocol):
         self._transport.set_write_buffer_limits(UNSENT_MAX)
         name = transport.get_extra_info("peername")
         self.peer = f"{name[0]}:{name[1]}" if name else "?"
+        local = transport.get_extra_info("sockname")
+        self.local_host = local[0] if local else ""
         connected = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

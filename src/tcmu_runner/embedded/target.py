@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import count
 
 from tcmu_runner.embedded.addressing import lun_number
 from tcmu_runner.embedded.local import LocalLun
 from tcmu_runner.embedded.login import LoginError, LoginPhase, Status
-from tcmu_runner.embedded.management import abort, nothing
+from tcmu_runner.embedded.management import abort, nothing, preempt
 from tcmu_runner.embedded.pdu import Login
+from tcmu_runner.embedded.services import Ports, lend
 from tcmu_runner.embedded.session import Session
 from tcmu_runner.ring.layout import TmrType
 from tcmu_runner.scsi.command import Nexus
@@ -18,13 +18,20 @@ SESSIONS_MAX = 256
 
 
 class Target:
-    """luns: by their number, 0 to 16383."""
+    """luns: by their number, 0 to 16383. portal_groups: of its portals, each a target port."""
 
-    def __init__(self, name: str, luns: Mapping[int, LocalLun]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.luns = dict(luns)
+        self.luns: dict[int, LocalLun] = {}
+        self.portal_groups: list[int] = []
         self.sessions: dict[int, Session] = {}
         self._handles = count(1)
+
+    def add(self, number: int, lun: LocalLun) -> None:
+        """A further LUN; before the first session."""
+        self.luns[number] = lun
+        ports = Ports(lambda: self.portal_groups)
+        lend(lun.unit, lambda: sorted(self.luns), ports, lambda nexus: preempt(self, nexus))
 
     def lun(self, address: bytes) -> LocalLun | None:
         """The unit that the eight bytes of a LUN field name (SAM-5 4.7)."""
