@@ -15,8 +15,8 @@ LEAVE = b"\x1d"  # Ctrl-]
 
 # What a healthy kernel never prints. A lockup or hung task is as much a failure as a crash.
 COMPLAINTS = re.compile(
-    r"BUG: |kernel BUG at|Oops: |Kernel panic|general protection fault|WARNING: CPU: "
-    r"|INFO: task .* blocked for more than|self-detected stall|detected stalls on|refcount_t: |Call Trace:"
+    r"BUG: |kernel BUG at|Oops: |Kernel panic|general protection fault|WARNING: CPU: |page allocation failure"
+    r"|INFO: task .* blocked for more than|self-detected stall|detected stalls on|refcount_t: "
 )
 
 

@@ -75,7 +75,7 @@ def locked(path: Path, doing: str) -> Iterator[TextIO]:
 
 def new_out(name: str) -> Path:
     """A fresh directory for what a machine leaves behind; of older ones only the last few stay."""
-    earlier = sorted(OUT.glob("2*"), key=lambda path: path.name)
+    earlier = sorted(OUT.glob(f"2*-{name}-*"), key=lambda path: path.name)
     for path in earlier[: -(KEPT_OUTS - 1)]:
         shutil.rmtree(path, ignore_errors=True)
     directory = OUT / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}"

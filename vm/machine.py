@@ -1,5 +1,6 @@
 """One QEMU process that boots the image. Software emulation, because KVM is not to be had everywhere."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -112,7 +113,8 @@ class Machine:
 
     def power_off(self) -> None:
         """Shuts the guest down in order, which only a disk that is kept needs."""
-        session.run(self.sockets / "agent", ["systemctl", "poweroff"], timeout=60)
+        with contextlib.suppress(session.GuestGoneError):  # it may end before it answers
+            session.run(self.sockets / "agent", ["systemctl", "poweroff"], timeout=60)
         deadline = time.monotonic() + 120
         while self.alive() and time.monotonic() < deadline:
             reap(self.pid)
