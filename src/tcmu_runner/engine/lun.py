@@ -8,9 +8,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from tcmu_runner.engine import neighbours
+from tcmu_runner.engine.background import Background
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
 from tcmu_runner.engine.pump import Duties, Pump
-from tcmu_runner.engine.storage import AsyncStorage, Storage, through, through_async
+from tcmu_runner.engine.storage import AsyncStorage, Perform, Storage, through, through_async
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
@@ -25,7 +27,6 @@ from tcmu_runner.scsi.operations import HandleCommand, Operation, Plan, Steps
 from tcmu_runner.scsi.sense import ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Identity, Limits, Unit
 
-EXCLUSIVE = frozenset(row.opcode for row in DISK if row.exclusive)
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 
 Result = TypeVar("Result")
@@ -83,6 +84,7 @@ class Lun:
         device.on_resized = self.unit.resize
         self._pump: Pump | None = None
         self._consumer: Consumer | None = None
+        self._background: Background
 
     @classmethod
     def open(cls, description: Description, registry: Registry) -> Lun:
@@ -115,14 +117,10 @@ class Lun:
             self.unit.nexuses.add(nexus)
             nexus_of = lambda _id: nexus  # noqa: E731
         self._consumer = Consumer(transport.area(), layout)
-        duties = Duties(self._starter(), nexus_of, EXCLUSIVE, self._range_of, self.time_out, broken)
+        duties = Duties(self._starter(), nexus_of, self.unit.footprint, self.time_out, broken)
         self._pump = Pump(self.device, transport, self._consumer, duties)
         self._pump.start(self._executor(self._pump), driven=driven)
         return self._pump
-
-    def _range_of(self, command: Command) -> tuple[int, int] | None:
-        """The bytes a command touches, for keeping exclusive commands apart from it."""
-        return self.unit.extent(command) if DISK.find(command.cdb, self.unit).blocks else None
 
     def _starter(self) -> Callable[[Command], Plan]:
         if isinstance(self.handler, RawHandler):
@@ -130,14 +128,23 @@ class Lun:
         return self.unit.begin
 
     def _executor(self, pump: Pump) -> Executor:
-        handler = self.handler
+        handler, can = self.handler, self.capabilities
         if isinstance(handler, AsyncHandler):
-            perform_async = through_async(self.filters, AsyncStorage(handler, self.capabilities).perform)
+            storage = AsyncStorage(handler, can, neighbours.perform_on)
+            perform_async = through_async(self.filters, storage.perform)
+            self._lend(lambda operation: _on_loop(perform_async(operation)))
             return AsyncExecutor(perform_async, pump.finished, pump.publish, _loop())
-        perform = through(self.filters, Storage(handler, self.capabilities).perform)
+        perform = through(self.filters, Storage(handler, can, neighbours.perform_on).perform)
+        self._lend(perform)
         if handler.threads == 0:
             return InlineExecutor(perform, pump.finished)
         return ThreadExecutor(perform, pump.finished, pump.publish, handler.threads, self.device.name)
+
+    def _lend(self, perform: Perform) -> None:
+        """What the storage does for others than commands: work in the background, copies to other LUNs."""
+        self._background = Background(self.device, perform)
+        self.unit.spawn = self._background.spawn
+        neighbours.enter(self.unit, perform)
 
     def drain(self, seconds: float) -> bool:
         """Waits until all commands on the ring are answered; False when the time is up."""
@@ -151,6 +158,8 @@ class Lun:
     def detach(self) -> None:
         """Stops serving and lets go of the shared memory; commands on the ring stay where they are."""
         if self._pump is not None and self._consumer is not None:
+            neighbours.leave(self.unit)
+            self._background.stop()
             self._pump.stop()
             self.unit.nexuses.clear()
             self._consumer.release()

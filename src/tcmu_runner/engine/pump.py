@@ -34,14 +34,12 @@ class Duties:
     """What a pump does with the commands of its ring.
 
     begin: decodes and checks one. nexus_of: over which nexus the command with this id came; the ring does not
-    say. exclusive: opcodes of commands that need their blocks to themselves. range_of: those blocks.
-    time_out: seconds until a command is late. broken: told, on the ring's thread, which ends, when the ring
-    cannot be served any more.
+    say. range_of: the bytes a command may touch. time_out: seconds until a command is late. broken: told, on
+    the ring's thread, which ends, when the ring cannot be served any more.
     """
 
     begin: Callable[[Command], Plan]
     nexus_of: Callable[[int], Nexus]
-    exclusive: frozenset[int]
     range_of: RangeOf
     time_out: int | None
     broken: Callable[[Exception], None]
@@ -56,7 +54,6 @@ class Pump:
         self._consumer = consumer
         self._begin = duties.begin
         self._broken = duties.broken
-        self._exclusive = duties.exclusive
         self._exclusion = Exclusion(duties.range_of)
         self._deadlines = Deadlines(device, duties.time_out)
         self._under_way: dict[Command, float] = {}  # when each command began, by time.monotonic
@@ -215,7 +212,7 @@ class Pump:
         if plan is None:
             self.finished(command, None)
             return
-        exclusive = request.cdb[0] in self._exclusive
+        exclusive = command.row is not None and command.row.exclusive
         if (exclusive or self._exclusion.active) and not self._exclusion.admit(
             command, plan, list(self._under_way), exclusive=exclusive
         ):

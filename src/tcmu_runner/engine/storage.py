@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from contextlib import suppress
+from typing import cast
 
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import (
+    CryptoErase,
+    Extent,
     Extents,
     Flush,
     HandleCommand,
     Operation,
     Plan,
     Read,
+    Remote,
     Steps,
     Unmap,
     Write,
     WriteZeroes,
 )
-from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.scsi.unit import Capabilities, Unit
 
 Perform = Callable[[Operation], None]
-PerformAsync = Callable[[Operation], Awaitable[None]]
+Neighbour = Callable[[Unit, Operation], None]  # does an operation on another LUN, blocking
+PerformAsync = Callable[[Operation], Coroutine[object, object, None]]
 
 
 class OperationError(Exception):
@@ -36,32 +43,84 @@ class OperationError(Exception):
 class Storage:
     """A blocking handler."""
 
-    def __init__(self, handler: Handler[object], can: Capabilities) -> None:
+    def __init__(self, handler: Handler[object], can: Capabilities, neighbour: Neighbour) -> None:
         self._handler = handler
         self._can = can
+        self._neighbour = neighbour
 
     def perform(self, operation: Operation) -> None:
         """Does one operation on the calling thread; raises what the handler raises."""
-        handler = self._handler
         match operation:
             case Read():
-                handler.read(operation.into, operation.offset)
+                self._handler.read(operation.into, operation.offset)
             case Write():
-                store = handler.write_durable if operation.fua else handler.write
+                store = self._handler.write_durable if operation.fua else self._handler.write
                 store(operation.data, operation.offset)
-            case Flush():
-                if self._can.flush:
-                    handler.flush()
-            case Unmap():
-                handler.unmap(operation.offset, operation.length)
-            case WriteZeroes():
-                handler.write_zeroes(operation.offset, operation.length, unmap=operation.unmap)
-                if operation.fua and self._can.flush:
-                    handler.flush()
-            case Extents():
-                operation.found.extend(handler.extents(operation.offset, operation.length))
             case HandleCommand():
-                _hand_over(handler, operation)
+                _hand_over(self._handler, operation)
+            case Remote():
+                self._neighbour(operation.unit, operation.operation)
+            case _:
+                self._perform_rare(operation)
+
+    def _perform_rare(self, operation: Operation) -> None:
+        calls = _calls(self._handler, self._can, operation)
+        with suppress(StopIteration):
+            result = next(calls)
+            while True:
+                result = calls.send(result)
+
+
+class AsyncStorage:
+    """An asyncio handler; `perform` runs on the loop."""
+
+    def __init__(self, handler: AsyncHandler[object], can: Capabilities, neighbour: Neighbour) -> None:
+        self._handler = handler
+        self._can = can
+        self._neighbour = neighbour
+
+    async def perform(self, operation: Operation) -> None:
+        match operation:
+            case Read():
+                await self._handler.read(operation.into, operation.offset)
+            case Write():
+                store = self._handler.write_durable if operation.fua else self._handler.write
+                await store(operation.data, operation.offset)
+            case HandleCommand():
+                raise NotImplementedError("raw handlers are not asynchronous")
+            case Remote():
+                await asyncio.to_thread(self._neighbour, operation.unit, operation.operation)
+            case _:
+                await self._perform_rare(operation)
+
+    async def _perform_rare(self, operation: Operation) -> None:
+        calls = _calls(self._handler, self._can, operation)
+        with suppress(StopIteration):
+            result = await cast("Awaitable[object]", next(calls))
+            while True:
+                result = await cast("Awaitable[object]", calls.send(result))
+
+
+def _calls(
+    handler: Handler[object] | AsyncHandler[object], can: Capabilities, operation: Operation
+) -> Generator[object, object, None]:
+    """Calls the methods an operation means. Yields what each returns, an awaitable if the handler is
+    asynchronous, and expects the result in its place."""
+    match operation:
+        case Flush():
+            if can.flush:
+                yield handler.flush()
+        case Unmap():
+            yield handler.unmap(operation.offset, operation.length)
+        case WriteZeroes():
+            yield handler.write_zeroes(operation.offset, operation.length, unmap=operation.unmap)
+            if operation.fua and can.flush:
+                yield handler.flush()
+        case Extents():
+            found = yield handler.extents(operation.offset, operation.length)
+            operation.found.extend(cast("Iterable[Extent]", found))
+        case CryptoErase():
+            yield handler.crypto_erase()
 
 
 def _hand_over(handler: Handler[object], operation: HandleCommand) -> None:
@@ -69,36 +128,6 @@ def _hand_over(handler: Handler[object], operation: HandleCommand) -> None:
     answer = handler.command(operation.command)
     if not isinstance(answer, NotHandled):
         operation.handled, operation.status = True, answer
-
-
-class AsyncStorage:
-    """An asyncio handler; `perform` runs on the loop."""
-
-    def __init__(self, handler: AsyncHandler[object], can: Capabilities) -> None:
-        self._handler = handler
-        self._can = can
-
-    async def perform(self, operation: Operation) -> None:
-        handler = self._handler
-        match operation:
-            case Read():
-                await handler.read(operation.into, operation.offset)
-            case Write():
-                store = handler.write_durable if operation.fua else handler.write
-                await store(operation.data, operation.offset)
-            case Flush():
-                if self._can.flush:
-                    await handler.flush()
-            case Unmap():
-                await handler.unmap(operation.offset, operation.length)
-            case WriteZeroes():
-                await handler.write_zeroes(operation.offset, operation.length, unmap=operation.unmap)
-                if operation.fua and self._can.flush:
-                    await handler.flush()
-            case Extents():
-                operation.found.extend(await handler.extents(operation.offset, operation.length))
-            case HandleCommand():
-                raise NotImplementedError("raw handlers are not asynchronous")
 
 
 def carry_out(plan: Plan, perform: Perform) -> None:

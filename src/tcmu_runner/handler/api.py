@@ -59,6 +59,7 @@ class Plugin(Generic[Options]):
             unmap_reads_zero=self.unmap_reads_zero and defines("unmap"),
             write_zeroes=defines("write_zeroes"),
             extents=defines("extents"),
+            crypto_erase=defines("crypto_erase"),
         )
 
 
@@ -120,6 +121,10 @@ class Handler(Plugin[Options]):
         """Which parts of the range are mapped, in order, without gaps."""
         raise NotImplementedError
 
+    def crypto_erase(self) -> None:
+        """Forget the key: nothing that was stored can be read afterwards (SANITIZE, cryptographic erase)."""
+        raise NotImplementedError
+
     def resize(self, size: int) -> None:
         """The administrator wants the LUN to have `size` bytes. Raise OSError to refuse."""
 
@@ -155,6 +160,9 @@ class AsyncHandler(Plugin[Options]):
         raise NotImplementedError
 
     async def extents(self, offset: int, length: int) -> Iterable[Extent]:
+        raise NotImplementedError
+
+    async def crypto_erase(self) -> None:
         raise NotImplementedError
 
     async def resize(self, size: int) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tcmu_runner import Filter, ScsiError
+from tcmu_runner.engine.neighbours import perform_on
 from tcmu_runner.engine.storage import (
     OperationError,
     Storage,
@@ -140,7 +141,7 @@ def test_operations_reach_the_methods_that_bear_their_name() -> None:
             calls.append(("write_zeroes", offset, length, unmap))
 
     handler = Recorder()
-    storage = Storage(handler, handler.capabilities())
+    storage = Storage(handler, handler.capabilities(), perform_on)
     for operation in (
         Write(0, [], fua=True),
         Unmap(512, 1024),
@@ -149,5 +150,6 @@ def test_operations_reach_the_methods_that_bear_their_name() -> None:
     ):
         storage.perform(operation)
     assert calls == [
-        ("write", 0), ("flush",), ("unmap", 512, 1024), ("write_zeroes", 0, 512, True), ("flush",), ("flush",),
+        ("write", 0), ("flush",), ("unmap", 512, 1024),
+        ("write_zeroes", 0, 512, True), ("flush",), ("flush",),
     ]  # fmt: skip
