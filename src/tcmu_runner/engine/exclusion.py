@@ -76,6 +76,13 @@ class Exclusion:
             self._settle()
             return free
 
+    def drop(self, unwanted: Callable[[Command], bool]) -> list[Command]:
+        """Parked commands that shall not run any more. They have to be told to `ended` as any other."""
+        with self._lock:
+            dropped = [parked.command for parked in self._parked if unwanted(parked.command)]
+            self._parked = [parked for parked in self._parked if not unwanted(parked.command)]
+            return dropped
+
     def forget(self) -> None:
         """The ring was reset: whoever holds or waits has been answered."""
         with self._lock:

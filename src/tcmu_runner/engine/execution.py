@@ -9,7 +9,14 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Protocol
 
-from tcmu_runner.engine.storage import OperationError, Perform, PerformAsync, carry_out, carry_out_async
+from tcmu_runner.engine.storage import (
+    ABORTED,
+    OperationError,
+    Perform,
+    PerformAsync,
+    carry_out,
+    carry_out_async,
+)
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Plan, Read, Write
 
@@ -107,7 +114,10 @@ class ThreadExecutor(InlineExecutor):
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            super().submit(*job, alone=False)
+            if job[0].aborted:
+                self._finished(job[0], ABORTED)
+            else:
+                super().submit(*job, alone=False)
             self._publish()
 
     def close(self) -> None:
@@ -141,9 +151,13 @@ class AsyncExecutor:
 
     def _start(self, batch: list[Job]) -> None:
         for command, plan in batch:
+            if command.aborted:
+                self._finished(command, ABORTED)
+                continue
             task = self._loop.create_task(self._run(command, plan))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._publish()
 
     async def _run(self, command: Command, plan: Plan) -> None:
         try:

@@ -15,7 +15,7 @@ from tcmu_runner.engine.deadlines import Deadlines
 from tcmu_runner.engine.exclusion import Exclusion, RangeOf
 from tcmu_runner.engine.execution import Executor
 from tcmu_runner.engine.outcome import GOOD, Verdict, valid_length
-from tcmu_runner.engine.storage import OperationError
+from tcmu_runner.engine.storage import ABORTED, OperationError
 from tcmu_runner.engine.transport import Transport, TransportGoneError
 from tcmu_runner.handler.device import Device
 from tcmu_runner.ring.consumer import Consumer, Request, RingReset, TaskManagement
@@ -189,6 +189,8 @@ class Pump:
         for at, request in enumerate(batch, 1):
             if isinstance(request, Request):
                 self._start(request, alone=alone)
+            else:
+                self._abort(request)
             if at % PUBLISH_EVERY == 0:
                 self._completer.publish()
                 if not self._is_ring_thread():
@@ -196,6 +198,19 @@ class Pump:
                     break
         self.executor.batch_done()
         self._completer.publish()
+
+    def _abort(self, function: TaskManagement) -> None:
+        """Commands that the initiator has given up do not begin any more. They all have to end, the kernel
+        waits for that; with which status, it does not care."""
+        given_up = set(function.ids)
+
+        def unwanted(command: Command) -> bool:
+            return command.id & 0xFFFF in given_up
+
+        for command in list(self._under_way):
+            command.aborted = command.aborted or unwanted(command)
+        for command in self._exclusion.drop(unwanted):
+            self.finished(command, ABORTED)
 
     def _leave_over(self, rest: list[Request | TaskManagement]) -> None:
         self._left_over.extend(request for request in rest if isinstance(request, Request))

@@ -24,6 +24,7 @@ from tcmu_runner.scsi.operations import (
     Write,
     WriteZeroes,
 )
+from tcmu_runner.scsi.sense import ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Capabilities, Unit
 
 Perform = Callable[[Operation], None]
@@ -38,6 +39,9 @@ class OperationError(Exception):
         super().__init__(error)
         self.error = error
         self.operation = operation
+
+
+ABORTED = OperationError(ScsiStatusError(Status.TASK_ABORTED), None)
 
 
 class Storage:

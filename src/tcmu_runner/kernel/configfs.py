@@ -7,6 +7,7 @@ enabled. Values of files that a kernel is too old to have are what that kernel d
 """
 
 import errno
+from contextlib import suppress
 from enum import IntEnum
 
 from tcmu_runner.kernel import attribute
@@ -132,6 +133,11 @@ class Backstore:
         """Drop all commands under way and empty the ring. Block first, and let nothing touch the ring or the
         data area any more: both are used again at once. Causes no UIO event."""
         self._act("reset_ring", str(int(outcome)))
+
+    def notify_task_management(self) -> None:
+        """Have aborts and LUN resets posted on the ring; kernels before 5.10 cannot."""
+        with suppress(ConfigfsError):
+            self._write("attrib/tmr_notification", "1")
 
     def set_control(self, **values: int | str) -> None:
         """Store keys of the `control` file, without an event to anybody, in one write.

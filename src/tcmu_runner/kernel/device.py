@@ -57,6 +57,7 @@ class KernelDevice:
         self.size, self.block_size = await self._slots.run(self._start(self._uio), OPEN_SECONDS)
 
     async def _start(self, uio: UioDevice) -> tuple[int, int]:
+        await in_thread(self._store.notify_task_management)
         server = self._make_server(self)
         try:
             facts = await server.open(uio)

@@ -234,3 +234,20 @@ def test_a_storage_that_holds_up_the_ring_is_worked_around(caplog: pytest.LogCap
     assert bench.run(READ_LBA_8, room=512).data == b"\x11" * 512
     bench.close()
     caplog.clear()
+
+
+def test_an_aborted_command_that_has_not_begun_never_begins() -> None:
+    gate = Gate()
+    bench = Bench(gate)
+    large = "28 00 00000000 00 0080 00"  # 64 KiB: transfers of that size go to the threads
+    reads = [bench.producer.submit(bytes.fromhex(large), b"", 65536) for _ in range(2)]
+    late = bench.producer.submit(bytes.fromhex(large.replace("28", "2a", 1)), b"\x99" * 65536)
+    bench.submit_event()
+    assert gate.waiting.acquire(timeout=20)
+    assert gate.waiting.acquire(timeout=20)  # both threads are taken, the write waits for one
+    bench.producer.task_management(1, [late])  # ABORT TASK, tcmu-abi 1.8
+    bench.run(TEST_UNIT_READY)  # answered after the function was read
+    gate.open.set()
+    bench.wait(*reads, late)
+    assert bench.run(READ_LBA_8, room=512).data == bytes(512)
+    bench.close()
