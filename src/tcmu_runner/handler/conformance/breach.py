@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tcmu_runner.handler.conformance.callers import HungError, NotAsyncError
+from tcmu_runner.handler.conformance.callers import AsyncInPlaceError, HungError, NotAsyncError
 from tcmu_runner.scsi.sense import ScsiError, ScsiStatusError
 
 
@@ -36,6 +36,8 @@ def explained(what: str) -> Iterator[None]:
 def _raised(error: BaseException) -> str:
     if isinstance(error, NotAsyncError):
         return "returned nothing to await"
+    if isinstance(error, AsyncInPlaceError):
+        return "returned a coroutine"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"raised {type(error).__name__} ({error}) at {Path(frame.filename).name}:{frame.lineno}"
 
@@ -44,6 +46,8 @@ def _way_out(error: BaseException) -> str:
     match error:
         case NotAsyncError():
             return "define it with async def"
+        case AsyncInPlaceError():
+            return "subclass AsyncHandler, or make it a plain def"
         case NotImplementedError():
             return "implement it, or do not offer it"
         case OSError() | ScsiError() | ScsiStatusError():

@@ -32,6 +32,10 @@ class NotAsyncError(Exception):
     """A method of an asyncio handler returned something that cannot be awaited."""
 
 
+class AsyncInPlaceError(Exception):
+    """A method of a blocking handler returned a coroutine, which nobody runs."""
+
+
 class Caller(Protocol):
     """width: how many scripts may run at once."""
 
@@ -47,9 +51,11 @@ class Caller(Protocol):
 class Lane:
     """A thread that makes calls one after the other. One that never returns does not keep the interpreter."""
 
-    def __init__(self, name: str) -> None:
+    NAME = "conformance"
+
+    def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        threading.Thread(target=self._work, name=self.NAME, daemon=True).start()
 
     def submit(self, call: Callable[[], Result]) -> Future[Result]:
         future: Future[Result] = Future()
@@ -69,6 +75,7 @@ class Lane:
             del call  # it holds on to the buffers of a handler's call
 
     def close(self) -> None:
+        """The thread ends after the calls it has been given."""
         self._calls.put(None)
 
 
@@ -77,7 +84,7 @@ class Threads:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self._lanes = [Lane(f"conformance {number}") for number in range(width)]
+        self._lanes = [Lane() for _ in range(width)]
 
     def run(self, *scripts: Script[Result], patience: float) -> list[Result]:
         self._lanes.append(self._lanes.pop(0))
@@ -113,6 +120,9 @@ def _drive(script: Script[Result]) -> Result:
             result: Result = end.value
             return result
         value = call()
+        if inspect.iscoroutine(value):
+            value.close()
+            raise AsyncInPlaceError
 
 
 class Loop:
@@ -122,7 +132,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._lane = Lane("conformance loop")
+        self._lane = Lane()
         self._lane.submit(self._loop.run_forever)
 
     def run(self, *scripts: Script[Result], patience: float) -> list[Result]:

@@ -50,7 +50,8 @@ def reopening(bench: Bench) -> None:
 
 def _held() -> tuple[int, int]:
     gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+    threads = [thread for thread in threading.enumerate() if not thread.name.startswith(Lane.NAME)]
+    return len(list(Path("/proc/self/fd").iterdir())), len(threads)
 
 
 def persistence(bench: Bench) -> None:
@@ -87,7 +88,7 @@ def resize(bench: Bench) -> None:
 
 def _resized_in_use(bench: Bench, region: Region, size: int) -> bool:
     """Resizes while reads and writes go on: initiators do not pause for it. False when it was refused."""
-    stop, traffic = threading.Event(), Lane("conformance traffic")
+    stop, traffic = threading.Event(), Lane()
     use = traffic.submit(lambda: bench.together(f"use during resize({size})", [_use(bench, region, stop)]))
     try:
         with explained(f"resize({size})"), suppress(OSError):
@@ -95,8 +96,8 @@ def _resized_in_use(bench: Bench, region: Region, size: int) -> bool:
             return True
     finally:
         stop.set()
-        results([use], bench.setup.patience)
         traffic.close()
+        results([use], bench.setup.patience)
     return False
 
 

@@ -1,0 +1,86 @@
+"""Every handler of ours keeps the contract that others are held to."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from tcmu_runner.handler.conformance import Outcome, Report, check_handler, device
+from tcmu_runner.handlers.file import FileHandler, FileOptions
+from tcmu_runner.handlers.null import NullHandler
+from tcmu_runner.handlers.ram import RamHandler
+
+
+def missed(report: Report) -> set[str]:
+    """The checks that had nothing to look at; none failed."""
+    assert report.ok, str(report)
+    return {result.name for result in report.results if result.outcome is Outcome.NOT_APPLICABLE}
+
+
+def failing_file(path: Path) -> FileHandler:
+    """Its descriptor is a pipe's: the system refuses every read and write at an offset (ESPIPE)."""
+    handler = FileHandler.open(device(), FileOptions(str(path)))
+    ends = os.pipe()
+    os.dup2(ends[1], handler.fd)
+    for end in ends:
+        os.close(end)
+    return handler
+
+
+@pytest.mark.parametrize("block_size", [512, 4096])
+def test_file(tmp_path: Path, block_size: int) -> None:
+    report = check_handler(
+        lambda: FileHandler.open(device(block_size=block_size), FileOptions(f"{tmp_path}/a")),
+        block_size=block_size,
+        persistent=True,
+        open_failing=lambda: failing_file(tmp_path / "b"),
+    )
+    assert missed(report) == {"inline", "command"}
+
+
+def test_file_without_page_cache(on_disk: Path) -> None:
+    options = FileOptions(f"{on_disk}/a", direct=True)
+    report = check_handler(lambda: FileHandler.open(device(), options), persistent=True)
+    assert missed(report) == {"inline", "command", "errors"}
+
+
+def test_file_on_tmpfs(tmpfs: Path) -> None:
+    report = check_handler(lambda: FileHandler.open(device(), FileOptions(f"{tmpfs}/a")), persistent=True)
+    assert missed(report) == {"inline", "command", "errors"}
+
+
+def test_file_that_is_read_only(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(os.urandom(1 << 20) * 8)
+    options = FileOptions(f"{tmp_path}/a", read_only=True)
+    report = check_handler(lambda: FileHandler.open(device(), options), persistent=True)
+    assert missed(report) == {
+        "write", "flush", "write durable", "unmap", "write zeroes", "random sequence", "inline",
+        "command", "errors",
+    }  # fmt: skip
+
+
+def test_block_device(loop_device: Path) -> None:
+    size = 4 << 20
+    report = check_handler(
+        lambda: FileHandler.open(device(size), FileOptions(str(loop_device))), size=size, persistent=True
+    )
+    assert missed(report) == {"extents", "inline", "command", "errors"}
+
+
+@pytest.mark.parametrize("block_size", [512, 4096])
+def test_ram(block_size: int) -> None:
+    def refuse() -> RamHandler:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    report = check_handler(
+        lambda: RamHandler.open(device(block_size=block_size), ""), block_size=block_size, open_failing=refuse
+    )
+    assert missed(report) == {"flush", "extents", "at once", "command", "persistence"}
+
+
+def test_null() -> None:
+    report = check_handler(lambda: NullHandler.open(device(), ""), forgets=True)
+    assert missed(report) == {"flush", "at once", "command", "persistence", "errors"}
