@@ -37,6 +37,17 @@ def test_lowest_first() -> None:
     assert area.take(1) == [(1024 + SIZE, 1)]
 
 
+def test_all_blocks() -> None:
+    area = blocks(2)
+    all_ = area.take(2 * SIZE)
+    area.give(all_)
+    assert area.take(SIZE) + area.take(SIZE) == [(1024, SIZE), (1024 + SIZE, SIZE)]
+    area.give([(1024, SIZE)])
+    assert area.take(SIZE) == [(1024, SIZE)]
+    area.give([(1024 + SIZE, SIZE)])
+    assert area.take(SIZE) == [(1024 + SIZE, SIZE)]
+
+
 def test_data() -> None:
     area = blocks(4)
     low, _ = area.take(SIZE), area.take(SIZE)
@@ -58,6 +69,7 @@ def test_against_a_bitmap(steps: list[tuple[bool, int]]) -> None:
             expected = [at for at in range(24) if not used[at]][: -(-number // SIZE)]
             assert _blocks_of(iovs) == expected
             assert sum(length for _, length in iovs) == number
+            assert all(length > 0 for _, length in iovs)
             # Neighbours were merged: no iov begins where the one before ended.
             assert all(a + b != c for (a, b), (c, _) in pairwise(iovs))
             held.append(iovs)

@@ -274,6 +274,16 @@ def test_entry_straddles_the_end() -> None:
         Consumer(raw.area).fetch()
 
 
+def test_entry_behind_the_wrap_exceeds_the_head() -> None:
+    raw = Raw(size=256)
+    raw.head = raw.tail = 128
+    raw.command(1, bytes(16))
+    raw.command(2)
+    raw.head = 112
+    with pytest.raises(RingCorrupt, match="entry of 120 bytes at offset 128, 112 at most"):
+        Consumer(raw.area).fetch()
+
+
 def test_id_of_an_outstanding_command() -> None:
     raw = Raw()
     consumer = Consumer(raw.area)
@@ -491,6 +501,7 @@ def test_reset_from_outside_is_noticed() -> None:
     consumer.complete(1)
     consumer.publish()
     raw.head = raw.tail = 0
+    assert not consumer.idle  # something still works on command 2
     raw.command(1)
     before = bytes(raw.bytes)
     with pytest.raises(RingReset, match="tail 0 in the mailbox, 120 expected"):

@@ -141,7 +141,7 @@ def test_task_management(ids: list[int]) -> None:
 def test_task_management_too_short() -> None:
     raw = Raw()
     at = raw.entry(2, 24)
-    with pytest.raises(RingCorrupt, match="task management entry of 24 bytes at offset 128"):
+    with pytest.raises(RingCorrupt, match=r"task management entry of 24 bytes at offset 128$"):
         reader(raw).task_management(*whole(raw, at))
 
 

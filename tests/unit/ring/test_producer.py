@@ -605,7 +605,10 @@ def test_broken_ring() -> None:
     alarm(producer, "command 9,")
     refused = producer.submit(bytes(6))
     assert (refused.status, refused.sense) == (CHECK_CONDITION, NOT_READY)
-    assert producer.block() == [answered, waits]  # what was answered before is not lost
+    head = raw.head
+    assert producer.task_management(TmrType.LUN_RESET, []) == [answered]  # answered before: is not lost
+    assert raw.head == head
+    assert producer.block() == [waits]
     assert producer.reset() == [outstanding]
     producer.unblock()
     assert producer.submit(bytes(6)).id == 1
@@ -642,6 +645,23 @@ def test_injected_entry() -> None:
     raw.bytes[248 + 7] = UNKNOWN_OP
     raw.step()
     assert len(producer.reap()) == 1
+
+
+def test_nothing_overtakes_an_entry_that_waits() -> None:
+    raw, producer = pair(size=512)
+    for _ in range(3):
+        producer.submit(bytes(6))
+    producer.inject(raw_entry(5, 200))
+    late = producer.submit(bytes(6))  # would fit into the 152 bytes left
+    last = producer.submit(bytes(6))
+    producer.task_management(TmrType.LUN_RESET, [last])
+    assert [entry[1] for entry in raw.entries()] == [1, 1, 1]
+    for id_ in (1, 2, 3):
+        assert (late.id, producer.queued) == (0, 1)
+        raw.answer(id_)
+        producer.reap()
+    assert late.id == 1
+    assert [entry[1] for entry in raw.entries()] == [0, 5, 2, 1]
 
 
 def test_injected_entry_must_be_flagged() -> None:
