@@ -6,11 +6,12 @@ import argparse
 import logging
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from tcmu_runner import daemon, settings
+from tcmu_runner.cli import check, try_
 from tcmu_runner.errors import TcmuError
 
 OPEN_FILES = range(65536, 1048577)
@@ -19,19 +20,24 @@ OPEN_FILES = range(65536, 1048577)
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 1 with one line on standard error that says what to do."""
     options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run_subcommand
     try:
-        _raise_open_files(options.nofile)
-        return daemon.run(
-            daemon.Options(
-                log_level=logging.DEBUG if options.debug else logging.INFO,
-                log_dir=options.tcmu_log_dir,
-                handler_path=options.handler_path,
-                settings=options.settings,
-            )
-        )
+        return run(options)
     except (TcmuError, OSError) as error:
         print(f"tcmu-runner: {error}", file=sys.stderr)
         return 1
+
+
+def _run_daemon(options: argparse.Namespace) -> int:
+    _raise_open_files(options.nofile)
+    return daemon.run(
+        daemon.Options(
+            log_level=logging.DEBUG if options.debug else logging.INFO,
+            log_dir=options.tcmu_log_dir,
+            handler_path=options.handler_path,
+            settings=options.settings,
+        )
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,6 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--settings", type=Path, metavar="FILE", help=f"settings instead of those in {settings.DEFAULT}"
     )
+    parser.set_defaults(run_subcommand=_run_daemon)
+    subcommands = parser.add_subparsers(title="subcommands", metavar="")
+    for module in (try_, check):
+        module.add_parser(subcommands)
     return parser
 
 

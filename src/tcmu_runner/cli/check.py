@@ -1,0 +1,35 @@
+"""`tcmu-runner check`: does a handler keep the storage contract? For its author."""
+
+from __future__ import annotations
+
+import argparse
+
+from tcmu_runner.cli.try_ import find_handler
+from tcmu_runner.handler.conformance import check_class
+
+HELP = "run the conformance kit on a handler"
+EXAMPLES = """examples:
+  tcmu-runner check ./my_handler.py
+  tcmu-runner check file /var/tmp/scratch.img
+
+The handler's storage is written to: give it one whose content does not matter.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "check", help=HELP, description=HELP.capitalize() + ".", epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("handler", help="a handler's subtype, or a Python file that defines one")
+    parser.add_argument("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
+    parser.set_defaults(run_subcommand=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Prints the report; 0 when the handler keeps the contract, else 1."""
+    registry, text = find_handler(options.handler, options.config)
+    handler, parts = registry.find(text)
+    report = check_class(handler, parts.rest)
+    print(report)
+    return 0 if report.ok else 1
