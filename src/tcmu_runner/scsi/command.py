@@ -47,10 +47,21 @@ class Command:
     row: its row of the opcode table, once it has begun. returned: bytes of data-in that are valid; the rest
     of the buffers is not delivered, or zeroed where the transport cannot say so. descriptor_sense: how sense
     is encoded should the command fail, as the unit's D_SENSE bit stood when it began. aborted: the initiator
-    has given it up; where its operations have not begun, they need not.
+    has given it up; where its operations have not begun, they need not. began: when, by the engine's clock.
     """
 
-    __slots__ = ("aborted", "cdb", "data", "data_in", "descriptor_sense", "id", "nexus", "returned", "row")
+    __slots__ = (
+        "aborted",
+        "began",
+        "cdb",
+        "data",
+        "data_in",
+        "descriptor_sense",
+        "id",
+        "nexus",
+        "returned",
+        "row",
+    )
 
     def __init__(
         self, cdb: bytes, data: Buffers, nexus: Nexus, command_id: int = 0, data_in: Sequence[memoryview] = ()
@@ -64,6 +75,7 @@ class Command:
         self.returned: int | None = None
         self.descriptor_sense = False
         self.aborted = False
+        self.began = 0.0
 
     def field(self, offset: int, size: int) -> int:
         """A big-endian number of the CDB."""

@@ -2,7 +2,8 @@
 
 `usage` is written as the CDB lies: opcode, then a mask for each byte, in groups of fields. There is no
 protection information, so RDPROTECT, WRPROTECT and their like are masked out, and the 32-byte forms of READ,
-WRITE, VERIFY and WRITE SAME, which are for protection type 2 (SBC-4 4.21.2.4), are missing.
+WRITE, VERIFY and WRITE SAME, which are for protection type 2 (SBC-4 4.21.2.4), are missing. GROUP NUMBER is
+taken and means nothing (GROUP_SUP is clear).
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def can_unmap(unit: Unit) -> bool:
 
 
 def knows_extents(unit: Unit) -> bool:
-    """where the storage can unmap and tell its extents"""
-    return unit.capabilities.unmap and unit.capabilities.extents
+    """where the storage can tell its extents"""
+    return unit.capabilities.extents
 
 
 def can_erase_key(unit: Unit) -> bool:
@@ -183,24 +184,24 @@ _COPY = [
 
 _READS = [
     Row(0x08, "READ(6)", "08 1f ffff ff 00", transfer.read_6, blocks=BLOCKS_6, medium=True),
-    Row(0x28, "READ(10)", "28 18 ffffffff 00 ffff 00", transfer.read_10, blocks=BLOCKS_10, medium=True),
-    Row(0xA8, "READ(12)", "a8 18 ffffffff ffffffff 00 00", transfer.read_12, blocks=BLOCKS_12, medium=True),
+    Row(0x28, "READ(10)", "28 18 ffffffff 3f ffff 00", transfer.read_10, blocks=BLOCKS_10, medium=True),
+    Row(0xA8, "READ(12)", "a8 18 ffffffff ffffffff 3f 00", transfer.read_12, blocks=BLOCKS_12, medium=True),
     Row(
-        0x88, "READ(16)", "88 18 ffffffffffffffff ffffffff 00 00", transfer.read_16,
+        0x88, "READ(16)", "88 18 ffffffffffffffff ffffffff 3f 00", transfer.read_16,
         blocks=BLOCKS_16, medium=True,
     ),
-    Row(0x34, "PRE-FETCH(10)", "34 02 ffffffff 00 ffff 00", transfer.prefetch, blocks=BLOCKS_10, medium=True),
+    Row(0x34, "PRE-FETCH(10)", "34 02 ffffffff 3f ffff 00", transfer.prefetch, blocks=BLOCKS_10, medium=True),
     Row(
-        0x90, "PRE-FETCH(16)", "90 02 ffffffffffffffff ffffffff 00 00", transfer.prefetch,
+        0x90, "PRE-FETCH(16)", "90 02 ffffffffffffffff ffffffff 3f 00", transfer.prefetch,
         blocks=BLOCKS_16, medium=True,
     ),
-    Row(0x2F, "VERIFY(10)", "2f 16 ffffffff 00 ffff 00", verification.verify, blocks=BLOCKS_10, medium=True),
+    Row(0x2F, "VERIFY(10)", "2f 16 ffffffff 3f ffff 00", verification.verify, blocks=BLOCKS_10, medium=True),
     Row(
-        0xAF, "VERIFY(12)", "af 16 ffffffff ffffffff 00 00", verification.verify,
+        0xAF, "VERIFY(12)", "af 16 ffffffff ffffffff 3f 00", verification.verify,
         blocks=BLOCKS_12, medium=True,
     ),
     Row(
-        0x8F, "VERIFY(16)", "8f 16 ffffffffffffffff ffffffff 00 00", verification.verify,
+        0x8F, "VERIFY(16)", "8f 16 ffffffffffffffff ffffffff 3f 00", verification.verify,
         blocks=BLOCKS_16, medium=True,
     ),
 ]  # fmt: skip
@@ -209,33 +210,33 @@ _WRITES = [
     Row(opcode, name, usage, run, blocks=blocks, medium=True, writes=True, exclusive=exclusive)
     for opcode, name, usage, run, blocks, exclusive in (
         (0x0A, "WRITE(6)", "0a 1f ffff ff 00", transfer.write_6, BLOCKS_6, False),
-        (0x2A, "WRITE(10)", "2a 18 ffffffff 00 ffff 00", transfer.write_10, BLOCKS_10, False),
-        (0xAA, "WRITE(12)", "aa 18 ffffffff ffffffff 00 00", transfer.write_12, BLOCKS_12, False),
-        (0x8A, "WRITE(16)", "8a 18 ffffffffffffffff ffffffff 00 00", transfer.write_16, BLOCKS_16, False),
+        (0x2A, "WRITE(10)", "2a 18 ffffffff 3f ffff 00", transfer.write_10, BLOCKS_10, False),
+        (0xAA, "WRITE(12)", "aa 18 ffffffff ffffffff 3f 00", transfer.write_12, BLOCKS_12, False),
+        (0x8A, "WRITE(16)", "8a 18 ffffffffffffffff ffffffff 3f 00", transfer.write_16, BLOCKS_16, False),
         (
-            0x2E, "WRITE AND VERIFY(10)", "2e 16 ffffffff 00 ffff 00", verification.write_and_verify,
+            0x2E, "WRITE AND VERIFY(10)", "2e 16 ffffffff 3f ffff 00", verification.write_and_verify,
             BLOCKS_10, True,
         ),
         (
-            0xAE, "WRITE AND VERIFY(12)", "ae 16 ffffffff ffffffff 00 00", verification.write_and_verify,
+            0xAE, "WRITE AND VERIFY(12)", "ae 16 ffffffff ffffffff 3f 00", verification.write_and_verify,
             BLOCKS_12, True,
         ),
         (
-            0x8E, "WRITE AND VERIFY(16)", "8e 16 ffffffffffffffff ffffffff 00 00",
+            0x8E, "WRITE AND VERIFY(16)", "8e 16 ffffffffffffffff ffffffff 3f 00",
             verification.write_and_verify, BLOCKS_16, True,
         ),
-        (0x41, "WRITE SAME(10)", "41 08 ffffffff 00 ffff 00", provisioning.write_same, BLOCKS_10, False),
+        (0x41, "WRITE SAME(10)", "41 08 ffffffff 3f ffff 00", provisioning.write_same, BLOCKS_10, False),
         (
-            0x93, "WRITE SAME(16)", "93 09 ffffffffffffffff ffffffff 00 00", provisioning.write_same,
+            0x93, "WRITE SAME(16)", "93 09 ffffffffffffffff ffffffff 3f 00", provisioning.write_same,
             BLOCKS_16, False,
         ),
         (
-            0x89, "COMPARE AND WRITE", "89 18 ffffffffffffffff 000000 ff 00 00", atomic.compare_and_write,
+            0x89, "COMPARE AND WRITE", "89 18 ffffffffffffffff 000000 ff 3f 00", atomic.compare_and_write,
             COMPARE_AND_WRITE_BLOCKS, True,
         ),
-        (0x8B, "ORWRITE(16)", "8b 18 ffffffffffffffff ffffffff 00 00", atomic.orwrite, BLOCKS_16, True),
+        (0x8B, "ORWRITE(16)", "8b 18 ffffffffffffffff ffffffff 3f 00", atomic.orwrite, BLOCKS_16, True),
         (
-            0x9C, "WRITE ATOMIC(16)", "9c 18 ffffffffffffffff 0000 ffff 00 00", atomic.write_atomic,
+            0x9C, "WRITE ATOMIC(16)", "9c 18 ffffffffffffffff 0000 ffff 3f 00", atomic.write_atomic,
             ATOMIC_BLOCKS, True,
         ),
     )
@@ -256,25 +257,20 @@ _MEDIUM = [
         action=0x10, medium=True,
     ),
     Row(
-        0x35, "SYNCHRONIZE CACHE(10)", "35 02 ffffffff 00 ffff 00", transfer.synchronize_cache,
+        0x35, "SYNCHRONIZE CACHE(10)", "35 06 ffffffff 3f ffff 00", transfer.synchronize_cache,
         blocks=BLOCKS_10, medium=True, access=Access.WRITES,
     ),
     Row(
-        0x91, "SYNCHRONIZE CACHE(16)", "91 02 ffffffffffffffff ffffffff 00 00", transfer.synchronize_cache,
+        0x91, "SYNCHRONIZE CACHE(16)", "91 06 ffffffffffffffff ffffffff 3f 00", transfer.synchronize_cache,
         blocks=BLOCKS_16, medium=True, access=Access.WRITES,
     ),
     Row(
-        0x42, "UNMAP", "42 00 00000000 00 ffff 00", provisioning.unmap,
+        0x42, "UNMAP", "42 00 00000000 3f ffff 00", provisioning.unmap,
         needs=can_unmap, medium=True, writes=True,
     ),
     Row(
-        0x9E, "GET LBA STATUS(16)", "9e 12 ffffffffffffffff ffffffff ff 00", provisioning.get_lba_status_16,
+        0x9E, "GET LBA STATUS(16)", "9e 12 ffffffffffffffff ffffffff 00 00", provisioning.get_lba_status,
         action=0x12, needs=knows_extents, medium=True, access=Access.READS,
-    ),
-    Row(
-        0x7F, "GET LBA STATUS(32)",
-        "7f 00 0000000000 ff 0012 ff 00 ffffffffffffffff 00000000 00000000 ffffffff",
-        provisioning.get_lba_status_32, action=0x12, needs=knows_extents, medium=True, access=Access.READS,
     ),
     Row(
         0x37, "READ DEFECT DATA(10)", "37 00 1f 00000000 ffff 00", erasing.read_defect_data_10,

@@ -45,7 +45,8 @@ class Unit:
     groups. luns: the numbers REPORT LUNS answers, since no LIO answers. peers: LUNs that EXTENDED COPY may
     reach. spawn: runs steps on behalf of no command, for IMMED. usage: asks for the space below a thin unit.
     abort: ends the commands of a nexus. task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT
-    FUNCTIONS. answered_above: opcodes which the target in front of the unit answers itself.
+    FUNCTIONS. answered_above: opcodes which the target in front of the unit answers itself. tells_residuals:
+    the transport tells initiators how much of their data was not taken, so a WRITE may come with too little.
 
     Not thread-safe by itself: `begin` is called on one thread. `resize`, `defer` and `raise_attention` may be
     called on any: each is a single assignment or append that a command running beside it sees whole.
@@ -67,6 +68,7 @@ class Unit:
     abort: Callable[[Nexus], None] | None = None
     task_management: bytes = b"\x88\x00"  # ABORT TASK and LOGICAL UNIT RESET
     answered_above: frozenset[int] = frozenset()
+    tells_residuals: bool = False
     mode: ModeState = field(init=False)
     medium: Medium = field(default_factory=Medium, init=False)
     nexuses: set[Nexus] = field(default_factory=set, init=False)

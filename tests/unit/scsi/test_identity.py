@@ -100,6 +100,7 @@ def test_block_limits() -> None:
     page = b"\0" * 4 + vital(disk(limits=limits), 0xB0)
     # SBC-4 6.6.4 table 243, offsets of the whole page
     assert page[4] & 0x01  # WSNZ
+    assert page[5] == 0xFF  # MAXIMUM COMPARE AND WRITE LENGTH
     assert page[6:8].hex() == "0008"  # OPTIMAL TRANSFER LENGTH GRANULARITY
     assert page[8:12].hex() == "00000100"  # MAXIMUM TRANSFER LENGTH
     assert page[12:16].hex() == "00000080"  # OPTIMAL TRANSFER LENGTH

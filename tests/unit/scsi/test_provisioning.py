@@ -162,7 +162,8 @@ def test_write_same_out_of_range() -> None:
 
 
 def test_write_same_without_its_block() -> None:
-    assert play(disk(), "41 00 00000000 00 0001 00", out=bytes(511)).triple == "5/24/00"
+    for size in (0, 511, 513, 1024):
+        assert play(disk(), "41 00 00000000 00 0001 00", out=bytes(size)).triple == "5/24/00"
 
 
 def test_a_failed_write_same_is_not_good() -> None:

@@ -4,7 +4,7 @@ from tcmu_runner.scsi.unit import Capabilities, Unit
 
 from .play import disk, play
 
-READ_10_USAGE = "28 18 ff ff ff ff 00 ff ff 00"
+READ_10_USAGE = "28 18 ff ff ff ff 3f ff ff 00"
 
 
 def one(unit: Unit, option: int, opcode: int, action: int = 0):  # type: ignore[no-untyped-def]

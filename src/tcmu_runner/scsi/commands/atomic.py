@@ -14,19 +14,23 @@ from tcmu_runner.scsi.unit import Unit
 
 
 def compare_and_write(unit: Unit, command: Command) -> Plan:
-    """The data is twice as long as the blocks: what must be there, then what shall be there."""
+    """The data is twice as long as the blocks: what must be there, then what shall be there. Where it is not
+    so, nobody can tell the one from the other."""
     offset, length = unit.extent(command)
     if length > unit.limits.max_compare_and_write * unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(13))
-    data = data_out(command, 2 * length)
+    if iov.length(command.data) != 2 * length:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(13))
     if not length:
         return None
-    expected, replacement = iov.cut(data, 0, length), iov.cut(data, length, length)
-    return _compare_then_write(offset, expected, replacement, fua=through(unit, command))
+    expected, replacement = iov.cut(command.data, 0, length), iov.cut(command.data, length, length)
+    return _compare_then_write(unit, offset, expected, replacement, fua=through(unit, command))
 
 
-def _compare_then_write(offset: int, expected: Buffers, replacement: Buffers, *, fua: bool) -> Steps:
-    yield from compare(offset, expected)
+def _compare_then_write(
+    unit: Unit, offset: int, expected: Buffers, replacement: Buffers, *, fua: bool
+) -> Steps:
+    yield from compare(unit, offset, expected)
     yield Write(offset, replacement, fua)
 
 

@@ -25,6 +25,7 @@ from tcmu_runner.scsi.sense import (
     UNSUPPORTED_SEGMENT_DESCRIPTOR,
     WRITE_PROTECTED,
     ScsiError,
+    Sense,
 )
 from tcmu_runner.scsi.unit import Unit
 
@@ -64,8 +65,10 @@ def extended_copy(unit: Unit, command: Command) -> Plan:
     if HEADER + header.cscds + header.segments > size:
         raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
     segments_at = HEADER + header.cscds
-    descriptors = _split(parameters[HEADER:segments_at], copying.CSCD_SIZE)
-    copies = _split(parameters[segments_at : segments_at + header.segments], copying.SEGMENT_SIZE)
+    cscd, segment = copying.IDENTIFICATION_DESCRIPTOR, copying.BLOCK_TO_BLOCK
+    lists = parameters[HEADER:segments_at], parameters[segments_at : segments_at + header.segments]
+    descriptors = _split(lists[0], cscd, copying.CSCD_SIZE, UNSUPPORTED_CSCD_DESCRIPTOR)
+    copies = _split(lists[1], segment, copying.SEGMENT_SIZE, UNSUPPORTED_SEGMENT_DESCRIPTOR)
     devices = [_cscd(unit, command, descriptor) for descriptor in descriptors]
     segments = [_segment(descriptor) for descriptor in copies]
     _check_unused(unit, command, header)
@@ -91,18 +94,19 @@ def _header(parameters: bytes) -> Header:
     return header
 
 
-def _split(data: bytes, size: int) -> list[bytes]:
+def _split(data: bytes, code: int, size: int, unsupported: Sense) -> list[bytes]:
+    """Descriptors of the one type and size that is known; how long others would be does not matter."""
+    descriptors = [data[at : at + size] for at in range(0, len(data), size)]
+    if any(descriptor[0] != code for descriptor in descriptors):
+        raise ScsiError(unsupported)
     if len(data) % size:
         raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
-    return [data[at : at + size] for at in range(0, len(data), size)]
+    return descriptors
 
 
 def _cscd(unit: Unit, command: Command, descriptor: bytes) -> Peer | None:
-    """The LUN an identification descriptor names (SPC-5 table 136), None where there is no such one."""
-    if descriptor[0] != copying.IDENTIFICATION_DESCRIPTOR:
-        raise ScsiError(UNSUPPORTED_CSCD_DESCRIPTOR)
-    if descriptor[1] >> 6:
-        raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(HEADER + 1, 7, in_cdb=False))  # LU ID TYPE
+    """The LUN an identification descriptor names (SPC-5 table 136), None where there is no such one. LU ID
+    TYPE means nothing in this kind of descriptor."""
     if descriptor[1] & 0x20 or descriptor[7] > 20:
         return None  # NUL: a device that is none
     name = Designator(descriptor[4] & 0x0F, descriptor[5] & 0x3F, descriptor[8 : 8 + descriptor[7]])
@@ -121,8 +125,6 @@ def _of_block_length(peer: Peer, descriptor: bytes) -> Peer:
 
 def _segment(descriptor: bytes) -> Segment:
     """SPC-5 table 147."""
-    if descriptor[0] != copying.BLOCK_TO_BLOCK:
-        raise ScsiError(UNSUPPORTED_SEGMENT_DESCRIPTOR)
     if int.from_bytes(descriptor[2:4], "big") != copying.SEGMENT_SIZE - 4:
         raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(2, in_cdb=False))
     return Segment(

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from tcmu_runner import iov
 from tcmu_runner.scsi import filling
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.commands.transfer import data_out
 from tcmu_runner.scsi.operations import Extents, Steps, Unmap
 from tcmu_runner.scsi.sense import (
     INVALID_FIELD_IN_CDB,
@@ -50,8 +49,8 @@ def _unmap_ranges(unit: Unit, command: Command) -> Iterator[tuple[int, int]]:
 
 
 def write_same(unit: Unit, command: Command) -> Steps:
-    """One block, or zeroes with NDOB, again and again over the range. ANCHOR is not supported (ANC_SUP), and
-    refused by the row's mask."""
+    """One block, or zeroes with NDOB, again and again over the range; blocks are unmapped only where they
+    read as that block afterwards. ANCHOR is not supported (ANC_SUP), and refused by the row's mask."""
     wants_unmap = bool(command.cdb[1] & 0x08)
     if wants_unmap and not unit.capabilities.unmap:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 3))
@@ -59,27 +58,23 @@ def write_same(unit: Unit, command: Command) -> Steps:
     if not 0 < length <= unit.limits.max_write_same * unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(10 if len(command.cdb) == 16 else 7))
     without_data = len(command.cdb) == 16 and command.cdb[1] & 0x01
-    block = bytes(unit.block_size) if without_data else iov.gather(data_out(command, unit.block_size))
+    block = bytes(unit.block_size) if without_data else _one_block(unit, command)
     if any(block):
         return filling.repeat(offset, length, block, fua=not unit.mode.write_cache)
     return filling.clear(unit, offset, length, unmap=wants_unmap)
 
 
-def get_lba_status_16(unit: Unit, command: Command) -> Steps:
-    """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, one at least."""
-    return _get_lba_status(unit, command, command.field(2, 8), command.field(10, 4), report_type_byte=14)
+def _one_block(unit: Unit, command: Command) -> bytes:
+    """An initiator that sends more or less has another idea of the block size, or of the command."""
+    if iov.length(command.data) != unit.block_size:
+        raise ScsiError(INVALID_FIELD_IN_CDB)
+    return iov.gather(command.data)
 
 
-def get_lba_status_32(unit: Unit, command: Command) -> Steps:
-    """As (16); SCAN LENGTH and ELEMENT IDENTIFIER are refused by the row's mask."""
-    return _get_lba_status(unit, command, command.field(12, 8), command.field(28, 4), report_type_byte=10)
-
-
-def _get_lba_status(
-    unit: Unit, command: Command, lba: int, allocation: int, *, report_type_byte: int
-) -> Steps:
-    if command.cdb[report_type_byte]:
-        raise ScsiError(INVALID_FIELD_IN_CDB.at(report_type_byte))  # only the report of everything is known
+def get_lba_status(unit: Unit, command: Command) -> Steps:
+    """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, one at least. The
+    only REPORT TYPE is that of all descriptors; others are refused by the row's mask."""
+    lba, allocation = command.field(2, 8), command.field(10, 4)
     if lba >= unit.blocks:
         raise ScsiError(LBA_OUT_OF_RANGE.with_information(lba))
     return _report_runs(unit, command, lba, allocation)

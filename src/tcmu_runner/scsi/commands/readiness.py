@@ -32,7 +32,7 @@ def request_sense(unit: Unit, command: Command) -> None:
 
 def start_stop_unit(unit: Unit, command: Command) -> Plan:
     """Starts and stops, loads and ejects. A stop empties the cache first unless NO_FLUSH says otherwise. A
-    POWER CONDITION changes nothing: this disk has a single one."""
+    POWER CONDITION changes nothing: this disk has a single one. A medium that can be ejected has no motor."""
     flags = command.cdb[4]
     if unit.medium.job is not None:
         raise ScsiError(unit.medium.obstacle() or NO_SENSE)
@@ -44,7 +44,7 @@ def start_stop_unit(unit: Unit, command: Command) -> Plan:
         _load_or_eject(unit, command, inserted=bool(flags & START))
     elif unit.medium.ejected:
         raise ScsiError(MEDIUM_NOT_PRESENT)
-    else:
+    elif not unit.removable:
         unit.medium.power(on=bool(flags & START))
     empties_cache = not flags & (START | NO_FLUSH) and unit.capabilities.flush
     return Flush() if empties_cache else None
@@ -53,7 +53,7 @@ def start_stop_unit(unit: Unit, command: Command) -> Plan:
 def _load_or_eject(unit: Unit, command: Command, *, inserted: bool) -> None:
     if not unit.removable:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(4, 1))
-    if not inserted and unit.medium.prevented_by:
+    if unit.medium.prevented_by:
         raise ScsiError(MEDIUM_REMOVAL_PREVENTED)
     if inserted and unit.medium.ejected:
         unit.raise_attention(MEDIUM_MAY_HAVE_CHANGED, except_for=command.nexus)

@@ -16,13 +16,9 @@ PREFETCH = 8 << 20  # bytes a PRE-FETCH reads at most: how much the caches below
 def data_out(command: Command, length: int) -> Buffers:
     """The `length` bytes a write-like command needs. An initiator that sent fewer is refused: the length of
     the buffers comes from the transport, not from the CDB."""
-    data = command.data
-    sent = len(data[0]) if len(data) == 1 else iov.length(data)
-    if sent == length:
-        return data
-    if sent < length:
+    if iov.length(command.data) < length:
         raise ScsiError(INVALID_FIELD_IN_CDB)
-    return iov.cut(data, 0, length)
+    return iov.cut(command.data, 0, length)
 
 
 def through(unit: Unit, command: Command) -> bool:
@@ -64,6 +60,30 @@ def _read_with_care(unit: Unit, command: Command, offset: int, length: int, *, f
         iov.scatter(iov.cut(command.data, whole, wanted - whole), iov.gather(block)[: wanted - whole])
 
 
+def _write_with_care(unit: Unit, command: Command, offset: int, length: int, *, fua: bool) -> Plan:
+    """The initiator sent more or less data than the CDB says."""
+    data = command.data
+    sent = iov.length(data)
+    if sent > length:
+        return Write(offset, iov.cut(data, 0, length), fua) if length else None
+    if not unit.tells_residuals:
+        raise ScsiError(INVALID_FIELD_IN_CDB)  # it would believe that everything is stored
+    return write_short(unit, offset, data, fua=fua)
+
+
+def write_short(unit: Unit, offset: int, data: Buffers, *, fua: bool) -> Steps:
+    """All that was sent is written, and the transport tells how much was not (RFC 7143 11.4.5.1)."""
+    sent = iov.length(data)
+    whole = sent // unit.block_size * unit.block_size
+    if whole:
+        yield Write(offset, iov.cut(data, 0, whole), fua)
+    if whole < sent:
+        block = iov.allocate(unit.block_size)
+        yield Read(offset + whole, block)
+        iov.scatter(block, iov.gather(iov.cut(data, whole, sent - whole)))
+        yield Write(offset + whole, block, fua)
+
+
 def write_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
     """A WRITE whose CDB is laid out as `blocks` says; WRITE(6) has no FUA."""
 
@@ -71,15 +91,19 @@ def write_of(blocks: Blocks, fua_byte: int | None = 1) -> Run:
         lba, count = blocks(command.cdb)
         offset, length = unit.byte_range(lba, count)
         unit.check_transfer(count)
-        data = data_out(command, length)
         fua = (fua_byte is not None and bool(command.cdb[fua_byte] & FUA)) or not unit.mode.write_cache
-        return Write(offset, data, fua) if length else None
+        data = command.data
+        sent = len(data[0]) if len(data) == 1 else iov.length(data)
+        if sent == length:
+            return Write(offset, data, fua) if length else None
+        return _write_with_care(unit, command, offset, length, fua=fua)
 
     return write
 
 
 def synchronize_cache(unit: Unit, command: Command) -> Plan:
-    """The whole cache is written, which covers any range asked for; IMMED is answered when it is done."""
+    """The whole cache is written, which covers any range asked for; IMMED is answered when it is done.
+    SYNC_NV of older standards is taken: there is no cache that would outlast a loss of power."""
     unit.extent(command)
     return Flush() if unit.capabilities.flush else None
 

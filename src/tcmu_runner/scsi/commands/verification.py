@@ -3,8 +3,8 @@
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.commands.transfer import CHUNK, data_out, look_at
-from tcmu_runner.scsi.operations import Plan, Read, Steps, Write
+from tcmu_runner.scsi.commands.transfer import CHUNK, data_out, look_at, write_short
+from tcmu_runner.scsi.operations import Plan, Read, Steps
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, MISCOMPARE, ScsiError
 from tcmu_runner.scsi.unit import Unit
 
@@ -29,17 +29,20 @@ def verify(unit: Unit, command: Command) -> Plan:
         block = iov.gather(data_out(command, unit.block_size))
         return _compare_with_one_block(offset, length, block)
     unit.check_transfer(length // unit.block_size)
-    return compare(offset, data_out(command, length))
+    return compare(unit, offset, data_out(command, length))
 
 
-def compare(offset: int, data: Buffers) -> Steps:
-    """MISCOMPARE, with the offset in the data of the first byte that differs from the medium."""
+def compare(unit: Unit, offset: int, data: Buffers) -> Steps:
+    """MISCOMPARE, with the offset in the data of the first byte that differs from the medium. The data may
+    end within a block."""
     length, at = iov.length(data), 0
-    scratch = iov.allocate(min(CHUNK, length))
+    blocks = -(-length // unit.block_size) * unit.block_size
+    scratch = iov.allocate(min(CHUNK, blocks))
     while at < length:
-        piece = iov.cut(scratch, 0, length - at)
+        piece = iov.cut(scratch, 0, blocks - at)
         yield Read(offset + at, piece)
-        _check_equal(iov.gather(piece), iov.gather(iov.cut(data, at, iov.length(piece))), at)
+        expected = iov.gather(iov.cut(data, at, iov.length(piece)))
+        _check_equal(iov.gather(piece)[: len(expected)], expected, at)
         at += iov.length(piece)
 
 
@@ -67,11 +70,15 @@ def write_and_verify(unit: Unit, command: Command) -> Steps:
     check = _bytchk(command)
     if check not in (MEDIUM, ALL_DATA):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 2))
-    return _write_and_verify(offset, data_out(command, length), compares=check == ALL_DATA)
+    data = iov.cut(command.data, 0, length)
+    if iov.length(data) < length and not unit.tells_residuals:
+        raise ScsiError(INVALID_FIELD_IN_CDB)
+    return _write_and_verify(unit, offset, data, compares=check == ALL_DATA)
 
 
-def _write_and_verify(offset: int, data: Buffers, *, compares: bool) -> Steps:
-    length = iov.length(data)
-    if length:
-        yield Write(offset, data, fua=True)
-        yield from compare(offset, data) if compares else look_at(offset, length)
+def _write_and_verify(unit: Unit, offset: int, data: Buffers, *, compares: bool) -> Steps:
+    yield from write_short(unit, offset, data, fua=True)
+    if compares:
+        yield from compare(unit, offset, data)
+    else:
+        yield from look_at(offset, iov.length(data) // unit.block_size * unit.block_size)
