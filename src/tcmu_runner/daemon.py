@@ -91,7 +91,9 @@ async def _serve(
             return LocalServer(entry, registry, paths, trouble)
         return WorkerServer(entry, pool, trouble)
 
-    await Frontend(registry, paths, guardian, make_server).run(stop)
+    frontend = Frontend(registry, paths, guardian, make_server)
+    loop.add_signal_handler(signal.SIGUSR1, frontend.report)
+    await frontend.run(stop)
     if template is not None:
         template.close()
     log.info("stopped")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
 from tcmu_runner.engine.outcome import Ending
+from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.ring.consumer import Consumer
+from tcmu_runner.scsi.command import Command
 
-Completion = tuple[int, int, bytes, int]  # token, status, sense, read_len
+Completion = tuple[Command, int, bytes, int]  # status, sense, read_len
 
 
 class Completer:
@@ -18,17 +21,22 @@ class Completer:
     """
 
     def __init__(
-        self, consumer: Consumer, kick: Callable[[], None], failed: Callable[[Exception], None]
+        self,
+        consumer: Consumer,
+        kick: Callable[[], None],
+        statistics: Statistics,
+        failed: Callable[[Exception], None],
     ) -> None:
         self._consumer = consumer
         self._kick = kick
+        self._statistics = statistics
         self._failed = failed
         self._waiting: deque[Completion] = deque()
         self._publishing = threading.Lock()
 
-    def add(self, token: int, ending: Ending, read_len: int) -> None:
-        """Queues a completion; `publish` sends it. Any thread. token: generation << 16 | command id."""
-        self._waiting.append((token, ending[0], ending[1], read_len))
+    def add(self, command: Command, ending: Ending, read_len: int) -> None:
+        """Queues a completion; `publish` sends it. Any thread. command.id: generation << 16 | id."""
+        self._waiting.append((command, ending[0], ending[1], read_len))
 
     def publish(self) -> None:
         """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""
@@ -44,11 +52,13 @@ class Completer:
                 self._publishing.release()
 
     def _publish_gathered(self) -> None:
-        consumer, waiting = self._consumer, self._waiting
+        consumer, waiting, now = self._consumer, self._waiting, time.monotonic()
         while waiting:
-            token, status, sense, read_len = waiting.popleft()
-            if token >> 16 == consumer.generation:  # else the ring was reset, the other side has forgotten it
-                consumer.complete(token & 0xFFFF, status, sense, read_len)
+            command, status, sense, read_len = waiting.popleft()
+            if command.id >> 16 == consumer.generation:  # else a reset has made the kernel forget it
+                consumer.complete(command.id & 0xFFFF, status, sense, read_len)
+                length = sum(map(len, command.data))
+                self._statistics.record(command.cdb[0], length, now - command.began, status, sense)
         if consumer.publish():
             self._kick()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command
@@ -20,15 +20,15 @@ class Deadlines:
         self._seconds = seconds
         self._told: set[Command] = set()
 
-    def check(self, under_way: Mapping[Command, float]) -> None:
-        """`under_way`: when each command began, by time.monotonic. On one thread."""
+    def check(self, under_way: Iterable[Command]) -> None:
+        """To be called about every second, on one thread."""
         if not self._seconds:
             return
         began_before = time.monotonic() - self._seconds
-        running = dict(under_way)
+        running = list(under_way)
         self._told.intersection_update(running)
-        for command, began in running.items():
-            if began < began_before and command not in self._told:
+        for command in running:
+            if command.began < began_before and command not in self._told:
                 self._told.add(command)
                 self._device.log.warning(
                     "command %s is late: not done after %d s", command.cdb.hex(), self._seconds

@@ -12,6 +12,7 @@ from tcmu_runner.engine import neighbours
 from tcmu_runner.engine.background import Background
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
 from tcmu_runner.engine.pump import Duties, Pump
+from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.engine.storage import AsyncStorage, Perform, Storage, through, through_async
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
@@ -66,14 +67,17 @@ class Lun:
         description: Description,
         handler: Handler[object] | AsyncHandler[object],
         device: Device,
+        *,
         time_out: int | None = None,
         filters: Sequence[Filter] = (),
+        statistics: Statistics | None = None,
     ) -> None:
         self.description = description
         self.time_out = time_out
         self.device = device
         self.handler = handler
         self.filters = filters
+        self.statistics = statistics or Statistics()
         self.capabilities = offered = handler.capabilities()
         for layer in reversed(filters):
             offered = layer.capabilities(offered)
@@ -87,15 +91,16 @@ class Lun:
         self._background: Background
 
     @classmethod
-    def open(cls, description: Description, registry: Registry) -> Lun:
-        """Finds the handler and opens the storage. Raises TcmuError or OSError: the device is refused."""
+    def open(cls, description: Description, registry: Registry, statistics: Statistics | None = None) -> Lun:
+        """Finds the handler and opens the storage. statistics: where to count. Raises TcmuError or OSError
+        when the device is refused."""
         description.check()
         handler_class, parts = registry.find(description.config)
         options = handler_class.parse(parts.rest)
         device = Device(description.name, description.size, description.block_size)
         opened = handler_class.open(device, options)
         handler = _on_loop(opened) if isinstance(opened, Coroutine) else opened
-        return cls(description, handler, device, parts.time_out)
+        return cls(description, handler, device, time_out=parts.time_out, statistics=statistics)
 
     def attach(
         self,
@@ -117,7 +122,9 @@ class Lun:
             self.unit.nexuses.add(nexus)
             nexus_of = lambda _id: nexus  # noqa: E731
         self._consumer = Consumer(transport.area(), layout)
-        duties = Duties(self._starter(), nexus_of, self.unit.footprint, self.time_out, broken)
+        duties = Duties(
+            self._starter(), nexus_of, self.unit.footprint, self.time_out, self.statistics, broken
+        )
         self._pump = Pump(self.device, transport, self._consumer, duties)
         self._pump.start(self._executor(self._pump), driven=driven)
         return self._pump

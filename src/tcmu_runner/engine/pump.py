@@ -15,6 +15,7 @@ from tcmu_runner.engine.deadlines import Deadlines
 from tcmu_runner.engine.exclusion import Exclusion, RangeOf
 from tcmu_runner.engine.execution import Executor
 from tcmu_runner.engine.outcome import GOOD, Verdict, valid_length
+from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.engine.storage import ABORTED, OperationError
 from tcmu_runner.engine.transport import Transport, TransportGoneError
 from tcmu_runner.handler.device import Device
@@ -42,6 +43,7 @@ class Duties:
     nexus_of: Callable[[int], Nexus]
     range_of: RangeOf
     time_out: int | None
+    statistics: Statistics
     broken: Callable[[Exception], None]
 
 
@@ -53,14 +55,15 @@ class Pump:
         self._transport = transport
         self._consumer = consumer
         self._begin = duties.begin
+        self._statistics = duties.statistics
         self._broken = duties.broken
         self._exclusion = Exclusion(duties.range_of)
         self._deadlines = Deadlines(device, duties.time_out)
-        self._under_way: dict[Command, float] = {}  # when each command began, by time.monotonic
+        self._under_way: set[Command] = set()  # started, and neither parked nor finished
         self._nexus_of = duties.nexus_of
         self._verdict = Verdict(device)
         self._can_tell_length = bool(consumer.flags & MailboxFlag.READ_LEN)
-        self._completer = Completer(consumer, transport.kick, self._ring_failed)
+        self._completer = Completer(consumer, transport.kick, duties.statistics, self._ring_failed)
         self._failure: Exception | None = None
         self._stopping = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -88,13 +91,13 @@ class Pump:
 
     def finished(self, command: Command, error: OperationError | None) -> None:
         """Called by executors, on any thread, when a command's plan has ended."""
-        self._under_way.pop(command, None)
+        self._under_way.discard(command)
         if error is None:
             length = valid_length(command, can_tell=self._can_tell_length)
-            self._completer.add(command.id, GOOD, length)
+            self._completer.add(command, GOOD, length)
         else:
             ending = self._verdict.ending(command, error.error, error.operation)
-            self._completer.add(command.id, ending, 0)
+            self._completer.add(command, ending, 0)
         if self._exclusion.active and self._exclusion.ended(command):
             os.eventfd_write(self._wake, 1)
 
@@ -130,6 +133,8 @@ class Pump:
         """To be called about every second: names late commands, and relieves a ring's thread that a storage
         holds up, so that the other commands go on."""
         self._deadlines.check(self._under_way)
+        oldest = min((command.began for command in list(self._under_way)), default=None)
+        self._statistics.gauge(self._consumer.outstanding, oldest)
         since = self.executor.busy_since
         if since is not None and time.monotonic() - since > RELIEF_SECONDS and not self._stopping:
             self._device.log.warning("its storage holds up a command; the others go on beside it")
@@ -219,6 +224,7 @@ class Pump:
     def _start(self, request: Request, *, alone: bool) -> None:
         token = self._consumer.generation << 16 | request.id
         command = Command(request.cdb, request.data, self._nexus_of(request.id), token, request.data_in)
+        command.began = time.monotonic()
         try:
             plan = self._begin(command)
         except Exception as error:
@@ -235,7 +241,7 @@ class Pump:
         self._run_plan(command, plan, alone=alone)
 
     def _run_plan(self, command: Command, plan: Plan, *, alone: bool) -> None:
-        self._under_way[command] = time.monotonic()
+        self._under_way.add(command)
         self.executor.submit(command, plan, alone=alone)
 
     def _run_released(self) -> None:

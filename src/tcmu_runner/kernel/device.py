@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 from collections.abc import Callable
 
+from tcmu_runner.engine import statistics
+from tcmu_runner.engine.statistics import Snapshot, Statistics
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKernel
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.paths import Paths
@@ -36,6 +39,7 @@ class KernelDevice:
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
         self._uio: UioDevice | None = None
         self._server: Server | None = None
+        self._counters = statistics.create()
         self.size = self.block_size = 0
 
     @property
@@ -60,7 +64,7 @@ class KernelDevice:
         await in_thread(self._store.notify_task_management)
         server = self._make_server(self)
         try:
-            facts = await server.open(uio)
+            facts = await server.open(uio, self._counters)
         except BaseException:
             server.kill()
             raise
@@ -126,6 +130,17 @@ class KernelDevice:
         """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
         await self._end_server()
         self._let_go()
+
+    def snapshot(self) -> Snapshot:
+        """What the device has done since this daemon serves it, over all its workers."""
+        counters = Statistics(self._counters)
+        try:
+            return counters.snapshot()
+        finally:
+            counters.close()
+
+    def __del__(self) -> None:
+        os.close(self._counters)
 
     def _let_go(self) -> None:
         if self._uio is not None:

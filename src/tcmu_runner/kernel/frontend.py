@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.device import KernelDevice
+from tcmu_runner.kernel.figures import summary
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
 from tcmu_runner.kernel.guardian import BEAT_SECONDS, Guardian
 from tcmu_runner.kernel.modules import NetlinkGate, load_target_core_user
@@ -92,6 +93,12 @@ class Frontend:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def report(self) -> None:
+        """Writes what each device has done, and is doing, to the log (SIGUSR1)."""
+        for device in self._devices.values():
+            for line in summary(device.snapshot()):
+                log.info("%s: %s", device.title, line)
 
     # -- devices that exist already ---------------------------------------------------------------
 

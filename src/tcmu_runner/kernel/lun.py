@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.paths import Paths
@@ -44,10 +45,14 @@ class UioTransport:
 
 
 class KernelLun:
-    """Owns `uio` from the start. All methods block and are called one at a time."""
+    """Owns `uio` and `statistics`, a descriptor, from the start. Methods block and are called one at a time."""
 
-    def __init__(self, uio: UioDevice, name: DeviceName, registry: Registry, paths: Paths) -> None:
+    def __init__(
+        self, uio: UioDevice, statistics: int, name: DeviceName, registry: Registry, paths: Paths
+    ) -> None:
         self._uio = uio
+        self._statistics = Statistics(statistics)
+        os.close(statistics)  # the mapping stays
         self._name = name
         self._registry = registry
         self._store = Backstore(name.hba, name.device, paths)
@@ -58,7 +63,7 @@ class KernelLun:
         """Opens the storage and serves the ring. Raises TcmuError or OSError: all is closed again then."""
         try:
             description = self._describe()
-            self._lun = Lun.open(description, self._registry)
+            self._lun = Lun.open(description, self._registry, self._statistics)
             self._transport = UioTransport(self._uio)
             self._lun.attach(self._transport, Layout.for_machine(os.uname().machine), broken)
         except BaseException:

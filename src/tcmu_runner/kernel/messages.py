@@ -13,7 +13,7 @@ MAX_LENGTH = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Serve a device; its UIO descriptor comes with the datagram. name: the UIO name."""
+    """Serve a device; with the datagram come its UIO descriptor and that of its statistics. name: of UIO."""
 
     id: int
     minor: int

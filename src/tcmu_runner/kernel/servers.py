@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -50,8 +50,9 @@ class WorkerDiedError(DeviceError):
 class Server(Protocol):
     """Methods raise TcmuError or OSError as the handler does."""
 
-    async def open(self, uio: UioDevice) -> tuple[int, int]:
-        """Serves the ring; returns size and block size in bytes. The caller keeps `uio`."""
+    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
+        """Serves the ring; returns size and block size in bytes. The caller keeps `uio` and the descriptor of
+        the statistics."""
 
     async def drain(self, seconds: float) -> bool:
         """Whether no command was under way any more before the time was up."""
@@ -77,9 +78,9 @@ class LocalServer:
         self._lun: KernelLun | None = None
         self._killed = False
 
-    async def open(self, uio: UioDevice) -> tuple[int, int]:
+    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
         own = UioDevice(uio.minor, os.dup(uio.fileno()), self._paths)
-        lun = KernelLun(own, self._entry.name, self._registry, self._paths)
+        lun = KernelLun(own, os.dup(statistics), self._entry.name, self._registry, self._paths)
 
         def broken(error: Exception) -> None:
             self._loop.call_soon_threadsafe(self._trouble, error)
@@ -132,12 +133,11 @@ class WorkerProcess:
         self._loop.add_reader(control.fileno(), self._receive)
         self._watch = self._loop.call_later(SILENT_SECONDS, self._check_beat)
 
-    async def call(self, make: Callable[[int], Request], descriptor: int | None = None) -> Done:
+    async def call(self, make: Callable[[int], Request], descriptors: Sequence[int] = ()) -> Done:
         """Sends a request and waits for its answer. Raises WorkerDiedError, or what the answer says."""
         request = make(next(self._ids))
         future = self._waiting[request.id] = self._loop.create_future()
         try:
-            descriptors = [] if descriptor is None else [descriptor]
             socket.send_fds(self._control, [encode(request)], descriptors)
             done: Done = await future
         except OSError:  # the socket is broken or closed
@@ -253,9 +253,10 @@ class WorkerServer:
     def _early(self, _error: Exception) -> None:
         """Before the device is served its caller hears of a death by itself."""
 
-    async def open(self, uio: UioDevice) -> tuple[int, int]:
+    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
         minor, name = self._entry.minor, str(self._entry.name)
-        done = await self._worker.call(lambda number: Open(number, minor, name), uio.fileno())
+        descriptors = (uio.fileno(), statistics)
+        done = await self._worker.call(lambda number: Open(number, minor, name), descriptors)
         self._worker.troubles[minor] = self._trouble
         return done.size, done.block_size
 

@@ -63,7 +63,7 @@ class Worker:
                 for lun in list(self._luns.values()):
                     lun.watch()
                 continue
-            datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 1)
+            datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 2)
             if not datagram:
                 return
             request = decode(datagram)
@@ -98,7 +98,7 @@ class Worker:
     def _do(self, request: Request, descriptors: list[int]) -> Done:
         match request:
             case Open():
-                return self._open(request, descriptors[0])
+                return self._open(request, *descriptors)
             case Drain():
                 return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))
             case Close():
@@ -107,10 +107,10 @@ class Worker:
                 self._luns[request.minor].resize(request.size)
         return Done(request.id)
 
-    def _open(self, request: Open, descriptor: int) -> Done:
+    def _open(self, request: Open, descriptor: int, statistics: int) -> Done:
         uio = UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
-        lun = KernelLun(uio, name, self._registry, self._paths)
+        lun = KernelLun(uio, statistics, name, self._registry, self._paths)
         description = lun.open(lambda error: self._broken(request.minor, error))
         self._luns[request.minor] = lun
         return Done(request.id, size=description.size, block_size=description.block_size)

@@ -51,7 +51,7 @@ class Bench:
     ) -> None:
         self.device = Device("user_0/test", 1 << 20)
         description = Description("user_0/test", "test/", 1 << 20)
-        self.lun = Lun(description, handler, self.device, time_out, filters)
+        self.lun = Lun(description, handler, self.device, time_out=time_out, filters=filters)
         self.transport = MemoryTransport()
         self.producer = self.transport.producer
         self.broken: list[Exception] = []
