@@ -51,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     provisioning.unmap,
     provisioning.write_zeroes,
     provisioning.extents,
+    provisioning.crypto_erase,
     transfers.random_sequence,
     traffic.at_once,
     traffic.inline,
@@ -94,13 +95,29 @@ def check_handler(
         bench.end()
 
 
-def check_class(cls: AnyHandler, config: str = "", *, size: int = SIZE, block_size: int = 512) -> Report:
-    """Checks a handler class on a config string without subtype; like check_handler otherwise."""
+def check_class(
+    cls: AnyHandler,
+    config: str = "",
+    *,
+    size: int = SIZE,
+    block_size: int = 512,
+    persistent: bool = False,
+    forgets: bool = False,
+    patience: float = 60.0,
+) -> Report:
+    """check_handler on a handler class, opened with a config string without subtype."""
 
     def open_handler() -> Openable[object]:
         return cls.open(device(size, block_size), cls.parse(config))
 
-    return check_handler(open_handler, size=size, block_size=block_size)
+    return check_handler(
+        open_handler,
+        size=size,
+        block_size=block_size,
+        persistent=persistent,
+        forgets=forgets,
+        patience=patience,
+    )
 
 
 def _check(bench: Bench) -> Report:

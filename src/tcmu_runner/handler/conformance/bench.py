@@ -69,11 +69,11 @@ class Bench:
         if not isinstance(opened, Handler | AsyncHandler):
             raise BreachError(f"opening returned {opened!r}", "return the handler's object from open()")
         self.handler, self.is_open = opened, True
-        self.title = f"{type(opened).__module__}.{type(opened).__qualname__}"
+        self.title = f"{getattr(opened, 'subtype', '?')} ({type(opened).__name__})"
         if isinstance(opened, AsyncHandler):
             self.caller = self._asyncio()
         else:
-            self.caller = Threads(max(1, opened.threads))
+            self.caller = Threads(max(0, opened.threads))
         self.can = opened.capabilities()
         if not isinstance(self.can, Capabilities):
             raise BreachError("capabilities() returns none", "return Capabilities(write=True, ...)")

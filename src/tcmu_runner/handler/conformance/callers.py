@@ -80,11 +80,12 @@ class Lane:
 
 
 class Threads:
-    """Blocking handlers. Scripts go to the threads in turn, so each thread gets some."""
+    """Blocking handlers. As in the engine there is a thread more than calls at once, the ring's, which is the
+    only one for threads = 0. Scripts go to the threads in turn, so that the handler meets them all."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self._lanes = [Lane() for _ in range(width)]
+    def __init__(self, threads: int) -> None:
+        self.width = max(1, threads)
+        self._lanes = [Lane() for _ in range(1 + threads)]
 
     def run(self, *scripts: Script[Result], patience: float) -> list[Result]:
         self._lanes.append(self._lanes.pop(0))

@@ -1,4 +1,4 @@
-"""Checks of what can be given back: unmap, write_zeroes, extents."""
+"""Checks of what can be given back: unmap, write_zeroes, extents; and of erasing it all."""
 
 from __future__ import annotations
 
@@ -52,6 +52,21 @@ def write_zeroes(bench: Bench) -> None:
             region.holds(offset, bytes(length))
             region.verify(f"after {what}", "zero this range, to the byte")
         bench.region(32).verify("after write_zeroes and another write", "let a write replace the zeroes")
+
+
+def crypto_erase(bench: Bench) -> None:
+    """nothing that was stored can be read any more, and the disk can be used again"""
+    bench.need("crypto_erase", "write")
+    region = bench.region(16)
+    bench.perform("crypto_erase", lambda handler: handler.crypto_erase())
+    found = bench.read(region.offset, [len(region.content)])
+    for at in range(0, len(found), bench.block_size):
+        block = slice(at, at + bench.block_size)
+        if found[block] == region.content[block] and not bench.setup.forgets:
+            raise BreachError(
+                f"after crypto_erase the block at {region.offset + at} reads as before", "forget the key"
+            )
+    bench.region(16).verify("after crypto_erase and another write", "go on with a new key")
 
 
 def extents(bench: Bench) -> None:

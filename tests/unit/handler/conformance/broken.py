@@ -157,6 +157,20 @@ class BoundToOneThread(Sound):
         super().read(into, offset)
 
 
+@broken("read", "used on two threads")
+class OneThreadAtATime(Sound):
+    """broken"""  # threads = 1 is one call at a time, on the ring's thread or another
+
+    threads = 1
+    thread = 0
+
+    def read(self, into: Buffers, offset: int) -> None:
+        self.thread = self.thread or threading.get_ident()
+        if threading.get_ident() != self.thread:
+            raise OSError("used on two threads")
+        super().read(into, offset)
+
+
 @broken("write", "store every byte where it belongs")
 class WritesWholePages(Sound):
     """broken"""
@@ -387,6 +401,14 @@ class ExtentsOfNothing(Sound):
 
     def extents(self, offset: int, length: int) -> None:  # type: ignore[override]
         pass
+
+
+@broken("crypto erase", "reads as before: forget the key")
+class RemembersTheKey(Sound):
+    """broken"""
+
+    def crypto_erase(self) -> None:
+        STORE[:4096] = bytes(4096)
 
 
 # -- traffic -------------------------------------------------------------------------------------------

@@ -61,6 +61,9 @@ class Sound(Handler[str]):
         for at in range(offset, offset + length, self.block_size):
             yield Extent(at, self.block_size, mapped=bool(STORE[at : at + self.block_size].strip(b"\0")))
 
+    def crypto_erase(self) -> None:
+        STORE[:] = bytes(len(STORE))
+
     def resize(self, size: int) -> None:
         STORE.extend(bytes(max(0, size - len(STORE))))
         self.size = size
@@ -97,6 +100,9 @@ class SoundAsync(AsyncHandler[str]):
 
     async def extents(self, offset: int, length: int) -> Iterable[Extent]:
         return list(self.disk.extents(offset, length))
+
+    async def crypto_erase(self) -> None:
+        self.disk.crypto_erase()
 
     async def resize(self, size: int) -> None:
         self.disk.resize(size)
