@@ -203,6 +203,19 @@ def test_a_file_system_without_direct_io_keeps_no_file_of_ours(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_another_one_makes_meanwhile_is_not_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_late(path: Path, flags: int, mode: int = 0o777) -> int:
+        Path(path).write_text("another's")
+        return real(path, flags, mode)
+
+    real = os.open
+    monkeypatch.setattr(os, "open", too_late)
+    assert refusal(tmp_path / "a.img")[0] == errno.EEXIST
+    assert (tmp_path / "a.img").read_text() == "another's"
+
+
 def test_blocks_too_small_for_direct_io(on_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))

@@ -78,6 +78,14 @@ class SaysNothing(Sound):
     """ """
 
 
+@broken("opening", "capabilities() returns none: return Capabilities(write=True, ...)")
+class TellsNothing(Sound):
+    """broken"""
+
+    def capabilities(self) -> None:  # type: ignore[override]
+        pass
+
+
 @broken("capabilities", "it tells write_zeroes without defining it: define write_zeroes(), or do not tell it")
 class TellsTooMuch(SoundRaw):
     """broken"""
@@ -599,6 +607,14 @@ class Failing(Sound):
 @broken("errors", "neither write nor flush failed although the storage does: let the error out")
 class SwallowsErrors(Failing):
     """broken"""
+
+
+@broken("errors", "read returned although the storage fails")
+class ReadsAnything(Failing):
+    """broken"""
+
+    def read(self, into: Buffers, offset: int) -> None:
+        Sound.read(self, into, offset)
 
 
 @broken("errors", "read raised RuntimeError")

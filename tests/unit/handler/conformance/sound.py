@@ -9,7 +9,7 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import NOT_HANDLED, AsyncHandler, Device, Extent, Handler, NotHandled, RawHandler
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.sense import Status
+from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError, Status
 
 STORE = bytearray()  # what outlives a handler's object
 
@@ -123,6 +123,8 @@ class SoundRaw(RawHandler[str]):
         return cls(device)
 
     def command(self, command: Command) -> Status | NotHandled:
+        if command.cdb[0] == 0x0F:
+            raise ScsiError(INVALID_OPCODE)
         return Status.GOOD if command.cdb[0] == 0xC1 else NOT_HANDLED
 
     def read(self, into: Buffers, offset: int) -> None:

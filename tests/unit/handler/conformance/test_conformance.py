@@ -123,6 +123,17 @@ def test_a_refused_opening_is_a_rightly_reported_failure() -> None:
     assert outcomes(check(lambda: Sound(device()), open_failing=refuse))["errors"] is Outcome.PASSED
 
 
+def test_a_read_only_handler_may_fail_too() -> None:
+    class ReadOnly(Failing):
+        """read_only/"""
+
+        def capabilities(self) -> Capabilities:
+            return Capabilities()
+
+    report = check(lambda: ReadOnly(device()), open_failing=lambda: failing(ReadOnly))
+    assert outcomes(report)["errors"] is Outcome.PASSED
+
+
 def test_a_refused_resize_passes() -> None:
     class Fixed(Sound):
         """fixed/"""
