@@ -45,7 +45,7 @@ class UioTransport:
 
 
 class KernelLun:
-    """Owns `uio` and `statistics`, a descriptor, from the start. Methods block and are called one at a time."""
+    """Owns `uio` and `statistics`, a descriptor. Methods block and are called one at a time."""
 
     def __init__(
         self, uio: UioDevice, statistics: int, name: DeviceName, registry: Registry, paths: Paths
