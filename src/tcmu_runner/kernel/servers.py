@@ -1,50 +1,20 @@
-"""Who serves a device's ring: a worker process, or the supervisor's own process. All on the event loop."""
+"""Who serves a device's ring: what the supervisor asks of it, and a server in its own process."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-import logging
 import os
-import signal
-import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Protocol
 
-from tcmu_runner.engine.transport import TransportGoneError
-from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
-from tcmu_runner.kernel.messages import (
-    MAX_LENGTH,
-    Beat,
-    Broken,
-    Close,
-    Done,
-    Drain,
-    Open,
-    Request,
-    Resize,
-    decode,
-    encode,
-)
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.kernel.worker import BEAT_SECONDS
 
-QUIET_SECONDS = 0.5  # after the last new worker, before a spare one is made
-SILENT_SECONDS = 10.0  # a worker that has not beaten for so long is killed
-
-log = logging.getLogger(__name__)
-
 Trouble = Callable[[Exception], None]  # called on the event loop: the server cannot go on
-
-
-class WorkerDiedError(DeviceError):
-    """The worker process that served a device has ended."""
 
 
 class Server(Protocol):
@@ -116,164 +86,3 @@ class LocalServer:
 
     def kill(self) -> None:
         self._killed = True
-
-
-class WorkerProcess:
-    """The supervisor's end of one worker. `lost` is called once, when the worker has ended."""
-
-    def __init__(self, control: socket.socket) -> None:
-        self._control = control
-        self._loop = asyncio.get_running_loop()
-        self._ids = itertools.count(1)
-        self._waiting: dict[int, asyncio.Future[Done]] = {}
-        self._pid = 0
-        self.alive = True
-        self._last_beat = self._loop.time()
-        self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
-        self._loop.add_reader(control.fileno(), self._receive)
-        self._watch = self._loop.call_later(SILENT_SECONDS, self._check_beat)
-
-    async def call(self, make: Callable[[int], Request], descriptors: Sequence[int] = ()) -> Done:
-        """Sends a request and waits for its answer. Raises WorkerDiedError, or what the answer says."""
-        request = make(next(self._ids))
-        future = self._waiting[request.id] = self._loop.create_future()
-        try:
-            socket.send_fds(self._control, [encode(request)], descriptors)
-            done: Done = await future
-        except OSError:  # the socket is broken or closed
-            raise WorkerDiedError("its worker process has ended") from None
-        finally:
-            del self._waiting[request.id]
-        if done.errno:
-            raise DeviceError(done.text, done.errno)
-        return done
-
-    def _receive(self) -> None:
-        try:
-            datagram = self._control.recv(MAX_LENGTH)
-        except ConnectionResetError:
-            datagram = b""
-        if not datagram:
-            self._died()
-            return
-        match decode(datagram):
-            case Done() as done:
-                if done.id in self._waiting:
-                    self._waiting[done.id].set_result(done)
-            case Beat() as beat:
-                self._pid, self._last_beat = beat.pid, self._loop.time()
-            case Broken() as broken:
-                gone = TransportGoneError(broken.text) if broken.gone else DeviceError(broken.text)
-                self._tell(broken.minor, gone)
-
-    def _tell(self, minor: int, error: Exception) -> None:
-        if (trouble := self.troubles.get(minor)) is not None:
-            trouble(error)
-
-    def _check_beat(self) -> None:
-        silent = self._loop.time() - self._last_beat
-        if silent > SILENT_SECONDS:
-            log.error("worker process %d has not answered for %.0f s and is killed", self._pid, silent)
-            self.kill()
-        self._watch = self._loop.call_later(SILENT_SECONDS / 4, self._check_beat)
-
-    def _died(self) -> None:
-        self.end()
-        error = WorkerDiedError("its worker process has ended")
-        for future in self._waiting.values():
-            if not future.done():
-                future.set_exception(error)
-        for minor in list(self.troubles):
-            self._tell(minor, error)
-
-    def kill(self) -> None:
-        """Ends the process; `troubles` hear of it as of any other death."""
-        if self._pid and self.alive:
-            with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        """Lets go of the worker, which then ends by itself."""
-        if self.alive:
-            self.alive = False
-            self._watch.cancel()
-            self._loop.remove_reader(self._control.fileno())
-            self._control.close()
-
-
-class Pool:
-    """The workers: one for each device (`count` None), or `count` processes that all devices share.
-
-    In quiet times a spare one stands by: a device whose worker has died is served again at once.
-    """
-
-    def __init__(self, template: Template, count: int | None) -> None:
-        self._template = template
-        self._count = count
-        self._shared: list[WorkerProcess] = []
-        self._spare: WorkerProcess | None = None
-        self._preparing: asyncio.TimerHandle | None = None
-
-    def lease(self) -> WorkerProcess:
-        """A worker for one more device: the one with the fewest. Raises OSError when none can be forked."""
-        if self._count is None:
-            return self._new()
-        self._shared = [worker for worker in self._shared if worker.alive]
-        if len(self._shared) < self._count:
-            self._shared.append(self._new())
-        return min(self._shared, key=lambda worker: len(worker.troubles))
-
-    def _new(self) -> WorkerProcess:
-        if self._preparing is not None:
-            self._preparing.cancel()
-        self._preparing = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._prepare)
-        spare, self._spare = self._spare, None
-        return spare if spare is not None and spare.alive else WorkerProcess(self._template.fork())
-
-    def _prepare(self) -> None:
-        if self._spare is None or not self._spare.alive:
-            self._spare = WorkerProcess(self._template.fork(rehearsed=True))
-
-    def give_back(self, worker: WorkerProcess) -> None:
-        """The device is closed; a worker of its own ends with it."""
-        if worker not in self._shared:
-            worker.end()
-
-
-class WorkerServer:
-    """Serves in a worker process."""
-
-    def __init__(self, entry: UioEntry, pool: Pool, trouble: Trouble) -> None:
-        self._entry = entry
-        self._pool = pool
-        self._worker = pool.lease()
-        self._worker.troubles[entry.minor] = self._early
-        self._trouble = trouble
-
-    def _early(self, _error: Exception) -> None:
-        """Before the device is served its caller hears of a death by itself."""
-
-    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
-        minor, name = self._entry.minor, str(self._entry.name)
-        descriptors = (uio.fileno(), statistics)
-        done = await self._worker.call(lambda number: Open(number, minor, name), descriptors)
-        self._worker.troubles[minor] = self._trouble
-        return done.size, done.block_size
-
-    async def drain(self, seconds: float) -> bool:
-        done = await self._worker.call(lambda number: Drain(number, self._entry.minor, seconds))
-        return done.drained
-
-    async def resize(self, size: int) -> None:
-        await self._worker.call(lambda number: Resize(number, self._entry.minor, size))
-
-    async def close(self) -> None:
-        self._worker.troubles.pop(self._entry.minor, None)
-        with suppress(WorkerDiedError):
-            await self._worker.call(lambda number: Close(number, self._entry.minor))
-            self._pool.give_back(self._worker)
-
-    def kill(self) -> None:
-        """All devices of the worker hear of it and start anew."""
-        self._worker.troubles.pop(self._entry.minor, None)
-        self._worker.kill()
