@@ -8,11 +8,13 @@ taken and means nothing (GROUP_SUP is clear).
 
 from __future__ import annotations
 
+from tcmu_runner.scsi import offers
 from tcmu_runner.scsi.commands import (
     alua,
     atomic,
     capacity,
     copy,
+    copy_results,
     diagnostic,
     erasing,
     identity,
@@ -36,48 +38,6 @@ from tcmu_runner.scsi.table import (
     Row,
     Table,
 )
-from tcmu_runner.scsi.unit import Unit
-
-
-def can_unmap(unit: Unit) -> bool:
-    """where the storage can unmap"""
-    return unit.capabilities.unmap
-
-
-def knows_extents(unit: Unit) -> bool:
-    """where the storage can tell its extents"""
-    return unit.capabilities.extents
-
-
-def can_erase_key(unit: Unit) -> bool:
-    """where the storage can throw its key away"""
-    return unit.capabilities.crypto_erase
-
-
-def is_removable(unit: Unit) -> bool:
-    """on a unit with removable medium"""
-    return unit.removable
-
-
-def keeps_reservations(unit: Unit) -> bool:
-    """where no LIO keeps reservations"""
-    return unit.reservations is not None
-
-
-def knows_luns(unit: Unit) -> bool:
-    """where no LIO answers"""
-    return unit.luns is not None
-
-
-def knows_ports(unit: Unit) -> bool:
-    """where target port groups are known"""
-    return unit.ports is not None
-
-
-def sets_states(unit: Unit) -> bool:
-    """where target port groups can be changed explicitly"""
-    return unit.ports is not None and unit.ports.explicit
-
 
 _EVERY_DEVICE = [
     Row(0x00, "TEST UNIT READY", "00 00 00 00 00 00", readiness.test_unit_ready, medium=True),
@@ -89,11 +49,11 @@ _EVERY_DEVICE = [
     Row(0x15, "MODE SELECT(6)", "15 10 00 00 ff 00", mode.mode_select_6, access=Access.WRITES),
     Row(
         0x16, "RESERVE(6)", "16 00 00 0000 00", reserve.reserve_unit,
-        needs=keeps_reservations, access=Access.ALWAYS,
+        needs=offers.keeps_reservations, access=Access.ALWAYS,
     ),
     Row(
         0x17, "RELEASE(6)", "17 00 00 0000 00", reserve.release_unit,
-        needs=keeps_reservations, access=Access.ALWAYS,
+        needs=offers.keeps_reservations, access=Access.ALWAYS,
     ),
     Row(0x1A, "MODE SENSE(6)", "1a 08 ff ff ff 00", mode.mode_sense_6, access=Access.READS),
     Row(
@@ -111,20 +71,20 @@ _EVERY_DEVICE = [
     Row(0x55, "MODE SELECT(10)", "55 10 00 00 000000 ffff 00", mode.mode_select_10, access=Access.WRITES),
     Row(
         0x56, "RESERVE(10)", "56 00 00 00 000000 0000 00", reserve.reserve_unit,
-        needs=keeps_reservations, access=Access.ALWAYS,
+        needs=offers.keeps_reservations, access=Access.ALWAYS,
     ),
     Row(
         0x57, "RELEASE(10)", "57 00 00 00 000000 0000 00", reserve.release_unit,
-        needs=keeps_reservations, access=Access.ALWAYS,
+        needs=offers.keeps_reservations, access=Access.ALWAYS,
     ),
     Row(0x5A, "MODE SENSE(10)", "5a 18 ff ff 000000 ffff 00", mode.mode_sense_10, access=Access.READS),
     Row(
         0xA0, "REPORT LUNS", "a0 00 ff 000000 ffffffff 00 00", report.report_luns,
-        needs=knows_luns, attention=False, access=Access.ALWAYS,
+        needs=offers.knows_luns, attention=False, access=Access.ALWAYS,
     ),
     Row(
         0xA3, "REPORT TARGET PORT GROUPS", "a3 ea 00000000 ffffffff 00 00", alua.report_target_port_groups,
-        action=0x0A, needs=knows_ports,
+        action=0x0A, needs=offers.knows_ports,
     ),
     Row(
         0xA3, "REPORT SUPPORTED OPERATION CODES", "a3 0c 87 ff ffff ffffffff 00 00",
@@ -136,12 +96,14 @@ _EVERY_DEVICE = [
     ),
     Row(
         0xA4, "SET TARGET PORT GROUPS", "a4 0a 00000000 ffffffff 00 00", alua.set_target_port_groups,
-        action=0x0A, needs=sets_states, access=Access.WRITES,
+        action=0x0A, needs=offers.sets_states, access=Access.WRITES,
     ),
 ]  # fmt: skip
 
 _PERSISTENT_RESERVATIONS = [
-    Row(0x5E, name, f"5e {action:02x} 0000000000 ffff 00", run, action=action, needs=keeps_reservations)
+    Row(
+        0x5E, name, f"5e {action:02x} 0000000000 ffff 00", run, action=action, needs=offers.keeps_reservations
+    )
     for action, name, run in (
         (0x00, "PERSISTENT RESERVE IN: READ KEYS", reserve.read_keys),
         (0x01, "PERSISTENT RESERVE IN: READ RESERVATION", reserve.read_reservation),
@@ -149,7 +111,14 @@ _PERSISTENT_RESERVATIONS = [
         (0x03, "PERSISTENT RESERVE IN: READ FULL STATUS", reserve.read_full_status),
     )
 ] + [
-    Row(0x5F, name, f"5f {action:02x} ff 0000 ffffffff 00", run, action=action, needs=keeps_reservations)
+    Row(
+        0x5F,
+        name,
+        f"5f {action:02x} ff 0000 ffffffff 00",
+        run,
+        action=action,
+        needs=offers.keeps_reservations,
+    )
     for action, name, run in (
         (0x00, "PERSISTENT RESERVE OUT: REGISTER", reserve.register),
         (0x01, "PERSISTENT RESERVE OUT: RESERVE", reserve.reserve),
@@ -169,15 +138,15 @@ _COPY = [
     ),
     Row(
         0x84, "RECEIVE COPY RESULTS: COPY STATUS(LID1)", "84 00 ff 00000000000000 ffffffff 00 00",
-        copy.copy_status, action=0x00, access=Access.READS,
+        copy_results.copy_status, action=0x00, access=Access.READS,
     ),
     Row(
         0x84, "RECEIVE COPY RESULTS: OPERATING PARAMETERS", "84 03 ff 00000000000000 ffffffff 00 00",
-        copy.operating_parameters, action=0x03, access=Access.READS,
+        copy_results.operating_parameters, action=0x03, access=Access.READS,
     ),
     Row(
         0x84, "RECEIVE COPY RESULTS: FAILED SEGMENT DETAILS(LID1)",
-        "84 04 ff 00000000000000 ffffffff 00 00", copy.failed_segment_details,
+        "84 04 ff 00000000000000 ffffffff 00 00", copy_results.failed_segment_details,
         action=0x04, access=Access.READS,
     ),
 ]  # fmt: skip
@@ -246,10 +215,10 @@ _MEDIUM = [
     Row(
         0x04, "FORMAT UNIT", "04 38 00 0000 00", erasing.format_unit, writes=True,
     ),
-    Row(0x1B, "START STOP UNIT", "1b 01 00 00 f7 00", readiness.start_stop_unit),
+    Row(0x1B, "START STOP UNIT", "1b 01 00 0f f7 00", readiness.start_stop_unit),
     Row(
         0x1E, "PREVENT ALLOW MEDIUM REMOVAL", "1e 00 0000 03 00", readiness.prevent_allow_medium_removal,
-        needs=is_removable,
+        needs=offers.is_removable,
     ),
     Row(0x25, "READ CAPACITY(10)", "25 00 00000000 0000 00 00", capacity.read_capacity_10, medium=True),
     Row(
@@ -266,11 +235,11 @@ _MEDIUM = [
     ),
     Row(
         0x42, "UNMAP", "42 00 00000000 3f ffff 00", provisioning.unmap,
-        needs=can_unmap, medium=True, writes=True,
+        needs=offers.can_unmap, medium=True, writes=True,
     ),
     Row(
         0x9E, "GET LBA STATUS(16)", "9e 12 ffffffffffffffff ffffffff 00 00", provisioning.get_lba_status,
-        action=0x12, needs=knows_extents, medium=True, access=Access.READS,
+        action=0x12, needs=offers.knows_extents, medium=True, access=Access.READS,
     ),
     Row(
         0x37, "READ DEFECT DATA(10)", "37 00 1f 00000000 ffff 00", erasing.read_defect_data_10,
@@ -286,11 +255,11 @@ _MEDIUM = [
     ),
     Row(
         0x48, "SANITIZE: BLOCK ERASE", "48 a2 0000000000 ffff 00", erasing.sanitize_block_erase,
-        action=0x02, needs=can_unmap, writes=True,
+        action=0x02, needs=offers.can_unmap, writes=True,
     ),
     Row(
         0x48, "SANITIZE: CRYPTOGRAPHIC ERASE", "48 a3 0000000000 ffff 00", erasing.sanitize_crypto_erase,
-        action=0x03, needs=can_erase_key, writes=True,
+        action=0x03, needs=offers.can_erase_key, writes=True,
     ),
     Row(
         0x48, "SANITIZE: EXIT FAILURE MODE", "48 bf 0000000000 ffff 00", erasing.sanitize_exit_failure_mode,

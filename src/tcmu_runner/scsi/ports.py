@@ -52,8 +52,8 @@ class TargetPorts(Protocol):
     def groups(self) -> Sequence[TargetPortGroup]:
         """Every group, in order of id."""
 
-    def here(self, nexus: Nexus) -> tuple[int, int] | None:
-        """(relative target port, group) of the port a nexus uses; None where that is not known."""
+    def here(self, nexus: Nexus) -> tuple[int | None, int] | None:
+        """(relative target port, group) of the port a nexus uses; None for what is not known."""
 
     def set_state(self, group: int, state: AccessState) -> None:
         """Changes a group. May block; OSError when it cannot be done."""

@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.sense import (
+    INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,
     INVALID_RELEASE,
     REGISTRATIONS_PREEMPTED,
@@ -170,20 +171,28 @@ class Reservations:
         self.generation += 1
         return [(other, RESERVATIONS_PREEMPTED) for other in others]
 
-    def preempt(self, who: Who, key: int, victim: int, kind: Type) -> Notices:
+    def preempt(self, who: Who, key: int, victim: int, kind: Type | None) -> Notices:
         """PREEMPT (SPC-5 5.13.11.4): removes the registrations with the key `victim`, and takes the
-        reservation over where they hold it. Whose registrations went is told by REGISTRATIONS PREEMPTED."""
+        reservation over where they hold it; only then `kind` matters. Whose registrations went is told by
+        REGISTRATIONS PREEMPTED."""
         self._check_registered(who, key)
         takes_over = self._takes_over(victim)
-        removed = [other for other in self.keys if other != who and victim in (self.keys[other], 0)]
-        own = not takes_over and self.keys[who] == victim
-        if not removed and not takes_over and not own:
+        if takes_over and kind is None:
+            raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
+        victims = [other for other in self.keys if victim in (self.keys[other], 0)]
+        if takes_over and who in victims:
+            victims.remove(who)
+        if not victims and not takes_over:
             raise conflict()
         self.generation += 1
-        for other in [*removed, who] if own else removed:
-            del self.keys[other]
-        notices = [(other, REGISTRATIONS_PREEMPTED) for other in removed]
-        return notices + self._replace(who, kind) if takes_over else notices
+        return self._remove(victims, who) + (self._replace(who, kind) if takes_over else [])
+
+    def _remove(self, victims: list[Who], by: Who) -> Notices:
+        for victim in victims:
+            del self.keys[victim]
+        if not self.keys:
+            self._forget()
+        return [(victim, REGISTRATIONS_PREEMPTED) for victim in victims if victim != by]
 
     def _takes_over(self, victim: int) -> bool:
         """Whether the key names the holder (SPC-5 table 67); a key of zero names everyone, if all hold it."""
@@ -193,7 +202,7 @@ class Reservations:
             raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(8, in_cdb=False))
         return self.holder is not None and self.keys[self.holder] == victim
 
-    def _replace(self, who: Who, kind: Type) -> Notices:
+    def _replace(self, who: Who, kind: Type | None) -> Notices:
         """A reservation that changes its type is released for the registrants that stay."""
         changed = self.type != kind
         self.type, self.holder = kind, None if kind in ALL_REGISTRANTS else who

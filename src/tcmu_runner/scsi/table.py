@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from struct import Struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, INVALID_OPCODE, ScsiError
@@ -30,13 +30,8 @@ def _blocks_6(cdb: bytes) -> tuple[int, int]:
 
 
 def _unpacked(layout: str) -> Blocks:
-    unpack = Struct(layout).unpack
-
-    def blocks(cdb: bytes) -> tuple[int, int]:
-        lba, count = unpack(cdb)
-        return lba, count
-
-    return blocks
+    """Called for every READ and WRITE: the bare method, without a function around it."""
+    return cast("Blocks", Struct(layout).unpack)
 
 
 BLOCKS_6 = _blocks_6
@@ -87,7 +82,8 @@ class Row:
             object.__setattr__(self, "access", Access.WRITES if self.writes else Access.READS)
         mask = bytes.fromhex(self.usage)
         object.__setattr__(self, "mask", mask)
-        object.__setattr__(self, "unused", ~int.from_bytes(mask[1:], "big") & (1 << 8 * (len(mask) - 1)) - 1)
+        everything = (1 << 8 * (len(mask) - 1)) - 1
+        object.__setattr__(self, "unused", ~int.from_bytes(mask[1:], "big") & everything)
 
     @property
     def key(self) -> tuple[int, int | None]:
@@ -95,7 +91,7 @@ class Row:
 
     def check_fields(self, cdb: bytes) -> None:
         """Refuses a CDB with a bit set that this unit does not look at, pointing at the bit."""
-        if int.from_bytes(cdb[1:], "big") & self.unused:
+        if int.from_bytes(cdb, "big") & self.unused:
             self._refuse(cdb)
 
     def _refuse(self, cdb: bytes) -> None:
@@ -140,16 +136,18 @@ class Table:
         """The row of a CDB; ScsiError as SPC-5 4.2.1 demands when the unit does not offer it."""
         row = self._plain[cdb[0]] if cdb else None
         if row is None:
-            row = self._find_action(cdb)
-        if not row.needs(unit) or len(row.mask) != len(cdb):
+            row = self._find_action(cdb, unit)
+        if len(row.mask) != len(cdb) or not (row.needs is always or row.needs(unit)):
             raise ScsiError(INVALID_OPCODE)
         return row
 
-    def _find_action(self, cdb: bytes) -> Row:
-        actions = self._actions.get(cdb[0]) if len(cdb) >= SHORTEST else None
-        if actions is None:
+    def _find_action(self, cdb: bytes, unit: Unit) -> Row:
+        """An opcode none of whose service actions is offered is unknown as a whole."""
+        actions = self._actions.get(cdb[0], {}) if len(cdb) >= SHORTEST else {}
+        offered = {action: row for action, row in actions.items() if row.needs(unit)}
+        if not offered:
             raise ScsiError(INVALID_OPCODE)
-        row = actions.get(action_of(cdb))
+        row = offered.get(action_of(cdb))
         if row is None:
             raise ScsiError(INVALID_FIELD_IN_CDB.at(8 if cdb[0] == VARIABLE_LENGTH else 1))
         return row

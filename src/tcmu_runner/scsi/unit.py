@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,7 @@ class Unit:
     usage: Callable[[], Usage] | None = None
     abort: Callable[[Nexus], None] | None = None
     task_management: bytes = b"\x88\x00"  # ABORT TASK and LOGICAL UNIT RESET
-    answered_above: frozenset[int] = frozenset()
+    answered_above: Container[int] = frozenset()
     tells_residuals: bool = False
     mode: ModeState = field(init=False)
     medium: Medium = field(default_factory=Medium, init=False)

@@ -59,7 +59,8 @@ def _identification(unit: Unit, nexus: Nexus) -> bytes:
     here = unit.ports.here(nexus) if unit.ports is not None else None
     if here is not None:
         for kind, number in zip((RELATIVE_PORT, PORT_GROUP), here, strict=True):
-            found.append(Designator(BINARY, kind, number.to_bytes(4, "big")))
+            if number is not None:
+                found.append(Designator(BINARY, kind, number.to_bytes(4, "big")))
     return b"".join(bytes((name.code_set, name.kind, 0, len(name.value))) + name.value for name in found)
 
 

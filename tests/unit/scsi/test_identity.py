@@ -1,11 +1,11 @@
 import pytest
 
-from tcmu_runner.scsi.unit import Capabilities, Identity, Limits
+from tcmu_runner.scsi.unit import Capabilities, Identity, Limits, Unit
 
 from .play import disk, play
 
 
-def vital(unit, page: int, room: int = 255) -> bytes:  # type: ignore[no-untyped-def]
+def vital(unit: Unit, page: int, room: int = 255) -> bytes:
     outcome = play(unit, bytes((0x12, 1, page)) + room.to_bytes(2, "big") + b"\0", room=room)
     assert outcome.status == 0
     # SPC-5 7.7.1: peripheral, page code, page length that counts what follows

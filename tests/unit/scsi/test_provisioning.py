@@ -5,7 +5,7 @@ import pytest
 from tcmu_runner.scsi.operations import Unmap, Write, WriteZeroes
 from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
 
-from .play import EVERYTHING, bytes_of, disk, play
+from .play import EVERYTHING, Outcome, Step, bytes_of, disk, play
 
 BLOCK = bytes(range(256)) * 2
 WRITE_SAME = [("41 {:02x} 00000008 00 {:04x} 00", "10"), ("93 {:02x} 0000000000000008 {:08x} 00 00", "16")]
@@ -17,7 +17,7 @@ def unmap_list(*ranges: tuple[int, int]) -> bytes:
     return (len(body) + 6).to_bytes(2, "big") + len(body).to_bytes(2, "big") + bytes(4) + body
 
 
-def unmap(unit: Unit, parameters: bytes, *script):  # type: ignore[no-untyped-def]
+def unmap(unit: Unit, parameters: bytes, *script: Step) -> Outcome:
     cdb = bytes.fromhex("42 00 00000000 00") + len(parameters).to_bytes(2, "big") + b"\0"
     return play(unit, cdb, *script, out=parameters)
 

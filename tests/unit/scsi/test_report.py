@@ -2,12 +2,12 @@ import pytest
 
 from tcmu_runner.scsi.unit import Capabilities, Unit
 
-from .play import disk, play
+from .play import Outcome, disk, play
 
 READ_10_USAGE = "28 18 ff ff ff ff 3f ff ff 00"
 
 
-def one(unit: Unit, option: int, opcode: int, action: int = 0):  # type: ignore[no-untyped-def]
+def one(unit: Unit, option: int, opcode: int, action: int = 0) -> Outcome:
     cdb = bytes((0xA3, 0x0C, option, opcode)) + action.to_bytes(2, "big") + (512).to_bytes(4, "big") + b"\0\0"
     return play(unit, cdb, room=512)
 

@@ -1,5 +1,9 @@
 import pytest
 
+from tcmu_runner.scsi.command import Command, Nexus
+from tcmu_runner.scsi.sense import ScsiError
+from tcmu_runner.scsi.unit import Unit
+
 from .play import disk, play
 
 
@@ -13,10 +17,7 @@ def test_every_opcode_is_answered_at_once(opcode: int) -> None:
         assert outcome in (0x00, 0x02)
 
 
-def _ending(unit, cdb: bytes) -> int:  # type: ignore[no-untyped-def]
-    from tcmu_runner.scsi.command import Command, Nexus
-    from tcmu_runner.scsi.sense import ScsiError
-
+def _ending(unit: Unit, cdb: bytes) -> int:
     try:
         unit.begin(Command(cdb, [memoryview(bytearray(4096))], Nexus()))
     except ScsiError:

@@ -24,7 +24,7 @@ def format_unit(unit: Unit, command: Command) -> Plan:
     """Every block reads as zeroes, or as the initialization pattern, afterwards."""
     _check_idle(unit)
     immediate, block = _format_parameters(unit, command) if command.cdb[1] & 0x10 else (False, None)
-    if block is None or not any(block):
+    if block is None or block.count(0) == len(block):
         steps = filling.clear(unit, 0, unit.size, unmap=unit.capabilities.unmap)
     else:
         steps = filling.repeat(0, unit.size, block, fua=not unit.mode.write_cache)

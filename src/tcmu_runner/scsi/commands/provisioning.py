@@ -59,7 +59,7 @@ def write_same(unit: Unit, command: Command) -> Steps:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(10 if len(command.cdb) == 16 else 7))
     without_data = len(command.cdb) == 16 and command.cdb[1] & 0x01
     block = bytes(unit.block_size) if without_data else _one_block(unit, command)
-    if any(block):
+    if block.count(0) < len(block):
         return filling.repeat(offset, length, block, fua=not unit.mode.write_cache)
     return filling.clear(unit, offset, length, unmap=wants_unmap)
 

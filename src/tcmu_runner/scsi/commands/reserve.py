@@ -98,10 +98,14 @@ def _keys(parameters: bytes) -> tuple[int, int]:
 
 def _type(command: Command) -> Type:
     """SCOPE other than the logical unit, and obsolete types, are refused (SPC-5 6.16.2)."""
-    try:
-        return Type(command.cdb[2])
-    except ValueError:
-        raise ScsiError(INVALID_FIELD_IN_CDB.at(2)) from None
+    kind = _known_type(command)
+    if kind is None:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
+    return kind
+
+
+def _known_type(command: Command) -> Type | None:
+    return Type(command.cdb[2]) if command.cdb[2] in set(Type) else None
 
 
 def _tell(unit: Unit, notices: Notices) -> None:
@@ -153,7 +157,7 @@ def preempt_and_abort(unit: Unit, command: Command) -> None:
 
 def _preempt(unit: Unit, command: Command) -> Notices:
     key, victim = _keys(_parameters(command))
-    notices = _kept(unit).preempt(command.nexus.who, key, victim, _type(command))
+    notices = _kept(unit).preempt(command.nexus.who, key, victim, _known_type(command))
     _tell(unit, notices)
     return notices
 
