@@ -13,18 +13,18 @@ def parse_size(text: str) -> int:
         raise ValueError(
             f"{text!r} is not a size: write bytes or a number with K, M, G, T or P, for example 10G"
         )
-    return (
-        int(float(match[1]) * _FACTORS[match[2].upper()])
-        if "." in match[1]
-        else int(match[1]) * _FACTORS[match[2].upper()]
-    )
+    number, factor = match[1], _FACTORS[match[2].upper()]
+    size = float(number) * factor
+    if size != int(size):
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    return int(number) * factor if number.isdigit() else int(size)
 
 
 def format_size(size: int) -> str:
     """1073741824 -> '1 GiB'; one decimal where it is not whole."""
     value = float(size)
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
+        if round(value, 1) < 1024:
             return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
         value /= 1024
     return f"{value:.1f} PiB"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tcmu_runner.cli.try_ import find_handler
+from tcmu_runner.cli.try_ import find_handler, size
 from tcmu_runner.handler.conformance import check_class
 
 HELP = "run the conformance kit on a handler"
@@ -23,6 +23,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     parser.add_argument("handler", help="a handler's subtype, or a Python file that defines one")
     parser.add_argument("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
+    parser.add_argument(
+        "--size", type=size, default="8M", help="bytes of the LUN, or with K, M, G (default: 8M)"
+    )
+    parser.add_argument(
+        "--block-size", type=int, default=512, metavar="N", help="512 (default) to 4096 bytes"
+    )
+    parser.add_argument("--persistent", action="store_true", help="what was flushed has to survive a close")
+    parser.add_argument("--forgets", action="store_true", help="it stores nothing: do not compare contents")
     parser.set_defaults(run_subcommand=run)
 
 
@@ -30,6 +38,9 @@ def run(options: argparse.Namespace) -> int:
     """Prints the report; 0 when the handler keeps the contract, else 1."""
     registry, text = find_handler(options.handler, options.config)
     handler, parts = registry.find(text)
-    report = check_class(handler, parts.rest)
+    report = check_class(
+        handler, parts.rest, size=options.size, block_size=options.block_size,
+        persistent=options.persistent, forgets=options.forgets,
+    )  # fmt: skip
     print(report)
     return 0 if report.ok else 1

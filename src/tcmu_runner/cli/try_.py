@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )  # fmt: skip
     parser.add_argument("handler", help="a handler's subtype, or a Python file that defines one")
     parser.add_argument("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
-    parser.add_argument("--size", type=_size, default="1G", help="bytes, or with K, M, G, T (default: 1G)")
+    parser.add_argument("--size", type=size, default="1G", help="bytes, or with K, M, G, T (default: 1G)")
     parser.add_argument(
         "--block-size", type=int, default=512, metavar="N", help="512 (default) to 4096 bytes"
     )
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run_subcommand=run)
 
 
-def _size(text: str) -> int:
+def size(text: str) -> int:
     try:
         return parse_size(text)
     except ValueError as error:

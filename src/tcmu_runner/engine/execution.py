@@ -27,6 +27,7 @@ Job = tuple[Command, Plan]
 SMALL = 32 << 10  # bytes: below, handing a command to another thread costs more than doing it
 FAST = 300e-6  # seconds: a storage that answers this fast is served on the ring's thread
 STALLED = 5e-3  # seconds: an operation this long on the ring's thread sends all others to the threads ...
+FORGETTING = 0.99  # for each command a slow storage gets: now and then it is tried again
 CAUTION = 0.1  # ... for so many seconds
 
 
@@ -72,7 +73,8 @@ class ThreadExecutor(InlineExecutor):
 
     A hand-over to a thread costs several times what a read from the page cache does, and gains where the
     storage waits or where large copies overlap (docs/adr/0003). So small transfers, and a command that is
-    alone, run on the ring's thread while the storage has been fast.
+    alone, run on the ring's thread while the storage has been fast. That thread counts: with `threads` N
+    there are N - 1 others; with 1 there is one other, and the ring's thread never calls the handler.
     """
 
     def __init__(
@@ -83,8 +85,10 @@ class ThreadExecutor(InlineExecutor):
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._typical = 0.0  # seconds per small operation on the ring's thread, a moving average
         self._cautious_until = 0.0
+        self._takes_part = threads > 1
         self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True) for i in range(threads)
+            threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
+            for i in range(max(threads - 1, 1))
         ]
         for thread in self._threads:
             thread.start()
@@ -103,11 +107,12 @@ class ThreadExecutor(InlineExecutor):
             self._cautious_until = now + spent + CAUTION
 
     def _suits_ring_thread(self, plan: Plan, now: float, *, alone: bool) -> bool:
-        if now < self._cautious_until or not isinstance(plan, Read | Write):
+        if not self._takes_part or now < self._cautious_until or not isinstance(plan, Read | Write):
             return False
         if alone:
             return True
         if self._typical > FAST:
+            self._typical *= FORGETTING
             return False
         buffers = plan.into if isinstance(plan, Read) else plan.data
         return len(buffers) == 1 and len(buffers[0]) <= SMALL

@@ -179,11 +179,21 @@ class Lun:
             _on_loop(closed)
 
     def resize(self, size: int) -> None:
-        """The administrator's new size. Raises ConfigError or OSError; then nothing has changed."""
+        """The administrator's new size. Raises ConfigError or OSError; then it is as before.
+
+        A unit that shrinks does so before its storage: no command may reach what is being cut off.
+        """
         replace(self.description, size=size).check()
-        resized = self.handler.resize(size)
-        if isinstance(resized, Coroutine):
-            _on_loop(resized)
+        before = self.unit.size
+        if size < before:
+            self.unit.resize(size)
+        try:
+            resized = self.handler.resize(size)
+            if isinstance(resized, Coroutine):
+                _on_loop(resized)
+        except BaseException:
+            self.unit.resize(before)
+            raise
         self.unit.resize(size)
 
 

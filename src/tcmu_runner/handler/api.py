@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import inspect
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
@@ -32,6 +33,12 @@ class Plugin(Generic[Options]):
     unmap_reads_zero: ClassVar[bool] = True
     rotational: ClassVar[bool] = False
     privileges: ClassVar[frozenset[str]] = frozenset()
+
+    _flushes: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._flushes = "flush" in _defined(cls)
 
     @classmethod
     def describe(cls) -> str:
@@ -63,9 +70,9 @@ class Plugin(Generic[Options]):
         )
 
 
-def _defined(cls: type) -> set[str]:
+def _defined(cls: type) -> frozenset[str]:
     """Method names that an author's class defines, not counting the bases in this module."""
-    return {name for base in cls.__mro__ if base.__module__ != __name__ for name in vars(base)}
+    return frozenset(name for base in cls.__mro__ if base.__module__ != __name__ for name in vars(base))
 
 
 class Handler(Plugin[Options]):
@@ -74,7 +81,9 @@ class Handler(Plugin[Options]):
     Buffers are lists of writable memoryviews into shared memory: fill or drain them whole or raise, and do
     not keep them. Offsets and lengths are bytes, in range, multiples of the block size, never empty. Raise
     OSError (its errno decides the sense) or ScsiError; anything else counts as a bug of the handler and fails
-    that one command. threads: at most so many calls at once; 0: on the ring's own thread, must not block.
+    that one command. threads: at most so many calls for commands at once; 0: on the ring's own thread, must
+    not block. `resize`, and what FORMAT UNIT and SANITIZE do in the background, come beside them on a thread
+    of their own.
 
     `read` and `open` are required. Each other method you define is a capability that initiators are told of;
     `resize` and `close` are simply called when defined.
@@ -102,7 +111,7 @@ class Handler(Plugin[Options]):
     def write_durable(self, data: Buffers, offset: int) -> None:
         """Store the buffers so that they survive a power loss; by default `write`, then `flush`."""
         self.write(data, offset)
-        if "flush" in _defined(type(self)):
+        if self._flushes:
             self.flush()
 
     def flush(self) -> None:
@@ -126,7 +135,8 @@ class Handler(Plugin[Options]):
         raise NotImplementedError
 
     def resize(self, size: int) -> None:
-        """The administrator wants the LUN to have `size` bytes. Raise OSError to refuse."""
+        """The administrator wants the LUN to have `size` bytes. Raise OSError to refuse, as this does."""
+        raise OSError(errno.EOPNOTSUPP, f"{type(self).__name__} cannot resize a LUN: make a new one")
 
 
 class AsyncHandler(Plugin[Options]):
@@ -147,7 +157,7 @@ class AsyncHandler(Plugin[Options]):
 
     async def write_durable(self, data: Buffers, offset: int) -> None:
         await self.write(data, offset)
-        if "flush" in _defined(type(self)):
+        if self._flushes:
             await self.flush()
 
     async def flush(self) -> None:
@@ -167,6 +177,7 @@ class AsyncHandler(Plugin[Options]):
 
     async def resize(self, size: int) -> None:
         """See Handler.resize."""
+        raise OSError(errno.EOPNOTSUPP, f"{type(self).__name__} cannot resize a LUN: make a new one")
 
 
 class NotHandled(enum.Enum):

@@ -24,5 +24,6 @@ def reason(error: BaseException) -> tuple[int, str]:
     if isinstance(error, TcmuError):
         return error.errno, str(error)
     if isinstance(error, OSError) and error.errno:
-        return error.errno, f"{error}{_HINTS.get(error.errno, '')}"
+        hint = _HINTS.get(error.errno, "") if error.filename is not None else ""
+        return error.errno, f"{error}{hint}"
     return errno.EIO, f"bug in the handler: {type(error).__name__}: {error}"

@@ -41,7 +41,7 @@ class WorkerDiedError(DeviceError):
 
 
 class WorkerProcess:
-    """The supervisor's end of one worker. `troubles` are told when it has ended, or a ring of theirs broke."""
+    """The supervisor's end of one worker. `troubles` are told when it has ended or a ring of theirs broke."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control

@@ -95,10 +95,10 @@ class Bench:
 
 
 class Memory(Handler[str]):
-    """A blocking handler over a bytearray, with two threads."""
+    """A blocking handler over a bytearray, with three threads: the ring's and two others."""
 
     subtype = "test"
-    threads = 2
+    threads = 3
 
     def __init__(self) -> None:
         self.disk = bytearray(1 << 20)
@@ -107,6 +107,9 @@ class Memory(Handler[str]):
         for buffer in into:
             buffer[:] = self.disk[offset : offset + len(buffer)]
             offset += len(buffer)
+
+    def resize(self, size: int) -> None:
+        self.disk[size:] = bytes(max(size - len(self.disk), 0))
 
     def write(self, data: Buffers, offset: int) -> None:
         for buffer in data:

@@ -251,3 +251,34 @@ def test_an_aborted_command_that_has_not_begun_never_begins() -> None:
     bench.wait(*reads, late)
     assert bench.run(READ_LBA_8, room=512).data == bytes(512)
     bench.close()
+
+
+def test_a_refused_resize_leaves_the_unit_as_it_was() -> None:
+    class Fixed(Memory):
+        def resize(self, size: int) -> None:
+            raise OSError(28, "No space left on device")
+
+    bench = Bench(Fixed())
+    for size in (512 << 10, 2 << 20):
+        with pytest.raises(OSError, match="No space"):
+            bench.lun.resize(size)
+        assert bench.lun.unit.size == 1 << 20
+    bench.close()
+
+
+def test_a_handler_with_one_thread_is_called_by_that_one_alone() -> None:
+    callers: set[int] = set()
+
+    class Serial(Memory):
+        threads = 1
+
+        def read(self, into: Buffers, offset: int) -> None:
+            callers.add(threading.get_ident())
+            super().read(into, offset)
+
+    bench = Bench(Serial())
+    for _ in range(3):
+        bench.run(READ_LBA_8, room=512)
+        bench.wait(*(bench.submit(READ_LBA_8, room=512) for _ in range(8)))
+    bench.close()
+    assert len(callers) == 1
