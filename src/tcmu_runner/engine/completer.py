@@ -58,7 +58,8 @@ class Completer:
             if command.id >> 16 == consumer.generation:  # else a reset has made the kernel forget it
                 consumer.complete(command.id & 0xFFFF, status, sense, read_len)
                 length = sum(map(len, command.data))
-                self._statistics.record(command.cdb[0], length, now - command.began, status, sense)
+                seconds = max(now - command.began, 0.0)  # it may have begun, and ended, after `now`
+                self._statistics.record(command.cdb[0], length, seconds, status, sense)
         if consumer.publish():
             self._kick()
 

@@ -1,0 +1,48 @@
+"""Completions on their way to the ring."""
+
+from typing import cast
+
+from tcmu_runner.engine.completer import Completer
+from tcmu_runner.engine.statistics import Statistics
+from tcmu_runner.ring.consumer import Consumer
+from tcmu_runner.scsi.command import Command, Nexus
+
+READ_10 = bytes.fromhex("28000000000000000100")
+
+
+class Ring:
+    """A consumer to which another thread adds a command while the first one is completed."""
+
+    generation = 0
+
+    def __init__(self) -> None:
+        self.completed: list[int] = []
+        self.then = lambda: None
+
+    def complete(self, command_id: int, status: int, sense: bytes, read_len: int) -> None:
+        self.completed.append(command_id)
+        self.then()
+
+    def publish(self) -> bool:
+        return True
+
+
+def command(command_id: int, began: float) -> Command:
+    made = Command(READ_10, [], Nexus(), command_id)
+    made.began = began
+    return made
+
+
+def test_a_command_that_begins_while_others_are_published_is_counted() -> None:
+    ring, statistics, failures = Ring(), Statistics(), []
+    completer = Completer(cast("Consumer", ring), lambda: None, statistics, failures.append)
+
+    def later() -> None:
+        ring.then = lambda: None
+        completer.add(command(2, began=1e15), (0, b""), 0)
+
+    ring.then = later
+    completer.add(command(1, began=0.0), (0, b""), 0)
+    completer.publish()
+    assert (ring.completed, failures) == ([1, 2], [])
+    assert statistics.snapshot().opcodes[0].count == 2
