@@ -45,9 +45,14 @@ class TargetPorts(Protocol):
     how long a change may take, 0: not told.
     """
 
-    implicit: bool
-    explicit: bool
-    transition_seconds: int
+    @property
+    def implicit(self) -> bool: ...
+
+    @property
+    def explicit(self) -> bool: ...
+
+    @property
+    def transition_seconds(self) -> int: ...
 
     def groups(self) -> Sequence[TargetPortGroup]:
         """Every group, in order of id."""
