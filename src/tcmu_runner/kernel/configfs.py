@@ -58,7 +58,7 @@ class Backstore:
 
     def __init__(self, hba: int, device: str, paths: Paths = SYSTEM) -> None:
         self.name = f"user_{hba}/{device}"
-        self._directory = paths.target / "core" / f"user_{hba}" / device
+        self.directory = paths.target / "core" / f"user_{hba}" / device
 
     # -- what the administrator set -------------------------------------------------------------------
 
@@ -110,10 +110,11 @@ class Backstore:
         """Whether the kernel keeps ALUA groups for the device and refuses commands by their state."""
         return self._flag("attrib/alua_support", absent=True)
 
-    def kernel_reservations(self) -> bool:
-        """Whether the kernel answers (or refuses) RESERVE and PERSISTENT RESERVE; else they come to us."""
+    def answers_reservations(self) -> bool:
+        """Whether the kernel answers RESERVE and PERSISTENT RESERVE; else it refuses them (emulate_pr=0), or
+        they come to us."""
         emulated = self._flag("attrib/emulate_pr", absent=True)
-        return not emulated or self._flag("attrib/pgr_support", absent=True)
+        return emulated and self._flag("attrib/pgr_support", absent=True)
 
     def device_id(self) -> int:
         """The id that netlink events and replies carry."""
@@ -164,15 +165,15 @@ class Backstore:
 
     def _read(self, name: str, absent: str | None = None) -> str:
         try:
-            return attribute.read(self._directory / name)
+            return attribute.read(self.directory / name)
         except OSError as error:
-            if absent is not None and error.errno == errno.ENOENT and self._directory.is_dir():
+            if absent is not None and error.errno == errno.ENOENT and self.directory.is_dir():
                 return absent
             raise self._error(error, "read", name) from error
 
     def _write(self, name: str, text: str) -> None:
         try:
-            attribute.write(self._directory / name, text)
+            attribute.write(self.directory / name, text)
         except OSError as error:
             raise self._error(error, f"write {text!r} to", name) from error
 
@@ -180,16 +181,16 @@ class Backstore:
         try:
             self._write(f"action/{action}", text)
         except ConfigfsError as error:
-            if error.errno == errno.ENOENT and self._directory.is_dir():
+            if error.errno == errno.ENOENT and self.directory.is_dir():
                 text = f"{self.name}: this kernel, older than 4.16, has no {action}"
-                raise UnsupportedByKernel(errno.ENOENT, text, self._directory / "action" / action) from error
+                raise UnsupportedByKernel(errno.ENOENT, text, self.directory / "action" / action) from error
             raise
 
     def _error(self, error: OSError, doing: str, name: str) -> ConfigfsError:
         code = error.errno or errno.EIO
         remedy = f"; {_REMEDIES[code]}" if code in _REMEDIES else ""
         text = f"{self.name}: cannot {doing} {name}: {error.strerror}{remedy}"
-        return ConfigfsError(code, text, self._directory / name)
+        return ConfigfsError(code, text, self.directory / name)
 
 
 def _check_control(key: str, value: str) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel import services
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
@@ -55,6 +56,7 @@ class KernelLun:
         os.close(statistics)  # the mapping stays
         self._name = name
         self._registry = registry
+        self._paths = paths
         self._store = Backstore(name.hba, name.device, paths)
         self._lun: Lun | None = None
         self._transport: UioTransport | None = None
@@ -64,6 +66,7 @@ class KernelLun:
         try:
             description = self._describe()
             self._lun = Lun.open(description, self._registry, self._statistics)
+            services.lend(self._lun.unit, self._store, self._paths)
             self._transport = UioTransport(self._uio)
             self._lun.attach(self._transport, Layout.for_machine(os.uname().machine), broken)
         except BaseException:

@@ -32,7 +32,7 @@ def test_what_the_administrator_set(backstore: Backstore) -> None:
     assert backstore.write_cache() is False
     assert backstore.command_timeout() == 30
     assert backstore.alua_support() is True
-    assert backstore.kernel_reservations() is True
+    assert backstore.answers_reservations() is True
     assert backstore.device_id() == 5
 
 
@@ -54,7 +54,7 @@ def test_serial_that_was_not_set(backstore: Backstore, directory: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("emulate_pr", "pgr_support", "kernel"), [(1, 1, True), (0, 1, True), (0, 0, True), (1, 0, False)]
+    ("emulate_pr", "pgr_support", "kernel"), [(1, 1, True), (0, 1, False), (0, 0, False), (1, 0, False)]
 )
 def test_who_answers_reservations(
     backstore: Backstore, directory: Path, emulate_pr: int, pgr_support: int, kernel: bool
@@ -62,7 +62,7 @@ def test_who_answers_reservations(
     # passthrough_parse_cdb: emulate_pr=0 rejects them in any case, pgr_support=0 forwards them
     (directory / "attrib/emulate_pr").write_text(f"{emulate_pr}\n")
     (directory / "attrib/pgr_support").write_text(f"{pgr_support}\n")
-    assert backstore.kernel_reservations() is kernel
+    assert backstore.answers_reservations() is kernel
 
 
 def test_kernels_that_lack_files(backstore: Backstore, directory: Path) -> None:
@@ -74,7 +74,7 @@ def test_kernels_that_lack_files(backstore: Backstore, directory: Path) -> None:
     assert backstore.command_timeout() == 30
     assert backstore.write_cache() is False
     assert backstore.alua_support() is True
-    assert backstore.kernel_reservations() is True
+    assert backstore.answers_reservations() is True
     assert backstore.company_id() == 0x001405
     assert (backstore.vendor_id(), backstore.product_id(), backstore.revision()) == ("", "", "")
 

@@ -1,0 +1,156 @@
+"""Target port groups as LIO keeps them, in the directory `alua` of a backstore.
+
+LIO itself refuses commands by the state of a group, but leaves it to us to report the groups and to set their
+states (SPC-5 6.37, 6.45). The files are read when an initiator asks, since an administrator or a cluster's
+tool may change them at any time. As all of configfs, they may not be touched while REMOVED waits for its
+reply; a device that is being removed has no LUN any more, hence no command.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tcmu_runner.kernel import attribute
+from tcmu_runner.kernel.attribute import KernelFileError
+from tcmu_runner.scsi.command import Nexus
+from tcmu_runner.scsi.ports import AccessState, TargetPortGroup
+
+_SUPPORT = {
+    AccessState.ACTIVE_OPTIMIZED: "active_optimized",
+    AccessState.ACTIVE_NON_OPTIMIZED: "active_nonoptimized",
+    AccessState.STANDBY: "standby",
+    AccessState.UNAVAILABLE: "unavailable",
+    AccessState.LBA_DEPENDENT: "lba_dependent",
+    AccessState.OFFLINE: "offline",
+    AccessState.TRANSITIONING: "transitioning",
+}
+_BY_COMMAND = 1  # STATUS CODE: altered by SET TARGET PORT GROUPS (SPC-5 table 308)
+_STATUS = {"None": 0, "Altered by Explicit STPG": _BY_COMMAND, "Altered by Implicit ALUA": 2}
+
+log = logging.getLogger(__name__)
+
+
+class PortGroups:
+    """The `TargetPorts` of a backstore: its directory in configfs, and where LIO's fabrics are (`target`).
+
+    A group without ports is not there for initiators, nor is one that goes while it is read.
+    """
+
+    def __init__(self, directory: Path, target: Path) -> None:
+        self._name = "/".join(directory.parts[-2:])
+        self._directory = directory / "alua"
+        self._target = target
+
+    @property
+    def implicit(self) -> bool:
+        return any("Implicit" in _access_type(group) for group in self._used())
+
+    @property
+    def explicit(self) -> bool:
+        """Whether all groups can be set. LIO takes a state from configfs only for a group whose states may
+        also change implicitly; a worker that runs as another user than root cannot write there."""
+        groups = list(self._used())
+        return bool(groups) and all(map(_can_be_set, groups))
+
+    @property
+    def transition_seconds(self) -> int:
+        return max((_number(group / "implicit_trans_secs") for group in self._used()), default=0)
+
+    def groups(self) -> Sequence[TargetPortGroup]:
+        found = []
+        for directory in self._used():
+            with suppress(OSError, ValueError):
+                found.append(self._group(directory))
+        return sorted(found, key=lambda group: group.id)
+
+    def here(self, nexus: Nexus) -> tuple[int | None, int] | None:
+        """LIO does not tell over which port a command came: it is known where only one can have been. Ports
+        of a portal group that is switched off carry none: clusters so show the ports of other nodes."""
+        live = [
+            (port, _number(directory / "tg_pt_gp_id"))
+            for directory in self._used()
+            for port, enabled in self._ports(directory)
+            if enabled
+        ]
+        groups = {group for _, group in live}
+        if len(groups) != 1:
+            return None
+        return live[0][0] if len(live) == 1 else None, groups.pop()
+
+    def set_state(self, group: int, state: AccessState) -> None:
+        """Blocks for the group's trans_delay_msecs, by default not at all. LIO tells the initiators."""
+        for directory in self._used():
+            if _number(directory / "tg_pt_gp_id") == group:
+                return self._set(directory, state)
+        raise FileNotFoundError(errno.ENOENT, f"{self._name}: no target port group {group}")
+
+    def _set(self, directory: Path, state: AccessState) -> None:
+        try:
+            attribute.write(directory / "alua_access_state", str(int(state)))
+            attribute.write(directory / "alua_access_status", str(_BY_COMMAND))
+        except OSError as error:
+            text = f"{self._name}: target port group {directory.name} stays as it is: {error.strerror}"
+            log.warning("%s; an initiator wants it to be %s", text, state.name)
+            raise KernelFileError(error.errno or 0, text, directory) from error
+
+    # -- files ----------------------------------------------------------------------------------------
+
+    def _used(self) -> Iterator[Path]:
+        """The directories of groups that have ports."""
+        with suppress(OSError):
+            yield from (group for group in sorted(self._directory.iterdir()) if _members(group))
+
+    def _group(self, directory: Path) -> TargetPortGroup:
+        return TargetPortGroup(
+            id=int(attribute.read(directory / "tg_pt_gp_id")),
+            ports=sorted(port for port, _ in self._ports(directory)),
+            state=AccessState(int(attribute.read(directory / "alua_access_state"))),
+            supported=frozenset(
+                state for state, name in _SUPPORT.items() if _number(directory / f"alua_support_{name}")
+            ),
+            preferred=bool(_number(directory / "preferred")),
+            status=_STATUS.get(attribute.read(directory / "alua_access_status"), 0),
+        )
+
+    def _ports(self, directory: Path) -> Iterator[tuple[int, bool]]:
+        """(relative target port, whether its portal group is switched on) of each port in a group."""
+        for member in _members(directory):
+            fabric, wwn, group, lun = member.split("/")
+            portal_group = self._target / fabric.lower() / wwn / group  # `iSCSI` is in the directory iscsi
+            with suppress(OSError, ValueError):
+                # these directories are always in memory: no look-up waits for whoever links the LUN just now
+                port = int(attribute.read(portal_group / "lun" / lun / "statistics/scsi_port/indx"))
+                yield port, bool(_number(portal_group / "enable", absent=1))
+
+
+def _members(group: Path) -> list[str]:
+    """FABRIC/WWN/tpgt_N/lun_N of each port. The kernel ends each with a newline and a NUL."""
+    try:
+        text = attribute.read(group / "members")
+    except OSError:
+        return []
+    return [member.strip() for member in text.split("\0") if member.count("/") == 3]
+
+
+def _access_type(group: Path) -> str:
+    try:
+        return attribute.read(group / "alua_access_type")
+    except OSError:
+        return ""
+
+
+def _can_be_set(group: Path) -> bool:
+    writable = os.access(group / "alua_access_state", os.W_OK, effective_ids=True)
+    return _access_type(group) == "Implicit and Explicit" and writable
+
+
+def _number(path: Path, absent: int = 0) -> int:
+    try:
+        return int(attribute.read(path))
+    except (OSError, ValueError):
+        return absent
