@@ -79,6 +79,7 @@ def _breed(
         control = socket.socket(fileno=descriptors[0])
         if os.fork() == 0:
             end.close()
+            name_process("tcmu-idle")
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             die_with_parent()
             if datagram == REHEARSED:

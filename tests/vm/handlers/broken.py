@@ -1,0 +1,86 @@
+"""Handlers that break in all the ways a handler can: on the command that reads their second block."""
+
+import ctypes
+import os
+import sys
+import time
+
+from tcmu_runner import Device, Handler
+
+TRIGGER = 4096  # a read here
+
+
+class Broken(Handler[str]):
+    """Keeps nothing; reads zeroes everywhere but at TRIGGER."""
+
+    @classmethod
+    def open(cls, device: Device, config: str) -> "Broken":
+        return cls()
+
+    def read(self, into: list[memoryview], offset: int) -> None:
+        if offset == TRIGGER:
+            self.break_down()
+        for buffer in into:
+            buffer[:] = bytes(len(buffer))
+
+    def write(self, data: list[memoryview], offset: int) -> None:
+        pass
+
+    def break_down(self) -> None:
+        raise NotImplementedError
+
+
+class Segfault(Broken):
+    subtype = "segfault"
+
+    def break_down(self) -> None:
+        ctypes.string_at(0)
+
+
+class Leave(Broken):
+    subtype = "leave"
+
+    def break_down(self) -> None:
+        os._exit(3)
+
+
+class Quit(Broken):
+    subtype = "quit"
+
+    def break_down(self) -> None:
+        sys.exit(3)
+
+
+class Raise(Broken):
+    subtype = "raise"
+
+    def break_down(self) -> None:
+        raise ZeroDivisionError("a bug")
+
+
+class Loop(Broken):
+    subtype = "loop"
+
+    def break_down(self) -> None:
+        while True:
+            pass
+
+
+class Hoard(Broken):
+    """Allocates without end; the worker's memory limit is what stops it."""
+
+    subtype = "hoard"
+
+    def break_down(self) -> None:
+        hoard = []
+        while True:
+            hoard.append(bytearray(1 << 24))
+
+
+class SlowOpen(Broken):
+    subtype = "slowopen"
+
+    @classmethod
+    def open(cls, device: Device, config: str) -> "SlowOpen":
+        time.sleep(600)
+        return cls()

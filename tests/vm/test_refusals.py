@@ -1,0 +1,106 @@
+"""A device that cannot be served: `enable` fails at once with the right errno, the log says why and the way
+out, and nothing is in the way of another try."""
+
+import errno
+import os
+import time
+from pathlib import Path
+
+import pytest
+from support import processes
+from support.configfs import Backstore
+from support.daemon import Daemon
+from support.deadline import eventually
+from support.fixtures import MIB, ExpectedLog
+
+HANDLERS = Path(__file__).parent / "handlers"
+OPEN_TIME_OUT = 10  # seconds the daemon gives a handler's open (docs/rescue.md)
+
+
+@pytest.fixture(scope="module")
+def daemon_arguments() -> tuple[str, ...]:
+    return ("--handler-path", str(HANDLERS))
+
+
+def refused(backstore: Backstore, seconds: float = 20) -> int:
+    with pytest.raises(OSError, match="enable") as caught:
+        backstore.enable(seconds)
+    assert caught.value.errno is not None
+    return caught.value.errno
+
+
+@pytest.mark.parametrize(
+    ("config", "control", "code", "reason"),
+    [
+        ("nosuch/thing", {}, errno.ENOENT, "no handler 'nosuch'; available: .*file"),
+        ("fil//tmp/x", {}, errno.ENOENT, "no handler 'fil'"),  # prior-art 2.1 #11: prefixes matched
+        ("r/", {}, errno.ENOENT, "no handler 'r'"),
+        ("file", {}, errno.EINVAL, "names no handler"),
+        ("file/relative", {}, errno.EINVAL, "not absolute.*two slashes"),
+        ("file//tmp/x;colour=red", {}, errno.EINVAL, "unknown option 'colour'"),
+        ("file//nowhere/at/all.img", {}, errno.ENOENT, "/nowhere/at.*(create|correct)"),
+        ("file//tmp", {}, errno.EISDIR, "/tmp.*name a file"),
+        ("file//proc/version", {}, errno.EACCES, "/proc/version"),
+        ("file//dev/nosuchdisk", {}, errno.ENOENT, "/dev/nosuchdisk"),
+        ("ram/", {"dev_size": 1000}, errno.EINVAL, "dev_size=1000 is not a multiple of the block size 512"),
+        ("ram/", {"dev_size": 0}, errno.EINVAL, "dev_size is not set"),
+        ("ram/", {"hw_block_size": 520}, errno.EINVAL, "hw_block_size=520 is not one of 512"),
+        ("ram/extra", {}, errno.EINVAL, "ram takes no configuration"),
+        ("ram/;tcmur_cmd_time_out=soon", {}, errno.EINVAL, "tcmur_cmd_time_out.*number of seconds"),
+    ],
+)
+def test_a_refusal_says_why(
+    daemon: Daemon,
+    expected_log: ExpectedLog,
+    config: str,
+    control: dict[str, str | int],
+    code: int,
+    reason: str,
+) -> None:
+    expected_log(rf"user_0/bad \({config}\): refused: .*{reason}")
+    backstore = Backstore.create("bad", config, 64 * MIB, control=control)
+    began = time.monotonic()
+    found = refused(backstore)
+    took = time.monotonic() - began
+    print(f"refused in {took:.2f} s")
+    assert errno.errorcode[found] == errno.errorcode[code]
+    backstore.remove()
+    assert processes.uio_devices() == []
+    good = Backstore.create("good", "ram/", 64 * MIB)
+    good.enable()
+
+
+def test_an_open_that_hangs_is_refused(daemon: Daemon, expected_log: ExpectedLog) -> None:
+    """No event is left unanswered; the worker that hangs goes, and others are served meanwhile."""
+    expected_log(r"user_0/slow \(slowopen/\): refused: .*did not answer in time")
+    slow = Backstore.create("slow", "slowopen/", 64 * MIB)
+    assert errno.errorcode[refused(slow, OPEN_TIME_OUT + 20)] == "ETIMEDOUT"
+    slow.remove()
+    eventually("the end of its worker", lambda: not processes.named(processes.WORKER))
+    Backstore.create("good", "ram/", 64 * MIB).enable()
+
+
+def test_slow_opens_hold_up_nobody_else(daemon: Daemon, expected_log: ExpectedLog) -> None:
+    """Six dead storages at once, more than are opened at a time; a good one is made meanwhile."""
+    expected_log(r"refused: .*did not answer in time")
+    slow = [Backstore.create(f"slow{n}", "slowopen/", 64 * MIB) for n in range(6)]
+    waiting = [background_enable(backstore) for backstore in slow]
+    Backstore.create("good", "ram/", 64 * MIB).enable(OPEN_TIME_OUT)
+    for pid in waiting:
+        ended(pid, OPEN_TIME_OUT * 4)
+    for backstore in slow:
+        backstore.remove()
+
+
+def background_enable(backstore: Backstore) -> int:
+    child = os.fork()
+    if child == 0:
+        try:
+            (backstore.path / "enable").write_text("1")
+        finally:
+            os._exit(0)
+    return child
+
+
+def ended(pid: int, seconds: float) -> None:
+    eventually(f"the end of process {pid}", lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, seconds)

@@ -1,0 +1,120 @@
+"""The daemon stopped, killed or absent: no administrator's command hangs, and I/O is held, not failed."""
+
+import errno
+import fcntl
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support import processes
+from support.configfs import Backstore
+from support.daemon import Daemon
+from support.deadline import eventually
+from support.fio import Job, verifying
+from support.fixtures import MIB, ExpectedLog, MakeBackstore
+from support.loopback import Loopback
+
+STALL_SECONDS = 10  # after so long without a beat the guardian acts (docs/rescue.md)
+PATIENCE = STALL_SECONDS + 30
+RESTARTS = int(os.environ.get("TCMU_TEST_RESTARTS", "3"))  # issue: 20 for the full count
+LOCK = Path("/run/tcmu.lock")
+
+
+def test_a_stopped_daemon_hangs_no_command(
+    daemon: Daemon, make_backstore: MakeBackstore, expected_log: ExpectedLog
+) -> None:
+    """SIGSTOP: the guardian ends what waits; after SIGCONT the daemon finds out what has happened."""
+    expected_log("the daemon has stood still for 10 s")
+    expected_log("stood still for some time; looking at all devices again")
+    present = make_backstore("ram/")
+    removed = make_backstore("ram/")
+    daemon.signal(signal.SIGSTOP)
+    new = Backstore.create("new", "ram/", 64 * MIB)
+    with pytest.raises(OSError, match="enable") as caught:
+        new.enable(PATIENCE)
+    assert caught.value.errno == errno.EINTR
+    removed.remove(PATIENCE)
+    daemon.signal(signal.SIGCONT)
+    daemon.wait_for_log("looking at all devices again")
+    new.enable()
+    daemon.wait_for_log(r"user_0/vol1 \(ram/\): removed")
+    assert present.show("action/block_dev") == "unblocked"
+
+
+def test_a_killed_daemon_hangs_no_command_and_holds_io(
+    daemon: Daemon,
+    make_backstore: MakeBackstore,
+    loopback: Loopback,
+    expected_log: ExpectedLog,
+    tmp_path: Path,
+) -> None:
+    """SIGKILL of the supervisor: workers go with it, the guardian tidies up, a new daemon takes over."""
+    expected_log("the daemon has died; 2 devices are blocked until it is back")
+    disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
+    spare = make_backstore("ram/")
+    with verifying(Job(disk, 8 * MIB)) as fio:
+        daemon.kill()
+        eventually("the end of all its processes", lambda: not processes.all_of_the_daemon())
+        spare.remove()
+        Backstore.create("absent", "ram/", 64 * MIB).enable()  # nobody is there to refuse it
+        daemon.start()
+        fio.progress(200)
+    daemon.wait_for_log(r"user_0/absent \(ram/\): taken over")
+
+
+def test_the_daemon_can_be_absent(daemon: Daemon, loopback: Loopback) -> None:
+    """Devices can be made and removed without it; it takes them over when it comes."""
+    daemon.stop()
+    backstore, other = (Backstore.create(name, "ram/", 64 * MIB) for name in ("early", "gone"))
+    backstore.enable()
+    other.enable()
+    other.remove()
+    daemon.start()
+    daemon.wait_for_log(r"user_0/early \(ram/\): taken over, 64 MiB")
+    loopback.add(backstore)
+
+
+def test_without_its_guardian_the_daemon_goes_on(daemon: Daemon, make_backstore: MakeBackstore) -> None:
+    (guardian,) = processes.named(processes.GUARDIAN)
+    os.kill(guardian, signal.SIGKILL)
+    make_backstore("ram/").remove()
+
+
+def test_restarts_under_load_cost_no_error(
+    daemon: Daemon, make_backstore: MakeBackstore, loopback: Loopback, tmp_path: Path
+) -> None:
+    """SIGTERM and a new start, as systemctl restart does."""
+    disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
+    with verifying(Job(disk, 8 * MIB)) as fio:
+        for _ in range(RESTARTS):
+            daemon.stop()
+            assert processes.all_of_the_daemon() == []
+            daemon.start()
+            fio.progress(50)
+
+
+def test_a_second_daemon_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    second = Daemon(tmp_path / "second.log")
+    second.launch()
+    assert second.process is not None
+    assert second.process.wait(30) == 1
+    assert "/run/tcmu.lock is locked: another tcmu-runner serves this machine; stop it first" in second.text()
+
+
+def test_the_c_daemon_is_noticed(daemon: Daemon, tmp_path: Path) -> None:
+    """It holds the same lock, by fcntl (prior-art 1.1)."""
+    daemon.stop()
+    with LOCK.open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        ours = Daemon(tmp_path / "ours.log")
+        ours.launch()
+        assert ours.process is not None
+        assert ours.process.wait(30) == 1
+    assert "another tcmu-runner serves this machine" in ours.text()
+
+
+def test_it_starts_without_a_configuration(daemon: Daemon) -> None:
+    """prior-art 2.1 #13: the C daemon ends when /etc/tcmu/tcmu.conf is missing."""
+    assert not Path("/etc/tcmu/tcmu-runner.toml").exists()
+    assert daemon.running
