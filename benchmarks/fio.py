@@ -45,7 +45,7 @@ def run(workload: Workload, disk: Path, seconds: float) -> Result:
     command = [
         "fio", "--name=benchmark", f"--filename={disk}", "--ioengine=libaio", "--direct=1", "--numjobs=1",
         f"--rw={workload.pattern}", f"--bs={workload.size}", f"--iodepth={workload.depth}",
-        f"--runtime={seconds:g}", "--time_based", "--lat_percentiles=1", "--output-format=json",
+        f"--runtime={round(seconds * 1000)}ms", "--time_based", "--lat_percentiles=1", "--output-format=json",
     ]  # fmt: skip
     output = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, timeout=seconds + START_SECONDS, text=True
