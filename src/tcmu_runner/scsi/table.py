@@ -85,10 +85,6 @@ class Row:
         everything = (1 << 8 * (len(mask) - 1)) - 1
         object.__setattr__(self, "unused", ~int.from_bytes(mask[1:], "big") & everything)
 
-    @property
-    def key(self) -> tuple[int, int | None]:
-        return self.opcode, self.action
-
     def check_fields(self, cdb: bytes) -> None:
         """Refuses a CDB with a bit set that this unit does not look at, pointing at the bit."""
         if int.from_bytes(cdb, "big") & self.unused:

@@ -2,7 +2,8 @@ import errno
 
 import pytest
 
-from tcmu_runner.scsi.operations import Unmap, Write, WriteZeroes
+from tcmu_runner.scsi.commands import provisioning
+from tcmu_runner.scsi.operations import Extent, Extents, Unmap, Write, WriteZeroes
 from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
 
 from .play import EVERYTHING, Outcome, Step, bytes_of, disk, play
@@ -173,3 +174,98 @@ def test_a_failed_write_same_is_not_good() -> None:
         play(disk(EVERYTHING), "41 08 00000000 00 0001 00", (WriteZeroes, error), out=bytes(512)).error
         is error
     )
+
+
+def lba_status(unit: Unit, lba: int, *script: Step, room: int = 256) -> Outcome:
+    cdb = bytes((0x9E, 0x12)) + lba.to_bytes(8, "big") + room.to_bytes(4, "big") + b"\0\0"
+    return play(unit, cdb, *script, room=room)
+
+
+def extents(unit: Unit, *runs: tuple[int, int, bool]) -> list[Extent]:
+    return [Extent(lba * unit.block_size, count * unit.block_size, mapped) for lba, count, mapped in runs]
+
+
+def test_get_lba_status() -> None:
+    # SBC-4 tables 60 and 62: length, completion condition 010b (all told) in bits 3 to 1 of byte 7; LBA,
+    # number of blocks, status 0h mapped, 1h deallocated
+    unit = disk()
+    step = (Extents(0, unit.size), extents(unit, (0, 8, True), (8, 1000, False), (1008, 16, True)))
+    assert lba_status(unit, 0, step).data.hex(" ", 4) == (
+        "00000034 00000004 "
+        "00000000 00000000 00000008 00000000 "
+        "00000000 00000008 000003e8 01000000 "
+        "00000000 000003f0 00000010 00000000"
+    )
+
+
+def test_get_lba_status_begins_where_it_is_asked_to() -> None:
+    unit = disk()
+    step = (Extents(100 * 512, unit.size - 100 * 512), extents(unit, (100, 924, False)))
+    assert lba_status(unit, 100, step).data[8:].hex(" ", 4) == "00000000 00000064 0000039c 01000000"
+
+
+@pytest.mark.parametrize("room", [24, 40])
+def test_get_lba_status_with_little_room(room: int) -> None:
+    # SBC-4 table 61: 001b: the allocation length is used up
+    unit = disk()
+    step = (Extents, extents(unit, *((lba, 1, bool(lba % 2)) for lba in range(1024))))
+    data = lba_status(unit, 0, step, room=room).data
+    assert len(data) == room
+    assert int.from_bytes(data[:4], "big") == room - 4
+    assert data[7] == 0b001 << 1
+
+
+def test_get_lba_status_tells_of_one_descriptor_at_least() -> None:
+    unit = disk()
+    data = lba_status(unit, 0, (Extents, extents(unit, (0, 1024, True))), room=8).data
+    assert data.hex(" ", 4) == "00000014 00000004"
+
+
+def test_neighbours_of_one_state_are_joined() -> None:
+    unit = disk()
+    step = (Extents, extents(unit, (0, 8, False), (8, 8, False), (16, 1008, True)))
+    assert lba_status(unit, 0, step).data[8:24].hex(" ", 4) == "00000000 00000000 00000010 01000000"
+
+
+def test_a_block_is_deallocated_only_as_a_whole() -> None:
+    unit = disk(block_size=4096)
+    holes = [Extent(512, 4096 * 3, mapped=False), Extent(4096 * 4, 1024, mapped=False)]
+    data = lba_status(unit, 0, (Extents, holes)).data
+    assert data[8:].hex(" ", 4) == (
+        "00000000 00000000 00000001 00000000 "
+        "00000000 00000001 00000002 01000000 "
+        "00000000 00000003 000003fd 00000000"
+    )
+
+
+def test_what_the_storage_does_not_mention_is_mapped() -> None:
+    unit = disk()
+    assert lba_status(unit, 0, (Extents, [])).data[8:].hex(" ", 4) == "00000000 00000000 00000400 00000000"
+
+
+def test_a_large_disk_is_asked_in_windows() -> None:
+    unit = disk(blocks=1 << 22)
+    steps = [(Extents(at << 30, 1 << 30), [Extent(at << 30, 1 << 30, mapped=False)]) for at in (0, 1)]
+    assert lba_status(unit, 0, *steps).data[8:].hex(" ", 4) == "00000000 00000000 00400000 01000000"
+
+
+def test_a_huge_disk_is_not_asked_for_ever() -> None:
+    # SBC-4 table 61: 000b: neither reason; and the count of a descriptor has 32 bits
+    unit = disk(blocks=1 << 50)
+    steps: list[Step] = [(Extents, [Extent(at << 30, 1 << 30, mapped=False)]) for at in range(256)]
+    data = lba_status(unit, 0, *steps).data
+    assert data[7] == 0
+    assert data[8:].hex(" ", 4) == "00000000 00000000 20000000 01000000"
+
+
+def test_counts_beyond_32_bits_take_another_descriptor() -> None:
+    runs: list[provisioning.Run] = []
+    for lba in range(0, 3 << 31, 1 << 31):
+        provisioning._join(runs, provisioning.Run(lba, 1 << 31, mapped=False))
+    assert [run.blocks for run in runs] == [1 << 31, 1 << 31, 1 << 31]
+
+
+def test_get_lba_status_edges() -> None:
+    assert lba_status(disk(), 1024).triple == "5/21/00"
+    assert play(disk(), "9e 12 0000000000000000 00000020 01 00").triple == "5/24/00"  # REPORT TYPE
+    assert lba_status(disk(Capabilities(write=True)), 0).triple == "5/24/00"

@@ -1,5 +1,7 @@
 import pytest
 
+from tcmu_runner.scsi.command import Nexus
+from tcmu_runner.scsi.sense import CAPACITY_CHANGED
 from tcmu_runner.scsi.unit import Capabilities, Unit
 
 from .play import Outcome, disk, play
@@ -106,3 +108,49 @@ def test_usage_data_is_what_the_checks_go_by() -> None:
             cdb = bytearray.fromhex("28 00 00000000 00 0000 00")
             cdb[byte] |= 1 << bit
             assert play(unit, bytes(cdb)).triple == "5/24/00", (byte, bit)
+
+
+def test_task_management_functions() -> None:
+    # SPC-5 table 309: ATS 80h, LURS 08h; 12 more bytes with REPD
+    unit = disk()
+    assert play(unit, "a3 0d 00 000000 00000010 00 00", room=16).data.hex() == "88000000"
+    assert play(unit, "a3 0d 80 000000 00000010 00 00", room=16).data.hex() == "8800000c" + "00" * 12
+    unit.task_management = b"\xfe\x01"
+    assert play(unit, "a3 0d 00 000000 00000010 00 00", room=16).data.hex() == "fe010000"
+
+
+def luns(unit: Unit, select: int) -> Outcome:
+    return play(unit, bytes((0xA0, 0, select, 0, 0, 0)) + (1024).to_bytes(4, "big") + b"\0\0", room=1024)
+
+
+def test_luns() -> None:
+    # SPC-5 table 296 and SAM-5 4.7.7: peripheral addressing up to 255, flat space addressing (01b) above
+    unit = disk()
+    unit.luns = lambda: [0, 1, 255, 256, 16383]
+    assert luns(unit, 0).data.hex(" ", 8) == (
+        "0000002800000000 0000000000000000 0001000000000000 00ff000000000000 "
+        "4100000000000000 7fff000000000000"
+    )
+    assert luns(unit, 2).data == luns(unit, 0).data
+    for none in (0x01, 0x10, 0x11, 0x12):
+        assert luns(unit, none).data == bytes(8)
+    assert luns(unit, 3).triple == "5/24/00"
+
+
+def test_without_luns_the_target_in_front_answers() -> None:
+    # tcmu-abi 4.5: the kernel answers REPORT LUNS; it is announced, since initiators get an answer
+    unit = disk()
+    assert luns(unit, 0).triple == "5/20/00"
+    assert (0xA0, None) not in every(unit)
+    unit.answered_above = frozenset({0xA0})
+    assert (0xA0, None) in every(unit)
+
+
+def test_report_luns_leaves_a_unit_attention_pending() -> None:
+    # SPC-5 6.33 and SAM-5 5.14
+    unit, nexus = disk(), Nexus()
+    unit.luns = lambda: [0]
+    nexus.raise_attention(CAPACITY_CHANGED)
+    cdb = "a0 00 00 000000 00000010 00 00"
+    assert play(unit, cdb, room=16, nexus=nexus).status == 0
+    assert play(unit, "00 00 00 00 00 00", nexus=nexus).triple == "6/2A/09"

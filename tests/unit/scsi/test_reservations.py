@@ -223,6 +223,14 @@ def test_moving_a_reservation() -> None:
     assert kept.generation == 2
 
 
+def test_moving_a_reservation_and_staying_registered() -> None:
+    kept = with_keys(A)
+    kept.reserve(A, 0xA, Type.WRITE_EXCLUSIVE)
+    kept.move(A, 0xA, 0xC, C, unregister=False)
+    assert kept.keys == {A: 0xA, C: 0xC}
+    assert kept.holder == C
+
+
 def test_moving_what_cannot_be_moved() -> None:
     kept = with_keys(A, B)
     with pytest.raises(ScsiStatusError):

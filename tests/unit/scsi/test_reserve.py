@@ -301,10 +301,13 @@ def test_reserve_and_release(reserve: str, release: str) -> None:
 
 
 def test_a_reservation_of_old_ends_with_the_nexus_and_with_a_reset() -> None:
-    for ends in (lambda unit, one: unit.disconnect(one), lambda unit, _one: unit.reset()):
+    for resets in (False, True):
         unit, one, other = shared()
         play(unit, "16 00 00 0000 00", nexus=one)
-        ends(unit, one)
+        if resets:
+            unit.reset()
+        else:
+            unit.disconnect(one)
         other.attentions.clear()
         assert play(unit, TEST_UNIT_READY, nexus=other).status == 0
 

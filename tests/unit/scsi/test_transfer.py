@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from tcmu_runner.scsi.operations import Flush, Read, Write
-from tcmu_runner.scsi.unit import Capabilities, Limits
+from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
 
 from .play import STALE, bytes_of, disk, play, space
 
@@ -188,3 +188,60 @@ def test_synchronize_cache_reports_the_storage_s_error() -> None:
 
 def test_stale_is_what_the_buffers_hold_before() -> None:
     assert STALE not in play(disk(), "9e 10 0000000000000000 00000020 00 00", room=64).data
+
+
+# an initiator that sends less than its CDB says, over a transport that tells it so (RFC 7143 11.4.5.1)
+
+
+def telling() -> Unit:
+    unit = disk()
+    unit.tells_residuals = True
+    return unit
+
+
+def test_a_short_write_takes_what_was_sent() -> None:
+    step = (Write(8 * 512, bytes_of(BLOCK)), None)
+    assert play(telling(), "2a 00 00000008 00 0002 00", step, out=BLOCK).status == 0
+
+
+def test_a_write_of_part_of_a_block_keeps_the_rest_of_it() -> None:
+    steps = (
+        (Write(8 * 512, bytes_of(b"\xaa" * 512), fua=True), None),
+        (Read(9 * 512, space(512)), BLOCK),
+        (Write(9 * 512, bytes_of(b"\xaa" * 88 + BLOCK[88:]), fua=True), None),
+    )
+    assert play(telling(), "2a 08 00000008 00 0002 00", *steps, out=b"\xaa" * 600).status == 0
+
+
+def test_a_write_without_any_data() -> None:
+    assert play(telling(), WRITES[1]).status == 0
+
+
+def test_data_for_no_blocks_is_not_written() -> None:
+    assert play(disk(), "2a 00 00000008 00 0000 00", out=BLOCK).status == 0
+
+
+# PRE-FETCH (SBC-4 5.11)
+
+
+@pytest.mark.parametrize(
+    "cdb", ["34 00 00000008 00 0002 00", "34 02 00000008 03 0002 00", "90 00 0000000000000008 00000002 00 00"]
+)
+def test_prefetch_reads(cdb: str) -> None:
+    assert play(disk(), cdb, (Read(8 * 512, space(1024)), BLOCK * 2)).status == 0
+
+
+def test_prefetch_to_the_end() -> None:
+    # PREFETCH LENGTH zero: to the last block
+    assert (
+        play(disk(blocks=16), "34 00 00000008 00 0000 00", (Read(8 * 512, space(4096)), BLOCK * 8)).status
+        == 0
+    )
+    assert play(disk(blocks=16), "34 00 00000010 00 0000 00").status == 0
+    assert play(disk(blocks=16), "34 00 00000011 00 0000 00").triple == "5/21/00"
+
+
+def test_prefetch_of_much_reads_some() -> None:
+    unit = disk(blocks=1 << 20)
+    steps = [(Read(at << 20, space(1 << 20)), bytes(1 << 20)) for at in range(8)]
+    assert play(unit, "90 00 0000000000000000 00100000 00 00", *steps).status == 0

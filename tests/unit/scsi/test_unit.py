@@ -1,7 +1,9 @@
-from tcmu_runner.scsi.command import Nexus
+import pytest
+
+from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.operations import Read
-from tcmu_runner.scsi.sense import CAPACITY_CHANGED
-from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.scsi.sense import CAPACITY_CHANGED, NEXUS_LOSS, WRITE_ERROR
+from tcmu_runner.scsi.unit import Capabilities, Limits, Unit, Usage
 
 from .play import disk, play, space
 
@@ -81,3 +83,89 @@ def test_sense_follows_d_sense_as_it_stood_when_the_command_began() -> None:
     outcome = play(unit, "c1 00 00 00 00 00")
     assert outcome.command is not None
     assert outcome.command.descriptor_sense
+
+
+def test_a_deferred_error_is_told_to_everyone_with_the_next_command() -> None:
+    # SPC-5 4.4.7: response code 71h; the command that meets it is not performed
+    unit, one, other = disk(), Nexus(), Nexus()
+    unit.connect(one)
+    unit.connect(other)
+    unit.defer(WRITE_ERROR)
+    for nexus in (one, other):
+        outcome = play(unit, "2a 00 00000000 00 0001 00", out=bytes(512), nexus=nexus)
+        assert outcome.triple == "3/0C/00"
+        assert outcome.sense is not None
+        assert outcome.sense.encode()[0] == 0x71
+        assert play(unit, TEST_UNIT_READY, nexus=nexus).status == 0
+
+
+def test_the_threshold_of_space_is_told_once() -> None:
+    # SBC-4 4.7.3.7: 6/38/07 THIN PROVISIONING SOFT THRESHOLD REACHED
+    unit, nexus = disk(limits=Limits(soft_threshold=80)), Nexus()
+    unit.connect(nexus)
+    for used, told in ((79, False), (80, True), (90, False), (10, False), (85, True)):
+        unit.usage = lambda used=used: Usage(used, 100 - used)
+        unit.check_space()
+        outcome = play(unit, TEST_UNIT_READY, nexus=nexus)
+        assert (outcome.status == 2 and outcome.triple == "6/38/07") == told
+
+
+def test_without_a_threshold_nothing_is_told() -> None:
+    unit, nexus = disk(), Nexus()
+    unit.connect(nexus)
+    unit.check_space()
+    unit.usage = lambda: Usage(100, 0)
+    unit.check_space()
+    assert not nexus.attentions
+
+
+def test_a_new_nexus_finds_its_unit_attention() -> None:
+    # SAM-5 5.14 and 6.3: 29/00 after power on, 29/07 after the loss of an I_T nexus
+    unit, nexus = disk(), Nexus()
+    unit.connect(nexus, NEXUS_LOSS)
+    assert play(unit, TEST_UNIT_READY, nexus=nexus).triple == "6/29/07"
+    unit.disconnect(nexus)
+    unit.resize(unit.size * 2)
+    assert not nexus.attentions
+
+
+def test_a_reset() -> None:
+    # SAM-5 6.3.3: 6/29/03 BUS DEVICE RESET FUNCTION OCCURRED; mode parameters are the defaults again
+    unit, nexus = disk(), Nexus()
+    unit.connect(nexus)
+    unit.mode.software_write_protect = True
+    unit.reset()
+    assert play(unit, TEST_UNIT_READY, nexus=nexus).triple == "6/29/03"
+    assert not unit.read_only
+
+
+def begun(unit: Unit, cdb: str) -> Command:
+    command = Command(bytes.fromhex(cdb), [memoryview(bytearray(1024))], Nexus())
+    unit.begin(command)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("cdb", "footprint"),
+    [
+        ("28 00 00000008 00 0002 00", (4096, 1024)),
+        ("89 00 0000000000000008 000000 01 00 00", (4096, 512)),
+        ("8e 00 0000000000000008 00000002 00 00", (4096, 1024)),
+        ("42 00 00000000 00 0000 00", (0, 1024 * 512)),  # UNMAP: the ranges are in the data
+        ("83 00 0000000000000000 00000000 00 00", (0, 1024 * 512)),
+        ("00 00 00 00 00 00", None),
+        ("12 00 00 0024 00", None),
+    ],
+)
+def test_the_footprint_of_a_command(cdb: str, footprint: tuple[int, int] | None) -> None:
+    unit = disk()
+    assert unit.footprint(begun(unit, cdb)) == footprint
+
+
+def test_a_command_that_has_not_begun_has_no_footprint() -> None:
+    assert disk().footprint(Command(bytes(6), [], Nexus())) is None
+
+
+def test_the_extent_of_a_command_that_has_not_begun() -> None:
+    command = Command(bytes.fromhex("28 00 00000008 00 0002 00"), [], Nexus())
+    assert disk().extent(command) == (4096, 1024)

@@ -219,12 +219,16 @@ def _copy(unit: Unit, copy: Copying) -> Steps:
     """In chunks, from the end where the destination overlaps what is still to be read."""
     scratch = iov.allocate(min(CHUNK, copy.length))
     starts = range(0, copy.length, CHUNK)
-    overlaps = copy.source is copy.destination and copy.source_offset < copy.destination_offset
-    for at in reversed(starts) if overlaps else starts:
+    for at in reversed(starts) if _overwrites_source(copy) else starts:
         piece = iov.cut(scratch, 0, copy.length - at)
         yield _on(unit, copy.source, Read(copy.source_offset + at, piece))
         fua = not copy.destination.mode.write_cache
         yield _on(unit, copy.destination, Write(copy.destination_offset + at, piece, fua))
+
+
+def _overwrites_source(copy: Copying) -> bool:
+    ahead = copy.destination_offset - copy.source_offset
+    return copy.source is copy.destination and 0 < ahead < copy.length
 
 
 def _on(unit: Unit, other: Unit, operation: Read | Write) -> Operation:
