@@ -33,24 +33,51 @@ def expected_log(expectations: list[Expectation]) -> ExpectedLog:
     return expect
 
 
-@pytest.fixture
-def daemon(tmp_path: Path, expectations: list[Expectation]) -> Iterator[Daemon]:
-    """Our daemon, running. In the end all LUNs and backstores go, it stops in order, and its log is quiet.
+@pytest.fixture(scope="module")
+def daemon_arguments() -> tuple[str, ...]:
+    """Command line options of the module's daemon; a module that needs some overrides this."""
+    return ()
 
-    A test that ends without a running daemon gets one back for the way out.
+
+@pytest.fixture(scope="module")
+def module_daemon(
+    tmp_path_factory: pytest.TempPathFactory, daemon_arguments: tuple[str, ...]
+) -> Iterator[Daemon]:
+    """One daemon for the tests of a module, since its start takes seconds; it stops in order in the end."""
+    daemon = Daemon(tmp_path_factory.mktemp("daemon") / "tcmu-runner.log", *daemon_arguments)
+    yield daemon
+    try:
+        daemon.stop()
+    finally:
+        daemon.end_by_force()
+
+
+@pytest.fixture
+def daemon(
+    module_daemon: Daemon, expectations: list[Expectation], request: pytest.FixtureRequest
+) -> Iterator[Daemon]:
+    """Our daemon, running. In the end all LUNs and backstores go, and its log has been quiet.
+
+    A test that ends without a running daemon gets one back for the way out. After a test that fails the next
+    one gets a new daemon.
     """
-    daemon = Daemon(tmp_path / "tcmu-runner.log")
-    daemon.start()
+    daemon, failed = module_daemon, request.session.testsfailed
+    since = daemon.position
+    if not daemon.running:
+        daemon.start()
     yield daemon
     try:
         if not daemon.running:
             daemon.start()
         cleanup.everything()
-        daemon.stop()
+    except BaseException:
+        failed = -1
+        raise
     finally:
-        print(daemon.end_by_force())
-        print(daemon.text())
-    assert not (found := unexpected(daemon.text(), expectations)), "\n".join(found)
+        if request.session.testsfailed != failed:
+            print(daemon.end_by_force())
+        print(daemon.text(since))
+    assert not (found := unexpected(daemon.text(since), expectations)), "\n".join(found)
 
 
 @pytest.fixture(autouse=True)

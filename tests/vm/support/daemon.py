@@ -90,8 +90,13 @@ class Daemon:
         self.process = None
         return stack
 
-    def text(self) -> str:
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+    @property
+    def position(self) -> int:
+        """How many bytes the log has now: `since` for what comes after."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def text(self, since: int = 0) -> str:
+        return self.log.read_bytes()[since:].decode(errors="replace") if self.log.exists() else ""
 
     def wait_for_log(self, pattern: str, *, seconds: float = 20, since: int = 0) -> "re.Match[str]":
         """Waits until a line after the first `since` bytes matches. Fails when the daemon has died."""
@@ -100,14 +105,16 @@ class Daemon:
             ended = not self.running
             return bool(self._search(pattern, since)) or ended
 
-        eventually(f"/{pattern}/ in the daemon's log:\n{self.text()}", found, seconds)
+        try:
+            eventually(f"/{pattern}/ in the daemon's log", found, seconds)
+        except StuckError as error:
+            raise StuckError(f"{error}:\n{self.text()}") from None
         match = self._search(pattern, since)
         assert match, f"the daemon ended without /{pattern}/ in its log:\n{self.text()}"
         return match
 
     def _search(self, pattern: str, since: int) -> "re.Match[str] | None":
-        text = self.log.read_bytes()[since:].decode(errors="replace")
-        return re.search(pattern, text, re.MULTILINE)
+        return re.search(pattern, self.text(since), re.MULTILINE)
 
 
 @dataclass(frozen=True)

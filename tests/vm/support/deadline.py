@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TextIO
 
@@ -59,8 +60,26 @@ def _report(end: int, action: Callable[P, object], *args: P.args, **kwargs: P.kw
     os._exit(0)
 
 
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    line: str
+    status: int
+    output: str
+    errors: str
+
+
 def command(*argv: str | Path, seconds: float = 60) -> str:
     """Runs a command and returns its standard output. CommandError, StuckError."""
+    ended = attempt(*argv, seconds=seconds)
+    if ended.status != 0:
+        raise CommandError(f"{ended.line}: exit status {ended.status}\n{ended.output}{ended.errors}")
+    return ended.output
+
+
+def attempt(*argv: str | Path, seconds: float = 60) -> Ended:
+    """Runs a command that may fail. StuckError."""
     line = " ".join(map(str, argv))
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -75,10 +94,7 @@ def command(*argv: str | Path, seconds: float = 60) -> str:
         except subprocess.TimeoutExpired:
             outlook = _give_up(process.pid, lambda: process.poll() is not None)
             raise StuckError(f"{line} not done in {seconds:g} s; {outlook}") from None
-        texts = [_whole(output), _whole(errors)]
-    if status != 0:
-        raise CommandError(f"{line}: exit status {status}\n{''.join(texts)}")
-    return texts[0]
+        return Ended(line, status, _whole(output), _whole(errors))
 
 
 def _whole(file: TextIO) -> str:

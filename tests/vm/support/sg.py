@@ -1,0 +1,37 @@
+"""Single SCSI commands by sg3-utils, whose words for status and sense are not ours."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.deadline import attempt
+
+GOOD = 0
+ILLEGAL_REQUEST, INVALID_OPCODE, UNIT_ATTENTION, MEDIUM_OR_HARDWARE = 5, 9, 6, 3
+"""Exit statuses of sg3-utils (man sg3_utils)."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """status: as sg3-utils exits. text: what it says of status and sense. data: what was received."""
+
+    status: int
+    text: str
+    data: bytes
+
+
+def raw(disk: Path, cdb: str, *, receive: int = 0, send: bytes = b"", seconds: float = 20) -> Reply:
+    """Sends a CDB, in hex. receive: the transport's length of data-in; send: data-out."""
+    with tempfile.TemporaryDirectory() as directory:
+        data, payload = Path(directory) / "in", Path(directory) / "out"
+        data.touch()
+        payload.write_bytes(send)
+        options = [f"--outfile={data}", f"--request={receive}"] if receive else []
+        if send:
+            options += [f"--infile={payload}", f"--send={len(send)}"]
+        ended = attempt("sg_raw", *options, disk, *_bytes(cdb), seconds=seconds)
+        return Reply(ended.status, ended.output + ended.errors, data.read_bytes())
+
+
+def _bytes(cdb: str) -> list[str]:
+    return [f"{byte:02x}" for byte in bytes.fromhex(cdb)]
