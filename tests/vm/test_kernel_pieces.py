@@ -227,7 +227,7 @@ def test_what_the_kernel_tells_of_a_backstore(netlink: TcmuNetlink) -> None:
     store = disk.backstore
     assert (store.block_size(), store.size(), store.max_sectors()) == (4096, SIZE, 256)
     assert (store.serial(), store.command_timeout(), store.write_cache()) == ("", 30, False)
-    assert (store.alua_support(), store.kernel_reservations()) == (True, True)
+    assert (store.alua_support(), store.answers_reservations()) == (True, True)
     assert (store.vendor_id(), store.product_id(), store.revision()) == ("LIO-ORG", "", "")
     assert store.company_id() == 0x001405
     attribute.write(disk.directory / "wwn/vpd_unit_serial", "aa-bb")
