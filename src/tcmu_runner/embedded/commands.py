@@ -121,6 +121,8 @@ def ended(task: Task, ticket: Ticket) -> None:
     """The unit has answered."""
     assert ticket.status is not None
     task.connection.started_ended(task)
+    if task.over:
+        return
     if task.answer is Answer.RESULT:
         _answer(task, ticket.status, ticket.sense, ticket.data)
     else:
@@ -141,7 +143,7 @@ def end(task: Task) -> None:
 
 def finish(task: Task) -> None:
     """The task's tag and its place in the window are free again."""
-    session = task.connection.session
+    session, task.over = task.connection.session, True
     del session.tasks[task.pdu.tag]
     session.answered(immediate=task.immediate)
     for follow in task.when_ended:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.command import Nexus
 
 Done = Callable[[], None]
+# FORMAT UNIT and SANITIZE: what they began goes on whatever becomes of the command (SBC-4 4.34, 4.36), so
+# nobody has to wait for it.
+OUTLIVING = (0x04, 0x48)
 
 
 class RefusedError(Exception):
@@ -112,7 +115,7 @@ def _as_seen_by(session: Session, tasks: Iterable[Task]) -> list[Task]:
 
 def abort(tasks: list[Task], kind: TmrType, done: Done) -> None:
     """Ends tasks without their result, and calls `done` when the engine has let go of all."""
-    running = [task for task in tasks if task.on_ring]
+    running = [task for task in tasks if task.on_ring and task.cdb[0] not in OUTLIVING]
     left = len(running)
 
     def one_ended() -> None:
@@ -124,7 +127,7 @@ def abort(tasks: list[Task], kind: TmrType, done: Done) -> None:
     for task in tasks:
         if task.answer is Answer.RESULT:
             task.answer = Answer.NOTHING
-        if task.on_ring:
+        if task in running:
             task.when_ended.append(one_ended)
         else:
             task.connection.forget_backlog(task)

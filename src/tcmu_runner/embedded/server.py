@@ -30,7 +30,8 @@ START_SECONDS = 10.0
 class Disk:
     """One LUN to be served. config: as in targetcli, `file//var/lib/disk.img`. size, block_size: bytes.
 
-    serial: its unit serial number; by default one that is the same each time for the same config and place.
+    physical_block_size: bytes, a power of two of logical blocks; by default one. serial: its unit serial
+    number; by default one that is the same each time for the same config and place.
     """
 
     config: str
@@ -38,6 +39,7 @@ class Disk:
     block_size: int = 512
     read_only: bool = False
     removable: bool = False
+    physical_block_size: int = 0
     serial: str = ""
 
 
@@ -173,13 +175,14 @@ def _check_secrets(credentials: Credentials | None) -> None:
 
 def open_disk(disk: Disk, registry: Registry, number: int, target: str) -> LocalLun:
     """Opens the handler of a disk. Raises TcmuError or OSError."""
+    largest = MAX_TRANSFER // disk.block_size
     serial = disk.serial or str(uuid5(NAMESPACE_URL, f"{target}/{number}/{disk.config}"))
     description = Description(
         f"lun{number}",
         disk.config,
         disk.size,
         disk.block_size,
-        Limits(max_transfer=MAX_TRANSFER // disk.block_size),
+        Limits(max_transfer=largest, max_write_same=largest, physical_exponent=_exponent(disk)),
         lambda: Identity(serial=serial),
     )
     lun = Lun.open(description, registry)
@@ -187,6 +190,16 @@ def open_disk(disk: Disk, registry: Registry, number: int, target: str) -> Local
         lun.unit.capabilities = replace(lun.unit.capabilities, write=False)
     lun.unit.removable = disk.removable
     return LocalLun(lun)
+
+
+def _exponent(disk: Disk) -> int:
+    """How many logical blocks make a physical one, as a power of two."""
+    blocks, rest = divmod(disk.physical_block_size or disk.block_size, disk.block_size)
+    if rest or blocks.bit_count() != 1:
+        raise ConfigError(
+            f"physical blocks of {disk.physical_block_size} bytes are no power of two of {disk.block_size}"
+        )
+    return blocks.bit_length() - 1
 
 
 def serve(

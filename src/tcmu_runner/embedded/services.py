@@ -42,3 +42,4 @@ def lend(unit: Unit, luns: Callable[[], Sequence[int]], ports: Ports, abort: Cal
     unit.ports = ports
     unit.abort = abort
     unit.task_management = TASK_MANAGEMENT
+    unit.tells_residuals = True

@@ -32,7 +32,8 @@ class Task:
 
     gathering: its Data-Out until that is complete. ticket: once it is on the unit's ring. expected,
     bidi_expected: the bytes the initiator expects to move; of a bidirectional command, the first is out, the
-    second in. when_ended: called after its end by those who wait for it.
+    second in. over: it was answered, or nobody waits for its answer. when_ended: called after its end by
+    those who wait for it.
     """
 
     __slots__ = (
@@ -45,6 +46,7 @@ class Task:
         "gathering",
         "lun",
         "nexus",
+        "over",
         "pdu",
         "reads",
         "ticket",
@@ -71,6 +73,7 @@ class Task:
         self.nexus: Nexus | None = None
         self.ticket: Ticket | None = None
         self.answer = Answer.RESULT
+        self.over = False
         self.when_ended: list[Callable[[], None]] = []
 
     def completed(self, ticket: Ticket) -> None:
