@@ -13,6 +13,7 @@ import threading
 from contextlib import suppress
 
 from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.errors import TcmuError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.messages import (
@@ -67,22 +68,28 @@ class Worker:
             if not datagram:
                 return
             request = decode(datagram)
-            if isinstance(request, Open) and not self._confined:
-                self._confine(request)
+            if isinstance(request, Open) and not self._confined and not self._confine(request):
+                continue
             threading.Thread(
                 target=self._answer, args=(request, descriptors), name="request", daemon=True
             ).start()
 
-    def _confine(self, first: Open) -> None:
+    def _confine(self, first: Open) -> bool:
         """Before there is another thread. What its first device's handler asks for is left; where devices of
-        all kinds may come, what any handler asks for."""
+        all kinds may come, what any handler asks for. False when that failed, and was answered."""
         name_process("tcmu-worker" if self._shared else f"tcmu-dev:uio{first.minor}")
-        if self._shared:
-            wanted = frozenset().union(*(handler.privileges for handler in self._registry))
-        else:
-            wanted = self._registry.find(DeviceName.parse(first.name).config)[0].privileges
-        confine(self._limits, wanted)
+        try:
+            confine(self._limits, self._privileges(first))
+        except (TcmuError, OSError) as error:
+            self._say(Done(first.id, *reason(error)))
+            return False
         self._confined = True
+        return True
+
+    def _privileges(self, first: Open) -> frozenset[str]:
+        if self._shared:
+            return frozenset().union(*(handler.privileges for handler in self._registry))
+        return self._registry.find(DeviceName.parse(first.name).config)[0].privileges
 
     def _answer(self, request: Message, descriptors: list[int]) -> None:
         assert isinstance(request, Request)
