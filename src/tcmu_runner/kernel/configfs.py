@@ -74,8 +74,12 @@ class Backstore:
         return self._parse("attrib/dev_size", text)
 
     def max_sectors(self) -> int:
-        """The longest transfer, in blocks, that the administrator advises."""
+        """The longest transfer, in blocks, that the administrator advises; the kernel does not insist."""
         return self._number("attrib/hw_max_sectors")
+
+    def data_area(self) -> int:
+        """Bytes of the device's data area: the kernel refuses longer transfers. 0: it is too old to tell."""
+        return self._number("attrib/max_data_area_mb", 0) << 20
 
     def serial(self) -> str:
         """The unit serial number, empty if none was set (LIO's tools set it after enabling)."""

@@ -81,9 +81,15 @@ class KernelLun:
             config=self._name.config,
             size=store.size(),
             block_size=store.block_size(),
-            limits=Limits(max_transfer=store.max_sectors(), optimal_transfer=store.max_sectors()),
+            limits=self._limits(store.block_size()),
             identify=self._identify,
         )
+
+    def _limits(self, block_size: int) -> Limits:
+        """hw_max_sectors is advice, by default for 64 KiB: to refuse more would fail initiators that do not ask
+        for limits."""
+        longest = self._store.data_area() // block_size
+        return Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors())
 
     def _identify(self) -> Identity:
         """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""

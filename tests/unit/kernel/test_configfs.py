@@ -25,6 +25,7 @@ def test_what_the_administrator_set(backstore: Backstore) -> None:
     assert backstore.block_size() == 512
     assert backstore.size() == 1 << 30
     assert backstore.max_sectors() == 128
+    assert backstore.data_area() == 0  # as before 4.16
     assert backstore.serial() == SERIAL
     assert backstore.vendor_id() == "LIO-ORG"
     assert (backstore.product_id(), backstore.revision()) == ("", "")  # until somebody writes them
@@ -34,6 +35,11 @@ def test_what_the_administrator_set(backstore: Backstore) -> None:
     assert backstore.alua_support() is True
     assert backstore.answers_reservations() is True
     assert backstore.device_id() == 5
+
+
+def test_data_area(backstore: Backstore, directory: Path) -> None:
+    (directory / "attrib/max_data_area_mb").write_text("1024\n")
+    assert backstore.data_area() == 1 << 30
 
 
 def test_identity_that_was_set(backstore: Backstore, directory: Path) -> None:
