@@ -7,7 +7,17 @@ from collections.abc import Generator
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command, Nexus
-from tcmu_runner.scsi.operations import Extent, Extents, Flush, Operation, Read, Unmap, Write, WriteZeroes
+from tcmu_runner.scsi.operations import (
+    CryptoErase,
+    Extent,
+    Extents,
+    Flush,
+    Operation,
+    Read,
+    Unmap,
+    Write,
+    WriteZeroes,
+)
 from tcmu_runner.scsi.sense import ScsiError, ScsiStatusError, Sense
 from tcmu_runner.scsi.unit import Unit
 
@@ -37,6 +47,9 @@ class ByteStore:
             case Extents(offset, length):
                 self._check(offset, length)
                 operation.found.extend(self._extents(offset, length))
+            case CryptoErase():
+                self.disk[:] = bytes(len(self.disk))
+                self._mark(0, len(self.disk), mapped=True)
             case Flush():
                 pass
             case _:

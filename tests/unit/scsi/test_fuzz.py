@@ -1,20 +1,46 @@
 """Any CDB with any data ends in a status, and no byte that an earlier command left in a buffer comes back."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.opcodes import DISK
-from tcmu_runner.scsi.unit import Capabilities, Unit
+from tcmu_runner.scsi.reservations import Reservations
+from tcmu_runner.scsi.unit import Capabilities, Unit, Usage
 
 from .bytestore import ByteStore, run
 from .play import EVERYTHING, disk, pieces_of
+from .test_alua import Ports
 
 BLOCKS = 64
-CAPABILITIES = [EVERYTHING, Capabilities(), Capabilities(write=True), Capabilities(write=True, unmap=True)]
+CAPABILITIES = [
+    replace(EVERYTHING, crypto_erase=True),
+    Capabilities(),
+    Capabilities(write=True),
+    Capabilities(write=True, unmap=True),
+]
 # SEND DIAGNOSTIC, MODE SELECT, WRITE BUFFER, VERIFY, PERSISTENT RESERVE OUT, SET TARGET PORT GROUPS
 TAKING_DATA = (0x1D, 0x15, 0x55, 0x3B, 0x2F, 0x8F, 0xAF, 0x5F, 0xA4)
 CDB_LENGTHS = {0: 6, 1: 10, 2: 10, 3: 12, 4: 16, 5: 12, 6: 16, 7: 16}  # SPC-5 4.2.5.1 groups
+
+
+def make(capabilities: Capabilities, *, lent: bool) -> Unit:
+    """A unit, with all that a front end can lend it or with nothing."""
+    unit = disk(capabilities, blocks=BLOCKS)
+    if lent:
+        unit.removable = unit.tells_residuals = True
+        unit.reservations = Reservations()
+        unit.ports = Ports()
+        unit.luns = lambda: [0, 1]
+        unit.usage = lambda: Usage(1 << 20, 1 << 30)
+    return unit
+
+
+@st.composite
+def units(draw: st.DrawFn) -> Unit:
+    return make(draw(st.sampled_from(CAPABILITIES)), lent=draw(st.booleans()))
 
 
 @st.composite
@@ -50,17 +76,17 @@ def takes_data(cdb: bytes) -> bool:
 
 @settings(max_examples=400, deadline=None)
 @given(
-    capabilities=st.sampled_from(CAPABILITIES),
+    unit=units(),
     cdbs=st.lists(st.one_of(plausible_cdbs(), any_cdbs()), min_size=1, max_size=6),
     content=st.binary(max_size=200),
     room=st.sampled_from([0, 1, 5, 36, 511, 512, 513, 4096, 70000]),
     cuts=st.lists(st.integers(1, 600), max_size=3),
 )
 def test_any_cdb_ends_in_a_status(
-    capabilities: Capabilities, cdbs: list[bytes], content: bytes, room: int, cuts: list[int]
+    unit: Unit, cdbs: list[bytes], content: bytes, room: int, cuts: list[int]
 ) -> None:
-    unit, nexus = disk(capabilities, blocks=BLOCKS), Nexus()
-    unit.nexuses.add(nexus)
+    nexus = Nexus()
+    unit.connect(nexus)
     store = ByteStore(unit.size, unit.block_size)
     for cdb in cdbs:
         data = pieces_of((content + bytes(room))[: max(room, len(content))], cuts)
@@ -75,16 +101,17 @@ def test_any_cdb_ends_in_a_status(
 @settings(max_examples=300, deadline=None)
 @given(
     capabilities=st.sampled_from(CAPABILITIES),
+    lent=st.booleans(),
     cdb=plausible_cdbs(),
     room=st.sampled_from([1, 5, 36, 511, 512, 513, 4096, 70000]),
     cuts=st.lists(st.integers(1, 600), max_size=3),
 )
 def test_what_comes_back_does_not_depend_on_what_was_in_the_buffer(
-    capabilities: Capabilities, cdb: bytes, room: int, cuts: list[int]
+    capabilities: Capabilities, lent: bool, cdb: bytes, room: int, cuts: list[int]
 ) -> None:
     answers = []
     for stale in (b"\xa5", b"\x5a"):
-        unit: Unit = disk(capabilities, blocks=BLOCKS)
+        unit = make(capabilities, lent=lent)
         nexus = Nexus()
         store = ByteStore(unit.size, unit.block_size)
         status, sense, data = run(unit, store, cdb, pieces_of(stale * room, cuts), nexus)

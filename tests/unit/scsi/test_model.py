@@ -121,9 +121,7 @@ class DiskModel(RuleBasedStateMachine):
                 self.expected[at] |= fill
 
     @rule(lba=LBAS, count=COUNTS, fill=FILLS, cuts=CUTS, layout=SPECIAL_WRITES)
-    def write_specially(
-        self, lba: int, count: int, fill: int, cuts: list[int], layout: str
-    ) -> None:
+    def write_specially(self, lba: int, count: int, fill: int, cuts: list[int], layout: str) -> None:
         content = bytes((fill,)) * (count * self.size)
         status, _ = self.do(layout.format(lba, count), content, cuts)
         assert (status == 0) == self.fits(lba, count)

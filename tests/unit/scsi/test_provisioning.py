@@ -186,12 +186,12 @@ def extents(unit: Unit, *runs: tuple[int, int, bool]) -> list[Extent]:
 
 
 def test_get_lba_status() -> None:
-    # SBC-4 tables 60 and 62: length, completion condition 010b (all told) in bits 3 to 1 of byte 7; LBA,
-    # number of blocks, status 0h mapped, 1h deallocated
+    # SBC-4 tables 60 and 62: length, completion condition 011b (the medium ends) in bits 3 to 1 of byte 7;
+    # LBA, number of blocks, status 0h mapped, 1h deallocated
     unit = disk()
     step = (Extents(0, unit.size), extents(unit, (0, 8, True), (8, 1000, False), (1008, 16, True)))
     assert lba_status(unit, 0, step).data.hex(" ", 4) == (
-        "00000034 00000004 "
+        "00000034 00000006 "
         "00000000 00000000 00000008 00000000 "
         "00000000 00000008 000003e8 01000000 "
         "00000000 000003f0 00000010 00000000"
@@ -218,7 +218,7 @@ def test_get_lba_status_with_little_room(room: int) -> None:
 def test_get_lba_status_tells_of_one_descriptor_at_least() -> None:
     unit = disk()
     data = lba_status(unit, 0, (Extents, extents(unit, (0, 1024, True))), room=8).data
-    assert data.hex(" ", 4) == "00000014 00000004"
+    assert data.hex(" ", 4) == "00000014 00000006"
 
 
 def test_neighbours_of_one_state_are_joined() -> None:
@@ -241,6 +241,17 @@ def test_a_block_is_deallocated_only_as_a_whole() -> None:
 def test_what_the_storage_does_not_mention_is_mapped() -> None:
     unit = disk()
     assert lba_status(unit, 0, (Extents, [])).data[8:].hex(" ", 4) == "00000000 00000000 00000400 00000000"
+
+
+def test_extents_beyond_what_was_asked_for() -> None:
+    unit = disk()
+    found = extents(unit, (0, 200, False), (150, 100, False), (1000, 5000, False))
+    data = lba_status(unit, 100, (Extents, found)).data
+    assert data[8:].hex(" ", 4) == (
+        "00000000 00000064 00000096 01000000 "
+        "00000000 000000fa 000002ee 00000000 "
+        "00000000 000003e8 00000018 01000000"
+    )
 
 
 def test_a_large_disk_is_asked_in_windows() -> None:

@@ -104,14 +104,15 @@ def _report_runs(unit: Unit, command: Command, lba: int, allocation: int) -> Ste
 
 
 def _runs(window: Extents, block_size: int) -> Iterator[Run]:
-    """A block counts as deallocated only where all of it lies in a hole."""
+    """A block counts as deallocated only where all of it lies in a hole. Whatever a storage tells beyond the
+    window it was asked for does not count."""
     at = window.offset // block_size
     end = (window.offset + window.length) // block_size
     for extent in window.found:
         if extent.mapped:
             continue
-        hole = -(-extent.offset // block_size)
-        hole_end = (extent.offset + extent.length) // block_size
+        hole = max(at, -(-extent.offset // block_size))
+        hole_end = min(end, (extent.offset + extent.length) // block_size)
         if hole < hole_end:
             yield Run(at, hole - at, mapped=True)
             yield Run(hole, hole_end - hole, mapped=False)
@@ -130,10 +131,10 @@ def _join(runs: list[Run], run: Run) -> None:
 
 
 def _completion(unit: Unit, lba: int, runs: list[Run], most: int) -> int:
-    """COMPLETION CONDITION (SBC-4 table 61): the space is used up, everything is told, or neither."""
+    """COMPLETION CONDITION (SBC-4 table 61): the space is used up, the medium ends, or neither."""
     if len(runs) > most:
         return 0b001
-    return 0b010 if lba == unit.blocks else 0b000
+    return 0b011 if lba == unit.blocks else 0b000
 
 
 def _lba_status(runs: list[Run], completion: int) -> bytes:
