@@ -24,12 +24,12 @@ def is_removable(unit: Unit) -> bool:
 
 
 def keeps_reservations(unit: Unit) -> bool:
-    """where no LIO is in front, which answers it itself"""
+    """where no LIO keeps reservations"""
     return unit.reservations is not None
 
 
 def knows_luns(unit: Unit) -> bool:
-    """where no LIO is in front, which answers it itself"""
+    """where no LIO answers"""
     return unit.luns is not None
 
 
