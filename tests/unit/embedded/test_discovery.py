@@ -1,0 +1,92 @@
+"""SendTargets (RFC 7143, appendix C) and text requests in full feature phase (11.10)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tcmu_runner.embedded import Server, text
+from tcmu_runner.embedded.initiator import Initiator
+from tcmu_runner.embedded.pdu import Reject, ScsiCommand, Text, TextResponse
+
+Connect = Callable[..., Initiator]
+
+
+def ask(initiator: Initiator, pairs: dict[str, str]) -> list[tuple[str, str]]:
+    """A text request and its answer, which may come in pieces."""
+    data, tag, transfer_tag, answer = text.render(pairs.items()), initiator.next_tag(), 0xFFFFFFFF, b""
+    while True:
+        initiator.send(Text(0x44, 0x80, 0, bytes(8), tag, transfer_tag, initiator.cmd_sn, 0), data)
+        pdu, piece = initiator.receive_frame()
+        assert isinstance(pdu, TextResponse)
+        answer += piece
+        if pdu.flags & 0x80:
+            assert pdu.transfer_tag == 0xFFFFFFFF
+            return [tuple(item.split("=", 1)) for item in answer.decode().split("\0") if item]
+        data, transfer_tag = b"", pdu.transfer_tag
+
+
+@pytest.fixture
+def discovery(connect: Connect) -> Initiator:
+    initiator = connect(login=False)
+    initiator.login(None)
+    return initiator
+
+
+def test_send_targets(discovery: Initiator, server: Server) -> None:
+    """Every portal with its group."""
+    addresses = [("TargetAddress", f"127.0.0.1:{at.port},{at.group}") for at in server.portals]
+    for wanted in ("All", server.target.name):
+        assert ask(discovery, {"SendTargets": wanted}) == [("TargetName", server.target.name), *addresses]
+    assert ask(discovery, {"SendTargets": "iqn.a:other"}) == []
+
+
+def test_send_targets_in_pieces(connect: Connect, server: Server) -> None:
+    initiator = connect(login=False)
+    initiator.login(None, MaxRecvDataSegmentLength="512")
+    pairs = {"SendTargets": "All", **{f"X-org.example.{number}": "?" for number in range(60)}}
+    answer = ask(initiator, pairs)
+    assert answer[0] == ("TargetName", server.target.name)
+    assert answer[-60:] == [(f"X-org.example.{number}", "NotUnderstood") for number in range(60)]
+
+
+def test_nothing_else_in_a_discovery_session(discovery: Initiator) -> None:
+    """4.3"""
+    discovery.send(ScsiCommand(0x01, 0x81, 0, bytes(8), 1, 0, discovery.next_cmd_sn(), 0, bytes(16)))
+    pdu, _ = discovery.receive_frame()
+    assert isinstance(pdu, Reject)
+    assert pdu.reason == 0x04
+
+
+def test_send_targets_in_a_normal_session(connect: Connect, server: Server) -> None:
+    """Appendix C: its own target only."""
+    initiator = connect()
+    assert ask(initiator, {"SendTargets": ""})[0] == ("TargetName", server.target.name)
+    assert ask(initiator, {"SendTargets": "All"}) == [("SendTargets", "Reject")]
+
+
+def test_what_may_change_in_full_feature_phase(connect: Connect) -> None:
+    """13: MaxRecvDataSegmentLength may; what the login settled may not."""
+    initiator = connect()
+    assert ask(initiator, {"MaxRecvDataSegmentLength": "512", "MaxBurstLength": "1024"}) == [
+        ("MaxBurstLength", "Reject")
+    ]
+    read = initiator.command(bytes.fromhex("28000000000000000200"), data_in_length=1024)
+    assert (len(read.data), read.pdus) == (1024, 2)
+
+
+def test_text_that_is_none(connect: Connect) -> None:
+    initiator = connect()
+    initiator.send(Text(0x44, 0x80, 0, bytes(8), 5, 0xFFFFFFFF, initiator.cmd_sn, 0), b"no pair\0")
+    assert isinstance(initiator.receive_frame()[0], Reject)
+
+
+def test_text_without_end(connect: Connect) -> None:
+    """11.10.2: the C bit, for more text than anybody needs."""
+    initiator = connect()
+    for _ in range(3):
+        request = Text(0x44, 0x40, 0, bytes(8), 5, 1, initiator.cmd_sn, 0)
+        initiator.send(request, b"A=" + b"x" * 8000)
+        pdu, _ = initiator.receive_frame()
+    assert isinstance(pdu, Reject)

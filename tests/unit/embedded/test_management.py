@@ -1,0 +1,107 @@
+"""Task management functions and their responses (RFC 7143, 11.5.1, 11.6.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tcmu_runner.embedded.initiator import Initiator
+from tcmu_runner.embedded.pdu import ScsiCommand, TaskManagement, TaskManagementResponse
+
+Connect = Callable[..., Initiator]
+COMPLETE, NO_SUCH_TASK, NO_SUCH_LUN, NO_REASSIGNMENT, NOT_SUPPORTED = 0, 1, 2, 4, 5
+ABORT_TASK, ABORT_TASK_SET, CLEAR_ACA, CLEAR_TASK_SET, LUN_RESET, WARM_RESET, COLD_RESET, REASSIGN = range(
+    1, 9
+)
+WRITE_ONE_BLOCK = bytes.fromhex("2a000000000000000100") + bytes(6)
+TEST_UNIT_READY = bytes(6)
+
+
+def manage(
+    initiator: Initiator, function: int, *, referenced: int = 0xFFFFFFFF, ref_cmd_sn: int = 0, lun: int = 0
+) -> int:
+    """The response to a function sent as immediate request."""
+    number = initiator.cmd_sn
+    address = bytes((0, lun, 0, 0, 0, 0, 0, 0))
+    initiator.send(
+        TaskManagement(
+            0x42, 0x80 | function, 0, address, initiator.next_tag(), referenced, number, 0, ref_cmd_sn, 0
+        )
+    )
+    pdu, _ = initiator.receive_frame()
+    assert isinstance(pdu, TaskManagementResponse)
+    return pdu.response
+
+
+def waiting_write(initiator: Initiator, tag: int) -> int:
+    """A WRITE whose data never comes; its CmdSN."""
+    number = initiator.next_cmd_sn()
+    initiator.send(ScsiCommand(0x01, 0xA1, 0, bytes(8), tag, 512, number, 0, WRITE_ONE_BLOCK))
+    assert initiator.receive_frame()[0].opcode == 0x31  # R2T
+    return number
+
+
+@pytest.mark.parametrize("function", [ABORT_TASK_SET, CLEAR_TASK_SET])
+def test_abort_task_set_ends_tasks_without_answer(connect: Connect, function: int) -> None:
+    initiator = connect(ImmediateData="No")
+    waiting_write(initiator, 900)
+    assert manage(initiator, function) == COMPLETE
+    assert initiator.command(TEST_UNIT_READY).status == 0  # and nothing came for task 900
+    waiting_write(initiator, 900)  # whose tag is free again
+
+
+def test_abort_task(connect: Connect) -> None:
+    initiator = connect(ImmediateData="No")
+    number = waiting_write(initiator, 900)
+    assert manage(initiator, ABORT_TASK, referenced=900, ref_cmd_sn=number) == COMPLETE
+    assert manage(initiator, ABORT_TASK, referenced=900, ref_cmd_sn=number) == NO_SUCH_TASK
+    assert initiator.command(TEST_UNIT_READY).status == 0
+
+
+def test_abort_of_a_task_that_never_came(connect: Connect) -> None:
+    """11.6.1: its CmdSN counts as received, and the commands after it go on."""
+    initiator = connect()
+    lost, later = initiator.next_cmd_sn(), initiator.next_cmd_sn()
+    initiator.send(ScsiCommand(0x01, 0x81, 0, bytes(8), 902, 0, later, 0, bytes(16)))
+    initiator.send(TaskManagement(0x42, 0x81, 0, bytes(8), 903, 901, initiator.cmd_sn, 0, lost, 0))
+    answers = [initiator.receive_frame()[0] for _ in range(2)]
+    assert sorted(answer.tag for answer in answers) == [902, 903]
+    assert all(answer.response == COMPLETE for answer in answers)
+
+
+@pytest.mark.parametrize("function", [LUN_RESET, WARM_RESET])
+def test_resets(connect: Connect, function: int) -> None:
+    """SAM-5 6.3.3: tasks end, another's in TASK ABORTED (40h, TAS is 1), and every nexus gets 29h/03h."""
+    one, other = connect(isid=1, ImmediateData="No"), connect(isid=2, ImmediateData="No")
+    waiting_write(one, 900)
+    waiting_write(other, 900)
+    assert manage(one, function) == COMPLETE
+    assert other.result(900).status == 0x40
+    for initiator in (one, other):
+        attention = initiator.command(TEST_UNIT_READY)
+        assert (attention.status, attention.sense[2], attention.sense[12:14]) == (0x02, 0x06, b"\x29\x03")
+        assert initiator.command(TEST_UNIT_READY).status == 0
+
+
+def test_cold_reset_ends_all_sessions(connect: Connect) -> None:
+    one, other = connect(isid=1), connect(isid=2)
+    assert manage(one, COLD_RESET) == COMPLETE
+    for initiator in (one, other):
+        with pytest.raises(EOFError):
+            initiator.receive_frame()
+    assert connect(isid=1).command(TEST_UNIT_READY).status == 0x00
+
+
+@pytest.mark.parametrize(
+    ("function", "lun", "response"),
+    [
+        (ABORT_TASK_SET, 9, NO_SUCH_LUN),
+        (LUN_RESET, 9, NO_SUCH_LUN),
+        (CLEAR_ACA, 0, NOT_SUPPORTED),
+        (REASSIGN, 0, NO_REASSIGNMENT),
+        (100, 0, NOT_SUPPORTED),
+    ],
+)
+def test_refusals(connect: Connect, function: int, lun: int, response: int) -> None:
+    assert manage(connect(), function, lun=lun) == response
