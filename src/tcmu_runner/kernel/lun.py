@@ -86,8 +86,8 @@ class KernelLun:
         )
 
     def _limits(self, block_size: int) -> Limits:
-        """hw_max_sectors is advice, by default for 64 KiB: to refuse more would fail initiators that do not ask
-        for limits."""
+        """hw_max_sectors is advice, by default for 64 KiB: to refuse more would fail initiators that do not
+        ask for limits."""
         longest = self._store.data_area() // block_size
         return Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors())
 
