@@ -100,34 +100,27 @@ _EVERY_DEVICE = [
     ),
 ]  # fmt: skip
 
-_PERSISTENT_RESERVATIONS = [
-    Row(
-        0x5E, name, f"5e {action:02x} 0000000000 ffff 00", run, action=action, needs=offers.keeps_reservations
+_RESERVE_IN = [
+    Row(0x5E, f"PERSISTENT RESERVE IN: {name}", usage, run, action=action, needs=offers.keeps_reservations)
+    for action, name, usage, run in (
+        (0x00, "READ KEYS", "5e 00 0000000000 ffff 00", reserve.read_keys),
+        (0x01, "READ RESERVATION", "5e 01 0000000000 ffff 00", reserve.read_reservation),
+        (0x02, "REPORT CAPABILITIES", "5e 02 0000000000 ffff 00", reserve.report_capabilities),
+        (0x03, "READ FULL STATUS", "5e 03 0000000000 ffff 00", reserve.read_full_status),
     )
-    for action, name, run in (
-        (0x00, "PERSISTENT RESERVE IN: READ KEYS", reserve.read_keys),
-        (0x01, "PERSISTENT RESERVE IN: READ RESERVATION", reserve.read_reservation),
-        (0x02, "PERSISTENT RESERVE IN: REPORT CAPABILITIES", reserve.report_capabilities),
-        (0x03, "PERSISTENT RESERVE IN: READ FULL STATUS", reserve.read_full_status),
-    )
-] + [
-    Row(
-        0x5F,
-        name,
-        f"5f {action:02x} ff 0000 ffffffff 00",
-        run,
-        action=action,
-        needs=offers.keeps_reservations,
-    )
-    for action, name, run in (
-        (0x00, "PERSISTENT RESERVE OUT: REGISTER", reserve.register),
-        (0x01, "PERSISTENT RESERVE OUT: RESERVE", reserve.reserve),
-        (0x02, "PERSISTENT RESERVE OUT: RELEASE", reserve.release),
-        (0x03, "PERSISTENT RESERVE OUT: CLEAR", reserve.clear),
-        (0x04, "PERSISTENT RESERVE OUT: PREEMPT", reserve.preempt),
-        (0x05, "PERSISTENT RESERVE OUT: PREEMPT AND ABORT", reserve.preempt_and_abort),
-        (0x06, "PERSISTENT RESERVE OUT: REGISTER AND IGNORE EXISTING KEY", reserve.register_and_ignore),
-        (0x07, "PERSISTENT RESERVE OUT: REGISTER AND MOVE", reserve.register_and_move),
+]
+
+_RESERVE_OUT = [
+    Row(0x5F, f"PERSISTENT RESERVE OUT: {name}", usage, run, action=action, needs=offers.keeps_reservations)
+    for action, name, usage, run in (
+        (0x00, "REGISTER", "5f 00 ff 0000 ffffffff 00", reserve.register),
+        (0x01, "RESERVE", "5f 01 ff 0000 ffffffff 00", reserve.reserve),
+        (0x02, "RELEASE", "5f 02 ff 0000 ffffffff 00", reserve.release),
+        (0x03, "CLEAR", "5f 03 ff 0000 ffffffff 00", reserve.clear),
+        (0x04, "PREEMPT", "5f 04 ff 0000 ffffffff 00", reserve.preempt),
+        (0x05, "PREEMPT AND ABORT", "5f 05 ff 0000 ffffffff 00", reserve.preempt_and_abort),
+        (0x06, "REGISTER AND IGNORE EXISTING KEY", "5f 06 ff 0000 ffffffff 00", reserve.register_and_ignore),
+        (0x07, "REGISTER AND MOVE", "5f 07 ff 0000 ffffffff 00", reserve.register_and_move),
     )
 ]
 
@@ -212,12 +205,10 @@ _WRITES = [
 ]  # fmt: skip
 
 _MEDIUM = [
-    Row(
-        0x04, "FORMAT UNIT", "04 38 00 0000 00", erasing.format_unit, writes=True,
-    ),
+    Row(0x04, "FORMAT UNIT", "04 38 00 0000 00", erasing.format_unit, writes=True),
     Row(0x1B, "START STOP UNIT", "1b 01 00 0f f7 00", readiness.start_stop_unit),
     Row(
-        0x1E, "PREVENT ALLOW MEDIUM REMOVAL", "1e 00 0000 03 00", readiness.prevent_allow_medium_removal,
+        0x1E, "PREVENT ALLOW MEDIUM REMOVAL", "1e 00 0000 01 00", readiness.prevent_allow_medium_removal,
         needs=offers.is_removable,
     ),
     Row(0x25, "READ CAPACITY(10)", "25 00 00000000 0000 00 00", capacity.read_capacity_10, medium=True),
@@ -267,4 +258,4 @@ _MEDIUM = [
     ),
 ]  # fmt: skip
 
-DISK = Table([*_EVERY_DEVICE, *_PERSISTENT_RESERVATIONS, *_COPY, *_READS, *_WRITES, *_MEDIUM])
+DISK = Table([*_EVERY_DEVICE, *_RESERVE_IN, *_RESERVE_OUT, *_COPY, *_READS, *_WRITES, *_MEDIUM])

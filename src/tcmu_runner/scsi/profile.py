@@ -39,9 +39,10 @@ class Limits:
     """VPD page B0 (SBC-4 6.6.4), in logical blocks; for max_transfer and optimal_transfer 0 means that none
     is reported.
 
-    max_atomic: of COMPARE AND WRITE (255 at most) and WRITE ATOMIC. physical_exponent: logical blocks in a
-    physical one, as a power of two. soft_threshold: percent of the space below the unit; when so much is used
-    initiators are told (THIN PROVISIONING SOFT THRESHOLD REACHED), 0: never.
+    max_compare_and_write: 255 at most; like max_atomic it counts as far as max_transfer allows.
+    physical_exponent: logical blocks in a physical one, as a power of two.
+    soft_threshold: percent of the space below the unit; when so much is used, initiators are told (THIN
+    PROVISIONING SOFT THRESHOLD REACHED); 0: never.
     """
 
     max_transfer: int = 0
@@ -56,6 +57,10 @@ class Limits:
     max_atomic: int = 256
     physical_exponent: int = 0
     soft_threshold: int = 0
+
+    def within_transfer(self, blocks: int) -> int:
+        """A limit of a command that moves its blocks: never more than any command may move."""
+        return min(blocks, self.max_transfer) if self.max_transfer else blocks
 
 
 class Usage(NamedTuple):

@@ -66,6 +66,12 @@ def test_compare_and_write_above_its_limit() -> None:
     assert play(unit, CAW.format(0, 2), out=bytes(2048)).triple == "5/24/00"
 
 
+def test_no_transfer_is_above_the_limit_of_all() -> None:
+    unit = disk(limits=Limits(max_transfer=1))
+    assert play(unit, CAW.format(0, 2), out=bytes(2048)).triple == "5/24/00"
+    assert play(unit, ATOMIC.format(0, 0, 2), out=bytes(1024)).triple == "5/24/00"
+
+
 def test_compare_and_write_out_of_range() -> None:
     assert play(disk(blocks=8), CAW.format(0, 1), out=bytes(1024)).triple == "5/21/00"
 

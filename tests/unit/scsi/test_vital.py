@@ -130,6 +130,12 @@ def test_atomic_limits() -> None:
     assert page[5] == 3
 
 
+def test_no_limit_is_above_that_of_all_transfers() -> None:
+    page = b"\0" * 4 + vital(disk(limits=Limits(max_transfer=128)), 0xB0)
+    assert page[5] == 128
+    assert page[44:48].hex() == "00000080"
+
+
 def test_the_threshold_in_the_provisioning_page() -> None:
     # SBC-4 table 249: THRESHOLD PERCENTAGE in byte 7
     assert vital(disk(limits=Limits(soft_threshold=80)), 0xB2)[3] == 80

@@ -17,7 +17,8 @@ def compare_and_write(unit: Unit, command: Command) -> Plan:
     """The data is twice as long as the blocks: what must be there, then what shall be there. Where it is not
     so, nobody can tell the one from the other."""
     offset, length = unit.extent(command)
-    if length > unit.limits.max_compare_and_write * unit.block_size:
+    limits = unit.limits
+    if length > limits.within_transfer(limits.max_compare_and_write) * unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(13))
     if iov.length(command.data) != 2 * length:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(13))
@@ -54,7 +55,8 @@ def _set_bits(offset: int, data: Buffers, *, fua: bool) -> Steps:
 def write_atomic(unit: Unit, command: Command) -> Plan:
     """Without boundaries: ATOMIC BOUNDARY is not supported, and refused by the row's mask."""
     offset, length = unit.extent(command)
-    if length > unit.limits.max_atomic * unit.block_size:
+    limits = unit.limits
+    if length > limits.within_transfer(limits.max_atomic) * unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(12))
     data = data_out(command, length)
     return _write_or_restore(offset, data, fua=through(unit, command)) if length else None

@@ -9,14 +9,8 @@ from tcmu_runner.scsi.unit import Unit
 
 PageCode = tuple[int, int]
 
-SUPPORTED, PROVISIONING, TEMPERATURE, SELF_TEST, EXCEPTIONS = (
-    (0, 0),
-    (0x0C, 0),
-    (0x0D, 0),
-    (0x10, 0),
-    (0x2F, 0),
-)
-SUPPORTED_WITH_SUBPAGES = (0, 0xFF)
+SUPPORTED, SUPPORTED_WITH_SUBPAGES = (0, 0), (0, 0xFF)
+PROVISIONING, TEMPERATURE, SELF_TEST, EXCEPTIONS = (0x0C, 0), (0x0D, 0), (0x10, 0), (0x2F, 0)
 CUMULATIVE = 0b01  # PC, the page control field
 BINARY_LIST = 0x03  # FORMAT AND LINKING of a parameter (SPC-5 table 353)
 UNKNOWN_TEMPERATURE = 0xFF
