@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from tcmu_runner.engine import neighbours
@@ -114,16 +115,18 @@ class Lun:
         """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2.
 
         nexus_of: tells over which nexus, of those the front end has added to the unit, a command came;
-        without it there is one nexus, as behind LIO, which does not tell initiators apart. driven: see
-        Pump.start.
+        without it there is one nexus, as behind LIO, which does not tell initiators apart, and resets of the
+        logical unit come over the ring alone. driven: see Pump.start.
         """
+        reset: Callable[[], None] = _nothing
         if nexus_of is None:
+            reset = partial(self.unit.reset, attention=None)  # LIO itself tells the initiators
             nexus = Nexus()
             self.unit.nexuses.add(nexus)
             nexus_of = lambda _id: nexus  # noqa: E731
         self._consumer = Consumer(transport.area(), layout)
         duties = Duties(
-            self._starter(), nexus_of, self.unit.footprint, self.time_out, self.statistics, broken
+            self._starter(), nexus_of, self.unit.footprint, self.time_out, self.statistics, broken, reset
         )
         self._pump = Pump(self.device, transport, self._consumer, duties)
         self._pump.start(self._executor(self._pump), driven=driven)
@@ -195,6 +198,10 @@ class Lun:
             self.unit.resize(before)
             raise
         self.unit.resize(size)
+
+
+def _nothing() -> None:
+    """For a front end that resets its units itself."""
 
 
 def _raw_first(unit: Unit, command: Command) -> Steps:

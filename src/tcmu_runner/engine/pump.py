@@ -20,7 +20,7 @@ from tcmu_runner.engine.storage import ABORTED, OperationError
 from tcmu_runner.engine.transport import Transport, TransportGoneError
 from tcmu_runner.handler.device import Device
 from tcmu_runner.ring.consumer import Consumer, Request, RingReset, TaskManagement
-from tcmu_runner.ring.layout import MailboxFlag
+from tcmu_runner.ring.layout import MailboxFlag, TmrType
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.operations import Plan
 
@@ -36,7 +36,8 @@ class Duties:
 
     begin: decodes and checks one. nexus_of: over which nexus the command with this id came; the ring does not
     say. range_of: the bytes a command may touch. time_out: seconds until a command is late. broken: told, on
-    the ring's thread, which ends, when the ring cannot be served any more.
+    the ring's thread, which ends, when the ring cannot be served any more. reset: called on the ring's thread
+    for a logical unit reset.
     """
 
     begin: Callable[[Command], Plan]
@@ -45,6 +46,7 @@ class Duties:
     time_out: int | None
     statistics: Statistics
     broken: Callable[[Exception], None]
+    reset: Callable[[], None]
 
 
 class Pump:
@@ -57,6 +59,7 @@ class Pump:
         self._begin = duties.begin
         self._statistics = duties.statistics
         self._broken = duties.broken
+        self._reset = duties.reset
         self._exclusion = Exclusion(duties.range_of)
         self._deadlines = Deadlines(device, duties.time_out)
         self._under_way: set[Command] = set()  # started, and neither parked nor finished
@@ -216,6 +219,8 @@ class Pump:
             command.aborted = command.aborted or unwanted(command)
         for command in self._exclusion.drop(unwanted):
             self.finished(command, ABORTED)
+        if function.type == TmrType.LUN_RESET:
+            self._reset()
 
     def _leave_over(self, rest: list[Request | TaskManagement]) -> None:
         self._left_over.extend(request for request in rest if isinstance(request, Request))

@@ -196,11 +196,13 @@ class Unit:
         for key in [key for key in self.copies if key[0] is nexus]:
             del self.copies[key]
 
-    def reset(self, attention: Sense = LUN_RESET) -> None:
+    def reset(self, attention: Sense | None = LUN_RESET) -> None:
         """A logical unit reset (SAM-5 6.3.3): what nexuses held ends, mode pages have their default values
-        again; registrations, and a FORMAT or SANITIZE under way, go on. Aborting commands is the engine's."""
+        again; registrations, and a FORMAT or SANITIZE under way, go on. Aborting commands is the engine's.
+        attention: None where somebody else tells the initiators."""
         for nexus in tuple(self.nexuses):
             self._let_go(nexus)
         self.medium.prevented_by.clear()
         self.mode = ModeState.default(self.capabilities)
-        self.raise_attention(attention)
+        if attention is not None:
+            self.raise_attention(attention)

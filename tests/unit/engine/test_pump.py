@@ -236,6 +236,18 @@ def test_a_storage_that_holds_up_the_ring_is_worked_around(caplog: pytest.LogCap
     caplog.clear()
 
 
+def test_a_logical_unit_reset_brings_the_mode_pages_back(bench: Bench) -> None:
+    """SAM-5 6.3.3. The unit attention for it is LIO's to report."""
+    page = bytearray(bench.run("1a 08 0a 00 ff 00", room=255).data[4:16])  # MODE SENSE(6): Control mode page
+    page[4] |= 0x08  # SWP (SPC-5 7.5.10)
+    assert bench.run("15 10 00 00 10 00", bytes(4) + bytes(page)).status == GOOD
+    assert bench.run(WRITE_LBA_8, bytes(512)).status == CHECK_CONDITION
+    bench.producer.task_management(1, [])  # ABORT TASK of nothing, tcmu-abi 1.8
+    assert bench.run(WRITE_LBA_8, bytes(512)).status == CHECK_CONDITION
+    bench.producer.task_management(5, [])  # LUN RESET
+    assert bench.run(WRITE_LBA_8, bytes(512)).status == GOOD
+
+
 def test_an_aborted_command_that_has_not_begun_never_begins() -> None:
     gate = Gate()
     bench = Bench(gate)
