@@ -40,7 +40,6 @@ def refused(backstore: Backstore, seconds: float = 20) -> int:
         ("file//tmp/x;colour=red", {}, errno.EINVAL, "unknown option 'colour'"),
         ("file//nowhere/at/all.img", {}, errno.ENOENT, "/nowhere/at.*(create|correct)"),
         ("file//tmp", {}, errno.EISDIR, "/tmp.*name a file"),
-        ("file//proc/version", {}, errno.EACCES, "/proc/version"),
         ("file//dev/nosuchdisk", {}, errno.ENOENT, "/dev/nosuchdisk"),
         ("ram/", {"dev_size": 1000}, errno.EINVAL, "dev_size=1000 is not a multiple of the block size 512"),
         ("ram/", {"dev_size": 0}, errno.EINVAL, "dev_size is not set"),
