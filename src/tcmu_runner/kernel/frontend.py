@@ -17,7 +17,7 @@ from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.device import KernelDevice
 from tcmu_runner.kernel.figures import summary
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
-from tcmu_runner.kernel.guardian import BEAT_SECONDS, Guardian
+from tcmu_runner.kernel.guardian import BEAT_SECONDS, GONE, RELEASED, Guardian
 from tcmu_runner.kernel.modules import NetlinkGate, load_target_core_user
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
@@ -216,12 +216,19 @@ class Frontend:
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _catch_up(self) -> None:
-        """We stood still and the guardian ended the kernel's waits: waits are wanted again, and what was
-        added or removed meanwhile has to be found."""
-        if self._guardian.was_released():
+        """The guardian is gone; or we stood still, and it ended the kernel's waits: waits are wanted again,
+        and what was added or removed meanwhile has to be found."""
+        heard = self._guardian.hear()
+        if heard == RELEASED:
             log.warning("stood still for some time; looking at all devices again")
             self._netlink.set_features(True)
             self._spawn(self._rescan())
+        elif heard == GONE:
+            self._loop.remove_reader(self._guardian.fileno())
+            log.error(
+                "the guardian process has ended: should this one die, too, enable and rmdir will hang; "
+                "restart tcmu-runner"
+            )
 
     # -- trouble and the end ----------------------------------------------------------------------
 

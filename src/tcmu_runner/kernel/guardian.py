@@ -28,7 +28,7 @@ from tcmu_runner.kernel.processes import name_process
 BEAT_SECONDS = 1.0
 STALL_SECONDS = 10.0
 
-BEAT, SERVE, DROP, BYE, RELEASED = "beat", "serve", "drop", "bye", "released"
+BEAT, SERVE, DROP, BYE, RELEASED, GONE = "beat", "serve", "drop", "bye", "released", "gone"
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +67,15 @@ class Guardian:
         self._send(BYE)
         self._socket.close()
 
-    def was_released(self) -> bool:
-        """Whether the guardian has ended the kernel's waits since we stood still; reads its message."""
+    def hear(self) -> str:
+        """RELEASED: the guardian has ended the kernel's waits since we stood still. GONE: it has ended. Else
+        nothing."""
         try:
-            return self._socket.recv(64) == RELEASED.encode()
+            return self._socket.recv(64).decode() or GONE
         except BlockingIOError:
-            return False
+            return ""
+        except OSError:  # it died before it had read everything
+            return GONE
 
     def _send(self, text: str) -> None:
         try:
