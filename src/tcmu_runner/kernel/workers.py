@@ -50,7 +50,7 @@ class WorkerProcess:
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self._pid = 0
         self.alive = True
-        self._last_beat = self._loop.time()
+        self._last_beat = self._checked = self._loop.time()
         self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
         self._loop.add_reader(control.fileno(), self._receive)
         self._watch = self._loop.call_later(SILENT_SECONDS, self._check_beat)
@@ -93,7 +93,10 @@ class WorkerProcess:
             trouble(error)
 
     def _check_beat(self) -> None:
-        silent = self._loop.time() - self._last_beat
+        now = self._loop.time()
+        if now - self._checked > SILENT_SECONDS / 2:  # it was us who stood still: its beats are still unread
+            self._last_beat = now
+        self._checked, silent = now, now - self._last_beat
         if silent > SILENT_SECONDS:
             log.error("worker process %d has not answered for %.0f s and is killed", self._pid, silent)
             self.kill()
