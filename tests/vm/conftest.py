@@ -74,10 +74,11 @@ def daemon(
         failed = -1
         raise
     finally:
+        log = daemon.text(since)
         if request.session.testsfailed != failed:
             print(daemon.end_by_force())
         print(daemon.text(since))
-    assert not (found := unexpected(daemon.text(since), expectations)), "\n".join(found)
+    assert not (found := unexpected(log, expectations)), "\n".join(found)
 
 
 @pytest.fixture(autouse=True)

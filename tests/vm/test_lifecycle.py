@@ -1,5 +1,7 @@
 """Many devices, and many times the same one: nothing stays behind, everybody is served, the log has names."""
 
+import time
+
 from support import disk as raw
 from support import processes
 from support.configfs import Backstore
@@ -11,6 +13,7 @@ from support.processes import Holdings, holdings
 
 ROUNDS = 100
 DEVICES = 64
+INTERVAL = 5.0  # seconds
 SMALL = {"max_data_area_mb": 1, "cmd_ring_size_mb": 1}
 GROWTH = 4 * MIB  # a heap's own movement; 100 devices that leaked their statistics alone would be 6.5 MiB
 
@@ -20,6 +23,14 @@ def settled() -> dict[str, Holdings]:
     eventually("the end of the workers", lambda: not processes.named(processes.WORKER))
     names = (processes.SUPERVISOR, processes.TEMPLATE, processes.GUARDIAN)
     return {name: holdings(pid) for name in names for pid in processes.named(name)}
+
+
+def idle_load() -> float:
+    """Share of a CPU that all processes of the daemon take together."""
+    everybody = processes.all_of_the_daemon()
+    before = processes.cpu_seconds(*everybody)
+    time.sleep(INTERVAL)
+    return (processes.cpu_seconds(*everybody) - before) / INTERVAL
 
 
 def create_and_delete(name: str) -> None:
@@ -56,6 +67,7 @@ def test_many_devices_at_once(daemon: Daemon, loopback: Loopback) -> None:
         assert raw.read(disk, 4096 * (number + 1), 4096) == bytes(4096)
     workers = processes.named(processes.WORKER)
     assert len(workers) == DEVICES
+    print(f"CPU of the idle daemon: {100 * idle_load():.1f} %")
     own = sorted(processes.own_memory(pid) for pid in workers)
     print(
         f"own memory of a worker: median {own[len(own) // 2] / MIB:.1f} MiB, at most {own[-1] / MIB:.1f} MiB"

@@ -4,6 +4,8 @@ import errno
 import fcntl
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from support.loopback import Loopback
 STALL_SECONDS = 10  # after so long without a beat the guardian acts (docs/rescue.md)
 PATIENCE = STALL_SECONDS + 30
 RESTARTS = int(os.environ.get("TCMU_TEST_RESTARTS", "3"))  # issue: 20 for the full count
+INTERVAL = 3.0  # seconds over which CPU time is measured
 LOCK = Path("/run/tcmu.lock")
 
 
@@ -27,8 +30,10 @@ def test_a_stopped_daemon_hangs_no_command(
     """SIGSTOP: the guardian ends what waits; after SIGCONT the daemon finds out what has happened."""
     expected_log("the daemon has stood still for 10 s")
     expected_log("stood still for some time; looking at all devices again")
+    expected_log(r"user_0/new \(ram/\): refused: uio\d+ is gone", optional=True)  # the first try
     present = make_backstore("ram/")
     removed = make_backstore("ram/")
+    workers = processes.named(processes.WORKER)
     daemon.signal(signal.SIGSTOP)
     new = Backstore.create("new", "ram/", 64 * MIB)
     with pytest.raises(OSError, match="enable") as caught:
@@ -39,6 +44,7 @@ def test_a_stopped_daemon_hangs_no_command(
     daemon.wait_for_log("looking at all devices again")
     new.enable()
     daemon.wait_for_log(r"user_0/vol1 \(ram/\): removed")
+    assert processes.worker(processes.minor_of("vol0")) in workers
     assert present.show("action/block_dev") == "unblocked"
 
 
@@ -75,10 +81,42 @@ def test_the_daemon_can_be_absent(daemon: Daemon, loopback: Loopback) -> None:
     loopback.add(backstore)
 
 
-def test_without_its_guardian_the_daemon_goes_on(daemon: Daemon, make_backstore: MakeBackstore) -> None:
+def test_without_its_guardian_the_daemon_goes_on(
+    daemon: Daemon, make_backstore: MakeBackstore, expected_log: ExpectedLog
+) -> None:
+    """And without the daemon's end of the line to it costing any time."""
+    expected_log("the guardian process has ended: .*restart tcmu-runner")
     (guardian,) = processes.named(processes.GUARDIAN)
     os.kill(guardian, signal.SIGKILL)
+    eventually("its end", lambda: not processes.named(processes.GUARDIAN))
     make_backstore("ram/").remove()
+    before = processes.cpu_seconds(daemon.pid)
+    time.sleep(INTERVAL)
+    assert processes.cpu_seconds(daemon.pid) - before < INTERVAL / 4
+    make_backstore("ram/").remove()
+    daemon.stop()  # the next one has a guardian again
+
+
+def test_a_lun_can_be_removed_though_its_daemon_stays_away(
+    daemon: Daemon, make_backstore: MakeBackstore, loopback: Loopback, expected_log: ExpectedLog
+) -> None:
+    """The initiator's last flush is held like all I/O; the rescue ends that (docs/rescue.md)."""
+    expected_log("the daemon has died; 1 devices are blocked")
+    backstore = make_backstore("ram/")
+    loopback.add(backstore)
+    daemon.kill()
+    eventually("the end of all its processes", lambda: not processes.all_of_the_daemon())
+    remover = subprocess.Popen(["rm", loopback.group / "lun/lun_0" / backstore.name])
+
+    def rescued() -> bool:
+        backstore.store("action/block_dev", 0)
+        backstore.store("action/reset_ring", 2)
+        return remover.poll() is not None
+
+    eventually("the end of rm", rescued, 60)
+    assert remover.returncode == 0
+    loopback.delete()
+    backstore.remove()
 
 
 def test_restarts_under_load_cost_no_error(

@@ -1,6 +1,7 @@
 """Backstores of the userspace kind, made by hand as the README shows it (tcmu: core/user_N/NAME)."""
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +13,21 @@ from support.deadline import within
 TARGET = Path("/sys/kernel/config/target")
 SECONDS = 20.0
 """For one step: a healthy daemon answers at once, a busy emulated machine needs a while."""
+libc = ctypes.CDLL(None, use_errno=True)
 EMPTY: Mapping[str, str | int] = MappingProxyType({})
 
 
 def store(path: Path, value: object) -> None:
-    """Writes as the kernel wants it: one write(), whose errno is kept. OSError names the file."""
+    """Writes as the kernel wants it: one write(), whose errno is kept. OSError names the file.
+
+    Python's own os.write() would hide an EINTR, and write again.
+    """
+    text = str(value).encode()
     fd = os.open(path, os.O_WRONLY)
     try:
-        os.write(fd, str(value).encode())
-    except OSError as error:
-        raise OSError(error.errno, f"{error.strerror} (writing {value})", str(path)) from None
+        if libc.write(fd, text, len(text)) < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, f"{os.strerror(code)} (writing {value})", str(path))
     finally:
         os.close(fd)
 

@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,8 @@ class Daemon:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             stack += "; SIGABRT does not end it either"
-        os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # nobody of them is left
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process = None
         return stack
 
