@@ -66,7 +66,8 @@ class Connection(Stream):
         self.cid = 0
         self.stat_sn = 0
         self.parameters = Parameters()
-        self._promised = 0  # bytes of Data-In of the tasks on rings
+        self._promised = 0  # bytes of Data-In of the tasks on rings, and of answers that were not flushed ...
+        self._ended = 0  # ... these
         self._backlog: deque[Task] = deque()
         self.text = discovery.TextExchange()
         self._session: Session | None = None
@@ -172,8 +173,13 @@ class Connection(Stream):
         return True
 
     def started_ended(self, task: Task) -> None:
-        """A task that was on its unit's ring is over."""
-        self._promised -= task.data_in_expected
+        """A task that was on its unit's ring is over; its room is free once its answer is on its way."""
+        self._ended += task.data_in_expected
+        self._unsent.add(self)
+
+    def flush(self) -> None:
+        super().flush()
+        self._promised, self._ended = self._promised - self._ended, 0
         self._start_backlog()
 
     def forget_backlog(self, task: Task) -> None:

@@ -101,9 +101,14 @@ class Server:
         self._thread.start()
         self._on_loop(self._open)
 
-    async def _open(self) -> None:
+    def begin_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Serves the LUNs on a loop of the caller's, without listening: for tests that make connections
+        themselves."""
         for lun in self._luns:
-            lun.start(self._loop, self.run)
+            lun.start(loop, self.run)
+
+    async def _open(self) -> None:
+        self.begin_on(self._loop)
         for portal in self.portals:
             await portal.open()
 
@@ -126,10 +131,13 @@ class Server:
 
     def run(self) -> None:
         """Serves what was submitted, and sends what there is to send. On the loop's thread."""
-        for lun in self._luns:
-            lun.run()
-        while self.unsent:
-            self.unsent.pop().flush()
+        while True:
+            for lun in self._luns:
+                lun.run()
+            if not self.unsent:
+                return
+            while self.unsent:
+                self.unsent.pop().flush()  # which may make room for commands that were kept back
 
     def stop(self) -> None:
         """Ends connections, then LUNs; waits for commands that are with their handlers."""
@@ -141,6 +149,8 @@ class Server:
             self._thread.join()
         else:
             self._close_portals()
+            for lun in self._luns:
+                lun.leave()
         for lun in self._luns:
             lun.stop()
         self._loop.close()

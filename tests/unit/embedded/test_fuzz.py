@@ -1,0 +1,225 @@
+"""Whatever an initiator sends ends in answers or a closed connection: no traceback, no hang, no leak.
+
+The other side is the real connection with a transport that keeps what is written; no socket, no thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tcmu_runner.embedded import Disk, Server, pdu, serve, text
+from tcmu_runner.embedded.connection import Connection
+from tcmu_runner.embedded.framing import Framer
+from tcmu_runner.embedded.pdu import DATA_LENGTH, Opcode
+
+
+class Wire(asyncio.Transport):
+    """What the target writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return Options() if name == "socket" else ("127.0.0.1", 1)
+
+    def resume_reading(self) -> None:
+        pass
+
+    def pause_reading(self) -> None:
+        pass
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+class Options:
+    def setsockopt(self, *option: int) -> None:
+        pass
+
+
+class Target:
+    """A server whose loop is this test's, with one connection at a time."""
+
+    def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        self.server, self.loop = server, loop
+
+    def converse(self, *pieces: bytes) -> tuple[bytes, Connection, Wire]:
+        connection, wire = Connection(self.server.portals[0]), Wire()
+
+        async def talk() -> None:
+            connection.connection_made(wire)
+            for piece in pieces:
+                self._feed(connection, piece)
+
+        self.loop.run_until_complete(talk())
+        return bytes(wire.written), connection, wire
+
+    def _feed(self, connection: Connection, piece: bytes) -> None:
+        at = 0
+        while at < len(piece) and not connection.closing:
+            space = connection.get_buffer(-1)
+            part = piece[at : at + len(space)]
+            space[: len(part)] = part
+            connection.buffer_updated(len(part))
+            at += len(part)
+
+    def hang_up(self, connection: Connection) -> None:
+        async def lose() -> None:
+            connection.connection_lost(None)
+
+        self.loop.run_until_complete(lose())
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[Target]:
+    loop = asyncio.new_event_loop()
+    server = serve(Disk("ram/", 1 << 20))
+    server.begin_on(loop)
+    yield Target(server, loop)
+    server.stop()
+    loop.close()
+
+
+def login(target: Target, **keys: str) -> bytes:
+    pairs = {"InitiatorName": "iqn.b:fuzz", "TargetName": target.server.target.name, **keys}
+    data = text.render(pairs.items())
+    request = pdu.Login(0x43, 0x87, 0, 0, len(data), b"\0\2\x3d\0\0\1", 0, 1, 0, 1, 1)
+    return pdu.encode(request) + data + bytes(-len(data) & 3)
+
+
+@pytest.fixture(autouse=True)
+def silent(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Refused logins are told as warnings; an error would be ours."""
+    yield
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    caplog.clear()
+
+
+def check(target: Target, connection: Connection, written: bytes) -> None:
+    """All that was written are PDUs of a target; and when the connection goes, everything goes."""
+    framer = Framer(1 << 24)
+    framer.header_digest, framer.data_digest = connection.framer.header_digest, connection.framer.data_digest
+    if not framer.header_digest and not framer.data_digest:  # else the login's PDUs have none, later ones do
+        at = 0
+        while at < len(written):
+            header = written[at : at + 48]
+            found = pdu.decode(header)
+            assert found.opcode >= Opcode.NOP_IN
+            length = found.lengths & DATA_LENGTH
+            at += 48 + length + pdu.padding(length)
+        assert at == len(written)
+    target.hang_up(connection)
+    assert not target.server.target.sessions
+    assert not target.server.portals[0].connections
+
+
+SMALL = st.binary(max_size=64)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=4))
+@settings(max_examples=200)
+def test_any_bytes_before_the_login(target: Target, pieces: list[bytes]) -> None:
+    written, connection, _ = target.converse(*pieces)
+    check(target, connection, written)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Any PDU: of a known opcode mostly, plausible numbers often, and data as long as it says or not."""
+    header = bytearray(draw(st.binary(min_size=48, max_size=48)))
+    header[0] = draw(st.sampled_from([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10])) | draw(
+        st.sampled_from([0, 0x40])
+    )
+    header[4] = draw(st.sampled_from([0, 0, 0, 1, 8]))
+    data = draw(SMALL)
+    header[5:8] = len(data).to_bytes(3, "big")
+    if draw(st.booleans()):
+        header[8:16] = bytes(8)
+    header[16:20] = draw(st.integers(1, 4)).to_bytes(4, "big")
+    if draw(st.booleans()):
+        header[20:24] = draw(st.sampled_from([0, 512, 4096, 0xFFFFFFFF])).to_bytes(4, "big")
+    header[24:28] = draw(st.sampled_from([1, 2, 3, 4, 5, 6])).to_bytes(4, "big")
+    cdb = draw(st.sampled_from(["28000000000000000100", "2a000000000000000100", "12000000ff00", "a0", ""]))
+    header[32 : 32 + len(cdb) // 2] = bytes.fromhex(cdb)
+    return (
+        bytes(header)
+        + draw(st.binary(min_size=header[4] * 4, max_size=header[4] * 4))
+        + data
+        + bytes(-len(data) & 3)
+    )
+
+
+KEYS = st.sampled_from(
+    [{}, {"InitialR2T": "No"}, {"ImmediateData": "No"}, {"MaxRecvDataSegmentLength": "512"}]
+)
+
+
+@given(KEYS, st.lists(requests(), max_size=8))
+@settings(max_examples=400)
+def test_any_requests_after_the_login(target: Target, keys: dict[str, str], sent: list[bytes]) -> None:
+    written, connection, _ = target.converse(login(target, **keys), b"".join(sent))
+    check(target, connection, written)
+
+
+@given(st.lists(st.binary(max_size=200), max_size=4))
+@settings(max_examples=200)
+def test_any_bytes_after_the_login(target: Target, pieces: list[bytes]) -> None:
+    written, connection, _ = target.converse(login(target), *pieces)
+    check(target, connection, written)
+
+
+@given(st.integers(1, 400), st.binary(min_size=1, max_size=8))
+def test_a_broken_digest(target: Target, at: int, change: bytes) -> None:
+    """A header that cannot be believed closes the connection (7.7)."""
+    command = pdu.encode(pdu.ScsiCommand(1, 0x81, 0, bytes(8), 1, 0, 1, 0, bytes(16)))
+    stream = bytearray(command + bytes(4)) * 9
+    stream[at % len(stream) : at % len(stream) + len(change)] = change
+    written, connection, wire = target.converse(login(target, HeaderDigest="CRC32C"), bytes(stream))
+    assert wire.closed
+    check(target, connection, written)
+
+
+def test_data_longer_than_we_take(target: Target) -> None:
+    header = bytearray(pdu.encode(pdu.NopOut(0x40, 0x80, DATA_LENGTH, bytes(8), 1, 0xFFFFFFFF, 1, 0)))
+    _, connection, wire = target.converse(login(target), bytes(header))
+    assert wire.closed
+    target.hang_up(connection)
+
+
+def test_a_slow_reader_costs_no_memory(target: Target) -> None:
+    """While nothing is read of what was sent, no further command goes to its unit."""
+    sent = [login(target)]
+    read = bytes.fromhex("28000000000000080000")  # 2048 blocks, the whole disk
+    for number in range(1, 121):
+        sent.append(
+            pdu.encode(pdu.ScsiCommand(1, 0xC1, 0, bytes(8), number, 1 << 20, number, 0, read + bytes(6)))
+        )
+    connection, wire = Connection(target.server.portals[0]), Wire()
+    connection.pause_writing()
+
+    async def talk() -> None:
+        connection.connection_made(wire)
+        target._feed(connection, b"".join(sent))
+        assert len(wire.written) < 1 << 20
+        connection.resume_writing()
+
+    target.loop.run_until_complete(talk())
+    assert len(wire.written) > 120 << 20
+    target.hang_up(connection)
