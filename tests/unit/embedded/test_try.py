@@ -1,0 +1,123 @@
+"""`tcmu-runner try`, by its functions and as a program."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tcmu_runner.cli import try_
+from tcmu_runner.errors import ConfigError, TcmuError
+
+HANDLER = """
+from tcmu_runner import Handler
+class Ram(Handler):
+    subtype = "ram"
+    threads = 0
+    @classmethod
+    def open(cls, device, config):
+        self = cls()
+        self.disk = memoryview(bytearray(device.size))
+        return self
+    def read(self, into, offset):
+        for buf in into:
+            buf[:] = self.disk[offset:offset + len(buf)]
+            offset += len(buf)
+"""
+
+
+def program(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tcmu_runner.cli.main", "try", *arguments]
+
+
+def parse(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    try_.add_parser(parser.add_subparsers())
+    return parser.parse_args(["try", *arguments])
+
+
+def test_options() -> None:
+    options = parse("file", "/var/tmp/a.img", "--size", "1.5G", "--block-size", "4096", "--run", "true")
+    assert (options.handler, options.config, options.size) == ("file", "/var/tmp/a.img", 3 << 29)
+    assert (options.block_size, options.run) == (4096, "true")
+
+
+def test_a_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("ram", "--size", "big")
+    assert "is not a size" in capsys.readouterr().err
+
+
+def test_handlers_by_name_and_by_file(tmp_path: Path) -> None:
+    """A file may have the subtype of an installed handler: it is looked at alone."""
+    path = tmp_path / "mine.py"
+    path.write_text(HANDLER)
+    assert try_.find_handler("file", "/tmp/x")[1] == "file//tmp/x"
+    assert try_.find_handler("ram/", "")[1] == "ram/"
+    registry, config = try_.find_handler(str(path), "c")
+    assert config == "ram/c"
+    assert len(registry) == 1
+
+
+def test_a_file_with_two_handlers(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HANDLER + "class Other(Ram):\n    subtype = 'other'\n")
+    with pytest.raises(ConfigError, match="several handlers: ram, other"):
+        try_.find_handler(str(path), "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nosuch"], "no handler 'nosuch'"),
+        (["ram", "--host", "0.0.0.0"], "demand credentials"),
+        (["ram", "--user", "bob"], "CHAP_SECRET"),
+        (["ram", "--block-size", "100"], "is not one of"),
+    ],
+)
+def test_refusals(arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHAP_SECRET", raising=False)
+    options = parse(*arguments)
+    with pytest.raises(TcmuError, match=message):
+        options.run_subcommand(options)
+
+
+@pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
+def test_run_gives_the_commands_exit_status(tmp_path: Path, command: str, status: int) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(HANDLER)
+    out = tmp_path / "uri"
+    done = subprocess.run(
+        program(str(path), "--size", "1M", "--run", f"echo $uri > {out}; {command}"), timeout=60
+    )
+    assert done.returncode == status
+    assert out.read_text().startswith("iscsi://127.0.0.1:")
+
+
+def test_secret_in_the_url_of_the_command(tmp_path: Path) -> None:
+    out = tmp_path / "uri"
+    done = subprocess.run(
+        program("ram", "--size", "1M", "--user", "bob", "--run", f"echo $uri > {out}"),
+        env={**os.environ, "CHAP_SECRET": "twelve bytes"}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert out.read_text().startswith("iscsi://bob%twelve bytes@127.0.0.1:")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_in_the_foreground_until_a_signal(number: signal.Signals) -> None:
+    with subprocess.Popen(program("ram", "--size", "1M"), stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        shown = []
+        while not shown or "ends it" not in shown[-1]:
+            shown.append(running.stdout.readline())
+        running.send_signal(number)
+        assert running.wait(60) == 0
+    text = "".join(shown)
+    assert "ram/: 1 MiB in blocks of 512 bytes" in text
+    assert "iscsiadm -m discovery -t sendtargets -p 127.0.0.1:" in text
