@@ -21,6 +21,7 @@ from tcmu_runner.kernel.uio import UioDevice, UioEntry
 OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open
 CLOSE_SECONDS = 20.0  # how long a removal waits for a handler's close before its worker is killed
 HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's processes to let go
+KILLED_SECONDS = 2.0  # how long a second `enable` waits for the end of the worker that the first one left
 RETRY_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class KernelDevice:
 
     async def open(self) -> None:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
-        self._uio = UioDevice.open(self.entry.minor, self._paths)
+        self._uio = await self._open_when_free(KILLED_SECONDS)
         try:
             await self._serve()
         except BaseException:
@@ -78,7 +79,7 @@ class KernelDevice:
         any more. A storage that cannot be opened leaves the device blocked: initiators retry, nothing fails.
         """
         await in_thread(self._block)
-        self._uio = await self._open_when_free()
+        self._uio = await self._open_when_free(HOLDER_SECONDS)
         try:
             await in_thread(self._reset)
             await self._serve()
@@ -87,8 +88,8 @@ class KernelDevice:
             raise
         await in_thread(self._unblock)
 
-    async def _open_when_free(self) -> UioDevice:
-        deadline = asyncio.get_running_loop().time() + HOLDER_SECONDS
+    async def _open_when_free(self, seconds: float) -> UioDevice:
+        deadline = asyncio.get_running_loop().time() + seconds
         while True:
             try:
                 return UioDevice.open(self.entry.minor, self._paths)

@@ -32,8 +32,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a worker may do. user: whom it becomes, None: root stays root. memory: bytes of address space
-    beyond what it has at its start, 0: no limit. open_files: descriptors, 0: as the supervisor."""
+    """What a worker may do. user: whom it becomes, None: root stays root. memory: bytes of private
+    memory beyond what it has at its start, 0: no limit. open_files: descriptors, 0: as the supervisor."""
 
     user: str | None = None
     memory: int = 0
@@ -68,15 +68,16 @@ def confine(limits: Confinement, capabilities: Iterable[str]) -> None:
 
 def _limit(limits: Confinement) -> None:
     if limits.memory:
-        ceiling = _address_space() + limits.memory
-        resource.setrlimit(resource.RLIMIT_AS, (ceiling, ceiling))
+        ceiling = _private_memory() + limits.memory  # the ring's mapping is shared and does not count
+        resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
     if limits.open_files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files, limits.open_files))
 
 
-def _address_space() -> int:
+def _private_memory() -> int:
+    """Bytes of data and stack (proc(5), statm)."""
     with open("/proc/self/statm") as statm:
-        return int(statm.read().split()[0]) * resource.getpagesize()
+        return int(statm.read().split()[5]) * resource.getpagesize()
 
 
 def _numbers(names: Iterable[str]) -> set[int]:

@@ -64,7 +64,10 @@ class Worker:
                 for lun in list(self._luns.values()):
                     lun.watch()
                 continue
-            datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 2)
+            try:
+                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 2)
+            except ConnectionResetError:  # the supervisor died before it had read everything
+                return
             if not datagram:
                 return
             request = decode(datagram)
