@@ -70,7 +70,7 @@ def test_qemu_io(url: str) -> None:
 
 def test_copy_between_units() -> None:
     """From one LUN to another of the same target, in 2 MiB pieces, eight under way."""
-    with serve(Disk("ram/", SIZE), Disk("ram/", SIZE, 4096)) as server:
+    with serve(Disk("ram/", SIZE), Disk("ram/", SIZE)) as server:
         source, destination = server.url(0), server.url(1)
         run("qemu-io", "-f", "raw", "-c", f"write -P 0x5a 0 {SIZE}", source)
         run("qemu-img", "convert", "-n", "-W", "-m", "8", "-f", "raw", "-O", "raw", source, destination)

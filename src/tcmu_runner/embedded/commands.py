@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tcmu_runner.embedded import response, router
-from tcmu_runner.embedded.addressing import lun_number
 from tcmu_runner.embedded.local import MAX_TRANSFER
 from tcmu_runner.embedded.pdu import (
     DATA_LENGTH,
@@ -33,7 +32,7 @@ def command(connection: Connection, pdu: ScsiCommand, frame: Frame) -> None:
     """A SCSI Command whose turn it is."""
     session = connection.session
     try:
-        cdb, bidi_expected = read_cdb(pdu, frame.ahs) if frame.ahs else read_cdb(pdu, b"")
+        cdb, bidi_expected = read_cdb(pdu, frame.ahs)
     except MalformedCommandError:
         session.answered(immediate=bool(pdu.opcode & IMMEDIATE))
         connection.reject(frame, Reason.INVALID_FIELD)
@@ -44,10 +43,7 @@ def command(connection: Connection, pdu: ScsiCommand, frame: Frame) -> None:
         return
     task = Task(pdu, cdb, bidi_expected, connection, ended)
     session.tasks[pdu.tag] = task
-    number = lun_number(pdu.lun)
-    task.nexus = session.nexuses.get(number)
-    if task.nexus is not None and session.target is not None:
-        task.lun = session.target.luns[number]
+    task.lun, task.nexus = session.units.get(pdu.lun) or session.unit(pdu.lun)
     if task.writes or pdu.lengths & DATA_LENGTH or not pdu.flags & FINAL:
         _begin_gathering(task, frame)
     else:
@@ -100,8 +96,8 @@ def start(task: Task) -> None:
     gathering = task.gathering
     if gathering is not None and gathering.failure is not None:
         _answer(task, Status.CHECK_CONDITION, gathering.failure.encode(), b"")
-    elif (routed := router.answer(task)) is not None:
-        _answer(task, *routed)
+    elif task.lun is None:
+        _answer(task, *router.answer(task))
     elif task.connection.may_start(task):
         submit(task)
     elif gathering is not None:
@@ -145,6 +141,6 @@ def finish(task: Task) -> None:
     """The task's tag and its place in the window are free again."""
     session, task.over = task.connection.session, True
     del session.tasks[task.pdu.tag]
-    session.answered(immediate=task.immediate)
+    session.answered(immediate=bool(task.pdu.opcode & IMMEDIATE))
     for follow in task.when_ended:
         follow()

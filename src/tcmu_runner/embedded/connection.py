@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from tcmu_runner.embedded.portal import Portal
     from tcmu_runner.embedded.task import Task
 
+NUMBERED = (ScsiCommand, NopOut, TaskManagement, Text, Logout)  # requests that carry a CmdSN
 LOGIN_SECONDS = 30.0
 LOGIN_REQUESTS_MAX = 64
 PROMISED_MAX = 64 << 20
@@ -110,7 +111,7 @@ class Connection(Stream):
             self._receive_login(self._login, frame)
             return
         pdu = decode(frame.header)
-        if isinstance(pdu, ScsiCommand | NopOut | TaskManagement | Text | Logout):
+        if isinstance(pdu, NUMBERED):
             self._receive_numbered(pdu, frame)
         elif isinstance(pdu, DataOut):
             commands.data_out(self, pdu, frame)
@@ -123,39 +124,43 @@ class Connection(Stream):
         self, pdu: ScsiCommand | NopOut | TaskManagement | Text | Logout, frame: Frame
     ) -> None:
         session = self.session
-        if pdu.opcode & IMMEDIATE:
-            if session.immediate >= IMMEDIATE_MAX:
-                self.reject(frame, Reason.TOO_MANY_IMMEDIATE)
-                return
-            session.immediate += 1
-            self.execute(pdu, frame)
-        else:
+        if not pdu.opcode & IMMEDIATE:
             turn = session.turn(pdu.cmd_sn)
             if turn is Turn.NOW:
                 self.execute(pdu, frame)
             elif turn is Turn.LATER:
                 session.hold(self, pdu, frame, pdu.cmd_sn)
+        else:
+            if session.immediate >= IMMEDIATE_MAX:
+                self.reject(frame, Reason.TOO_MANY_IMMEDIATE)
+                return
+            session.immediate += 1
+            self.execute(pdu, frame)
         if session.holds_back:
             for connection, held, held_frame in session.released():
                 connection.execute(held, held_frame)
 
     def execute(self, pdu: Pdu, frame: Frame) -> None:
         """A request whose turn it is."""
-        if self.session.discovery and not isinstance(pdu, Text | Logout | NopOut):
-            self.session.answered(immediate=bool(frame.header[0] & IMMEDIATE))
-            self.reject(frame, Reason.PROTOCOL_ERROR)  # 4.3: nothing else in a discovery session
-        elif isinstance(pdu, ScsiCommand):
+        discovery_only = self.session.target is None
+        if isinstance(pdu, ScsiCommand) and not discovery_only:
             commands.command(self, pdu, frame)
-        elif isinstance(pdu, TaskManagement):
+        elif isinstance(pdu, TaskManagement) and not discovery_only:
             management.request(self, pdu)
         else:
             self.session.answered(immediate=bool(frame.header[0] & IMMEDIATE))
-            if isinstance(pdu, NopOut):
-                self._nop(pdu, frame)
-            elif isinstance(pdu, Text):
-                discovery.text_request(self, pdu, frame)
-            elif isinstance(pdu, Logout):
-                self._logout(pdu)
+            self._execute_at_once(pdu, frame)
+
+    def _execute_at_once(self, pdu: Pdu, frame: Frame) -> None:
+        """What is over when it has been looked at."""
+        if isinstance(pdu, ScsiCommand | TaskManagement):
+            self.reject(frame, Reason.PROTOCOL_ERROR)  # 4.3: not in a discovery session
+        elif isinstance(pdu, NopOut):
+            self._nop(pdu, frame)
+        elif isinstance(pdu, Text):
+            discovery.text_request(self, pdu, frame)
+        elif isinstance(pdu, Logout):
+            self._logout(pdu)
 
     def batch_done(self) -> None:
         self.portal.server.run()

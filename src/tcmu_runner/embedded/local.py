@@ -37,6 +37,7 @@ class LocalLun:
     def __init__(self, lun: Lun) -> None:
         self.lun = lun
         self.unit = lun.unit
+        self.block_size = lun.unit.block_size
         self._memory = os.memfd_create("tcmu-ring", os.MFD_CLOEXEC)
         os.ftruncate(self._memory, RING_SIZE + DATA_SIZE)
         self._map = mmap.mmap(self._memory, RING_SIZE + DATA_SIZE)

@@ -12,6 +12,7 @@ tag      the Initiator Task Tag
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple, TypeVar
@@ -437,6 +438,11 @@ def decode(header: bytes | memoryview) -> Pdu:
 def encode(pdu: Pdu) -> bytes:
     """The 48 bytes of the basic header segment."""
     return _STRUCTS[type(pdu)].pack(*pdu)
+
+
+def packer(pdu: type[Pdu]) -> Callable[..., bytes]:
+    """Makes the header of one kind of PDU from its fields in order: for those that are sent all the time."""
+    return _STRUCTS[pdu].pack
 
 
 def padding(length: int) -> int:

@@ -17,6 +17,7 @@ from tcmu_runner.embedded.pdu import (
     DataIn,
     Opcode,
     ScsiResponse,
+    packer,
 )
 from tcmu_runner.embedded.residual import Residual
 from tcmu_runner.embedded.transfer import segments
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tcmu_runner.embedded.task import Task
 
 _GOOD = int(Status.GOOD)
+_DATA_IN = int(Opcode.DATA_IN)
+_data_in = packer(DataIn)
 
 
 def send(task: Task, status: int, sense: bytes, data: bytes) -> None:
@@ -33,10 +36,10 @@ def send(task: Task, status: int, sense: bytes, data: bytes) -> None:
     connection, pdu = task.connection, task.pdu
     if connection.closing:
         return
-    out, into = residuals(task, data)
     if status == _GOOD and data and not task.writes:
-        _send_data(task, data, into)
+        _send_data(task, data)
         return
+    out, into = residuals(task, data)
     sent = 0
     if status == _GOOD and data:
         sent = _send_data_only(task, data)
@@ -58,22 +61,26 @@ def send(task: Task, status: int, sense: bytes, data: bytes) -> None:
 
 def residuals(task: Task, data: bytes) -> tuple[Residual, Residual]:
     """Of Data-Out and of Data-In."""
-    unit = task.lun
-    demand = None if unit is None else residual.demand(task.cdb, unit.unit.block_size)
+    demand = None if task.lun is None else residual.demand(task.cdb, task.lun.block_size)
     out = into = residual.NONE
     if task.writes:
         out = residual.NONE if demand is None else residual.between(task.expected, demand)
     if task.reads:
-        moved = len(data)
-        if demand is not None and not task.writes and (demand > task.expected or moved > demand):
-            moved = demand
-        into = residual.between(task.data_in_expected, moved)
+        into = residual.between(
+            task.data_in_expected, len(data) if task.writes else _moved(task, data, demand)
+        )
     elif not task.writes and demand is not None:
         out = residual.between(0, demand)
     return out, into
 
 
-def _send_data(task: Task, data: bytes, left: Residual) -> None:
+def _moved(task: Task, data: bytes, demand: int | None) -> int:
+    """Bytes of Data-In that the command had to give; its buffer may have cut it short."""
+    moved = len(data)
+    return demand if demand is not None and (demand > task.expected or moved > demand) else moved
+
+
+def _send_data(task: Task, data: bytes) -> None:
     """Data-In with the status of GOOD in the last PDU, which spares a response (11.7.3)."""
     connection, pdu = task.connection, task.pdu
     parameters = connection.parameters
@@ -85,11 +92,14 @@ def _send_data(task: Task, data: bytes, left: Residual) -> None:
         offset = last[0]
     else:
         offset = 0
+    lun = task.lun
+    demand = None if lun is None else residual.demand(task.cdb, lun.block_size)
+    moved = length if demand == length else _moved(task, data, demand)
+    flags, count = residual.between(task.expected, moved) if moved != task.expected else residual.NONE
     stat_sn, exp_cmd_sn, max_cmd_sn = connection.numbers()
-    flags, count = left
-    connection.send(
-        DataIn(
-            Opcode.DATA_IN, FINAL | STATUS | flags, _GOOD, length - offset, NO_LUN, pdu.tag, NO_TAG, stat_sn,
+    connection.send_header(
+        _data_in(
+            _DATA_IN, FINAL | STATUS | flags, _GOOD, length - offset, NO_LUN, pdu.tag, NO_TAG, stat_sn,
             exp_cmd_sn, max_cmd_sn, number, offset, count,
         ),
         data[offset:] if offset else data,

@@ -18,11 +18,9 @@ EMPTY, OURS = (WELL_KNOWN_ONLY, ADMINISTRATIVE), (0x00, ALL, TOP_LEVEL, ALL_OF_T
 Routed = tuple[int, bytes, bytes]  # status, sense, Data-In
 
 
-def answer(task: Task) -> Routed | None:
-    """The answer to a task that reaches no unit; None where the unit answers."""
+def answer(task: Task) -> Routed:
+    """The answer to a task that reaches no unit."""
     opcode = task.cdb[0]
-    if task.lun is not None:
-        return None
     if opcode == REPORT_LUNS:
         return _report_luns(task)
     if opcode == INQUIRY and not task.cdb[1] & 1:

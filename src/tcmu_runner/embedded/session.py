@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from tcmu_runner.scsi.command import Nexus
+from tcmu_runner.embedded.addressing import lun_address, lun_number
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
     from tcmu_runner.embedded.framing import Frame
+    from tcmu_runner.embedded.local import LocalLun
     from tcmu_runner.embedded.pdu import Pdu
     from tcmu_runner.embedded.target import Target
     from tcmu_runner.embedded.task import Task
     from tcmu_runner.embedded.text import Parameters
+    from tcmu_runner.scsi.command import Nexus
 
 QUEUE_DEPTH = 128  # commands an initiator may have under way
 IMMEDIATE_MAX = 32  # ... and beyond these, how many immediate ones
@@ -49,7 +51,7 @@ class Session:
         self.portal_group = portal_group
         self.connections: dict[int, Connection] = {}
         self.tasks: dict[int, Task] = {}
-        self.nexuses: dict[int, Nexus] = {}
+        self.units: dict[bytes, tuple[LocalLun, Nexus]] = {}  # by LUN field
         self.exp_cmd_sn = 0
         self.max_cmd_sn = QUEUE_DEPTH - 1
         self.immediate = 0  # immediate commands under way
@@ -66,6 +68,11 @@ class Session:
         name = f"{self.initiator},i,0x{self.isid.hex()}".encode() + b"\0"
         name = name.ljust(max(20, len(name) + (-len(name) & 3)), b"\0")
         return b"\x45\0" + len(name).to_bytes(2, "big") + name
+
+    def unit(self, address: bytes) -> tuple[LocalLun, Nexus] | tuple[None, None]:
+        """The unit that a LUN field names, in whatever form, and our nexus to it, if there is one."""
+        number = lun_number(address)
+        return (None, None) if number < 0 else self.units.get(lun_address(number), (None, None))
 
     def begin(self, cmd_sn: int) -> None:
         """The leading login's CmdSN is the first (4.2.2.1); login requests are immediate and use none up."""

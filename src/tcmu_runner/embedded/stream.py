@@ -69,8 +69,12 @@ class Stream(asyncio.BufferedProtocol):
 
     def send(self, pdu: Pdu, data: bytes | memoryview = b"") -> None:
         """Queues a PDU; `flush` sends it."""
+        self.send_header(encode(pdu), data)
+
+    def send_header(self, header: bytes, data: bytes | memoryview = b"") -> None:
+        """As `send`, for a header that is packed."""
         self._unsent.add(self)
-        self.sender.put(encode(pdu), data)
+        self.sender.put(header, data)
 
     def flush(self) -> None:
         if self.sender and self._transport is not None and not self._transport.is_closing():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
-from tcmu_runner.embedded.addressing import lun_number
+from tcmu_runner.embedded.addressing import lun_address, lun_number
 from tcmu_runner.embedded.local import LocalLun
 from tcmu_runner.embedded.login import LoginError, LoginPhase, Status
 from tcmu_runner.embedded.management import abort, nothing, preempt
@@ -55,7 +55,8 @@ class Target:
         session.begin(pdu.cmd_sn)
         self.sessions[tsih] = session
         for number, lun in self.luns.items():
-            session.nexuses[number] = nexus = Nexus(session.transport_id, portal_group)
+            nexus = Nexus(session.transport_id, portal_group)
+            session.units[lun_address(number)] = lun, nexus
             lun.unit.connect(nexus)
         return session
 
@@ -83,8 +84,8 @@ class Target:
         for connection in [*session.connections.values()]:
             connection.close()
         abort([*session.tasks.values()], TmrType.ABORT_TASK_SET, nothing)
-        for number, nexus in session.nexuses.items():
-            self.luns[number].unit.disconnect(nexus)
+        for lun, nexus in session.units.values():
+            lun.unit.disconnect(nexus)
 
     def run(self) -> None:
         """Serves what was submitted to the LUNs."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from tcmu_runner.embedded.pdu import IMMEDIATE, READ, WRITE, ScsiCommand
-from tcmu_runner.ring.layout import cdb_length
+from tcmu_runner.embedded.pdu import READ, WRITE, ScsiCommand
+from tcmu_runner.ring.layout import CDB_LENGTHS, cdb_length
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
@@ -81,10 +81,6 @@ class Task:
         self._ended(self, ticket)
 
     @property
-    def immediate(self) -> bool:
-        return bool(self.pdu.opcode & IMMEDIATE)
-
-    @property
     def on_ring(self) -> bool:
         return self.ticket is not None and self.ticket.status is None
 
@@ -95,6 +91,8 @@ class MalformedCommandError(Exception):
 
 def read_cdb(pdu: ScsiCommand, ahs: bytes) -> tuple[bytes, int]:
     """The CDB, as long as it says it is, and the bidirectional read length (11.2.2, 11.3.5)."""
+    if not ahs and (size := CDB_LENGTHS[pdu.cdb[0]]):
+        return pdu.cdb[:size], 0
     cdb, bidi = pdu.cdb, 0
     at = 0
     while at + 4 <= len(ahs):
