@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypedDict
 
@@ -59,7 +60,8 @@ class Port:
 
     def wait_and_read(self) -> bytes:
         if poll({self.fd: select.POLLIN})[self.fd] & select.POLLIN:
-            return os.read(self.fd, CHUNK)
+            with suppress(BlockingIOError):  # the host has just come, and not yet said anything
+                return os.read(self.fd, CHUNK)
         time.sleep(0.1)  # no host: the port hangs up for as long, and poll does not wait for a host
         return b""
 
