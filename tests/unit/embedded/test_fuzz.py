@@ -191,7 +191,9 @@ def test_a_broken_digest(target: Target, at: int, change: bytes) -> None:
     command = pdu.encode(pdu.ScsiCommand(1, 0x81, 0, bytes(8), 1, 0, 1, 0, bytes(16)))
     stream = bytearray(command + bytes(4)) * 9
     stream[at % len(stream) : at % len(stream) + len(change)] = change
-    written, connection, wire = target.converse(login(target, HeaderDigest="CRC32C"), bytes(stream), bytes(300000))
+    written, connection, wire = target.converse(
+        login(target, HeaderDigest="CRC32C"), bytes(stream), bytes(300000)
+    )
     assert wire.closed
     check(target, connection, written)
 
