@@ -2,8 +2,8 @@
 out, and nothing is in the way of another try."""
 
 import errno
-import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,37 +69,44 @@ def test_a_refusal_says_why(
     good.enable()
 
 
-def test_an_open_that_hangs_is_refused(daemon: Daemon, expected_log: ExpectedLog) -> None:
-    """No event is left unanswered; the worker that hangs goes, and others are served meanwhile."""
-    expected_log(r"user_0/slow \(slowopen/\): refused: .*did not answer in time")
-    slow = Backstore.create("slow", "slowopen/", 64 * MIB)
+def test_refusals_take_no_time(daemon: Daemon, expected_log: ExpectedLog) -> None:
+    """Below a second, even here."""
+    expected_log("refused: .*no handler 'nosuch'")
+    backstore = Backstore.create("bad", "nosuch/thing", 64 * MIB)
+    times = []
+    for _ in range(5):
+        began = time.monotonic()
+        refused(backstore)
+        times.append(time.monotonic() - began)
+    assert min(times) < 1, times
+
+
+def test_an_open_that_hangs_is_refused(daemon: Daemon, expected_log: ExpectedLog, tmp_path: Path) -> None:
+    """No event is left unanswered; the worker that hangs goes, and the next try finds nothing in its way."""
+    expected_log(r"user_0/slow \(slowopen/\S+\): refused: .*did not answer in time")
+    gate = tmp_path / "gate"
+    slow = Backstore.create("slow", f"slowopen/{gate}", 64 * MIB)
     assert errno.errorcode[refused(slow, OPEN_TIME_OUT + 20)] == "ETIMEDOUT"
-    slow.remove()
-    eventually("the end of its worker", lambda: not processes.named(processes.WORKER))
+    gate.touch()
+    slow.enable()
+    assert len(processes.named(processes.WORKER)) == 1
+
+
+def test_an_open_that_dies_is_refused(daemon: Daemon, expected_log: ExpectedLog) -> None:
+    expected_log(r"user_0/dead \(deadopen/\): refused: its worker process has ended")
+    dead = Backstore.create("dead", "deadopen/", 64 * MIB)
+    assert errno.errorcode[refused(dead)] == "EIO"
+    dead.remove()
     Backstore.create("good", "ram/", 64 * MIB).enable()
 
 
-def test_slow_opens_hold_up_nobody_else(daemon: Daemon, expected_log: ExpectedLog) -> None:
+def test_slow_opens_hold_up_nobody_else(daemon: Daemon, expected_log: ExpectedLog, tmp_path: Path) -> None:
     """Six dead storages at once, more than are opened at a time; a good one is made meanwhile."""
     expected_log(r"refused: .*did not answer in time")
-    slow = [Backstore.create(f"slow{n}", "slowopen/", 64 * MIB) for n in range(6)]
-    waiting = [background_enable(backstore) for backstore in slow]
-    Backstore.create("good", "ram/", 64 * MIB).enable(OPEN_TIME_OUT)
-    for pid in waiting:
-        ended(pid, OPEN_TIME_OUT * 4)
-    for backstore in slow:
-        backstore.remove()
-
-
-def background_enable(backstore: Backstore) -> int:
-    child = os.fork()
-    if child == 0:
-        try:
-            (backstore.path / "enable").write_text("1")
-        finally:
-            os._exit(0)
-    return child
-
-
-def ended(pid: int, seconds: float) -> None:
-    eventually(f"the end of process {pid}", lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, seconds)
+    slow = [Backstore.create(f"slow{n}", f"slowopen/{tmp_path}/gate", 64 * MIB) for n in range(6)]
+    with ThreadPoolExecutor(len(slow)) as pool:
+        waiting = [pool.submit(refused, backstore, OPEN_TIME_OUT * 4) for backstore in slow]
+        eventually("all of them to wait", lambda: len(processes.uio_devices()) == len(slow))
+        Backstore.create("good", "ram/", 64 * MIB).enable(OPEN_TIME_OUT)
+        assert not any(future.done() for future in waiting)
+        assert {errno.errorcode[future.result()] for future in waiting} == {"ETIMEDOUT"}

@@ -24,7 +24,7 @@ Finished = Callable[[Command, OperationError | None], None]  # adds the completi
 Publish = Callable[[], None]
 Job = tuple[Command, Plan]
 
-SMALL = 32 << 10  # bytes: below, handing a command to another thread costs more than doing it
+SMALL = 64 << 10  # bytes: below, handing a command to another thread costs more than doing it
 FAST = 300e-6  # seconds: a storage that answers this fast is served on the ring's thread
 STALLED = 5e-3  # seconds: an operation this long on the ring's thread sends all others to the threads ...
 FORGETTING = 0.99  # for each command a slow storage gets: now and then it is tried again

@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 import time
+from pathlib import Path
 
 from tcmu_runner import Device, Handler
 
@@ -78,9 +79,20 @@ class Hoard(Broken):
 
 
 class SlowOpen(Broken):
+    """slowopen//PATH: opening takes until PATH exists."""
+
     subtype = "slowopen"
 
     @classmethod
     def open(cls, device: Device, config: str) -> "SlowOpen":
-        time.sleep(600)
+        while not Path(config).exists():
+            time.sleep(0.02)
         return cls()
+
+
+class DeadOpen(Broken):
+    subtype = "deadopen"
+
+    @classmethod
+    def open(cls, device: Device, config: str) -> "DeadOpen":
+        os._exit(3)
