@@ -71,16 +71,12 @@ class Connection(Stream):
         self._ended = 0  # ... these
         self._backlog: deque[Task] = deque()
         self.text = discovery.TextExchange()
-        self._session: Session | None = None
+        self.session: Session  # from the end of the login on
+        self._session: Session | None = None  # the same
         self._login: LoginPhase | None = LoginPhase(portal.policy, secrets.token_bytes)
         self._login_requests = 0
         self._login_timer: asyncio.TimerHandle | None = None
         self._logged_out = False
-
-    @property
-    def session(self) -> Session:
-        assert self._session is not None, "there is no session before the end of the login"
-        return self._session
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -254,9 +250,9 @@ class Connection(Stream):
             self._begin_full_feature(session)
 
     def _enter_session(self, phase: LoginPhase, pdu: Login) -> None:
-        self._session = self.portal.admit(phase, pdu)
+        self.session = self._session = self.portal.admit(phase, pdu)
         self.cid = pdu.cid
-        self._session.connections[self.cid] = self
+        self.session.connections[self.cid] = self
 
     def _begin_full_feature(self, session: Session) -> None:
         assert self._login is not None

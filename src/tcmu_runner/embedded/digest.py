@@ -1,7 +1,7 @@
 """CRC32C, the digest of headers and data (RFC 7143, 13.1; the polynomial of Castagnoli).
 
 The package `crc32c`, if it is installed (the extra `embedded`), does 4 KiB in 0.35 us; the table below needs
-a thousand times as long, which serves where only headers carry a digest (docs/adr/0005).
+two thousand times as long, which serves where only headers carry a digest (docs/adr/0005).
 """
 
 from __future__ import annotations
