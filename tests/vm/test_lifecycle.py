@@ -12,6 +12,7 @@ from support.loopback import Loopback
 from support.processes import Holdings, holdings
 
 ROUNDS = 100
+SPARE = "tcmu-idle"
 DEVICES = 64
 INTERVAL = 5.0  # seconds
 SMALL = {"max_data_area_mb": 1, "cmd_ring_size_mb": 1}
@@ -21,6 +22,7 @@ GROWTH = 4 * MIB  # a heap's own movement; 100 devices that leaked their statist
 def settled() -> dict[str, Holdings]:
     """What the lasting processes hold, once the workers of removed devices are gone."""
     eventually("the end of the workers", lambda: not processes.named(processes.WORKER))
+    eventually("a spare worker", lambda: len(processes.named(SPARE)) == 1)  # it costs a descriptor, too
     names = (processes.SUPERVISOR, processes.TEMPLATE, processes.GUARDIAN)
     return {name: holdings(pid) for name in names for pid in processes.named(name)}
 
