@@ -21,6 +21,7 @@ from tcmu_runner.scsi.command import Nexus
 RING_SIZE = 1 << 20
 DATA_SIZE = 128 << 20  # of the data area; memory is used as far as commands under way need it
 MAX_TRANSFER = 16 << 20  # bytes of one command
+WATCH_SECONDS = 1.0
 
 
 class Origin(Protocol):
@@ -46,6 +47,7 @@ class LocalLun:
         self.commands = 0  # so far
         self._pump: Pump | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._watching: asyncio.TimerHandle
         self._serve: Callable[[], None] = self.run
         self._reaping = False  # whether `run` is coming anyway
         self._broken: Exception | None = None
@@ -72,6 +74,12 @@ class LocalLun:
         self._loop, self._serve = loop, serve
         self._pump = self.lun.attach(self, LP64, self._fail, self._nexus_of, driven=True)
         loop.add_reader(self._pump.wake, self._woken)
+        self._watch(loop)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The engine's look at what takes too long."""
+        self.lun.watch()
+        self._watching = loop.call_later(WATCH_SECONDS, self._watch, loop)
 
     def _nexus_of(self, command_id: int) -> Nexus:
         ticket = self._producer.ticket(command_id)
@@ -143,6 +151,7 @@ class LocalLun:
         """The loop is about to end; what finishes from now on is nobody's any more."""
         if self._loop is not None and self._pump is not None:
             self._loop.remove_reader(self._pump.wake)
+            self._watching.cancel()
             self._loop = None
 
     def stop(self) -> None:

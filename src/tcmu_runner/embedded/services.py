@@ -6,6 +6,7 @@ import errno
 from collections.abc import Callable, Sequence
 
 from tcmu_runner.scsi.command import Nexus
+from tcmu_runner.scsi.copying import Peers
 from tcmu_runner.scsi.ports import AccessState, TargetPortGroup
 from tcmu_runner.scsi.reservations import Reservations
 from tcmu_runner.scsi.unit import Unit
@@ -35,11 +36,15 @@ class Ports:
         raise OSError(errno.EOPNOTSUPP, "the states of these ports do not change")
 
 
-def lend(unit: Unit, luns: Callable[[], Sequence[int]], ports: Ports, abort: Callable[[Nexus], None]) -> None:
-    """luns: the numbers of the target's LUNs. abort: ends the commands of a nexus (PREEMPT AND ABORT)."""
+def lend(
+    unit: Unit, luns: Callable[[], Sequence[int]], ports: Ports, peers: Peers, abort: Callable[[Nexus], None]
+) -> None:
+    """luns: the numbers of the target's LUNs. peers: finds one by name, of those that an initiator reaches
+    (EXTENDED COPY). abort: ends the commands of a nexus (PREEMPT AND ABORT)."""
     unit.reservations = Reservations()
     unit.luns = luns
     unit.ports = ports
+    unit.peers = peers
     unit.abort = abort
     unit.task_management = TASK_MANAGEMENT
     unit.tells_residuals = True

@@ -13,6 +13,8 @@ from tcmu_runner.embedded.services import Ports, lend
 from tcmu_runner.embedded.session import Session
 from tcmu_runner.ring.layout import TmrType
 from tcmu_runner.scsi.command import Nexus
+from tcmu_runner.scsi.copying import Designator, Peer
+from tcmu_runner.scsi.vital import designators
 
 SESSIONS_MAX = 256
 
@@ -31,7 +33,17 @@ class Target:
         """A further LUN; before the first session."""
         self.luns[number] = lun
         ports = Ports(lambda: self.portal_groups)
-        lend(lun.unit, lambda: sorted(self.luns), ports, lambda nexus: preempt(self, nexus))
+        lend(lun.unit, lambda: sorted(self.luns), ports, self._peer, lambda nexus: preempt(self, nexus))
+
+    def _peer(self, nexus: Nexus, name: Designator) -> Peer | None:
+        """The LUN of that name: all are reached by whoever has a session."""
+        for session in self.sessions.values():
+            units = session.units.values()
+            if any(own is nexus for _, own in units):
+                return next(
+                    (Peer(lun.unit, own) for lun, own in units if name in designators(lun.unit)), None
+                )
+        return None
 
     def lun(self, address: bytes) -> LocalLun | None:
         """The unit that the eight bytes of a LUN field name (SAM-5 4.7)."""

@@ -166,6 +166,32 @@ def test_a_unit_that_does_not_exist(connect: Connect) -> None:
     assert (sense.status, sense.data[12]) == (GOOD, 0x25)
 
 
+def naa(initiator: Initiator, lun: int) -> bytes:
+    """The NAA designator of VPD page 83h (SPC-5 7.7.6): code set 1, type 3, 16 bytes."""
+    page = initiator.command(bytes.fromhex("12018300ff00"), data_in_length=255, lun=lun).data
+    at = page.index(bytes.fromhex("01030010"))
+    return page[at + 4 : at + 20]
+
+
+def test_extended_copy_between_units(connect: Connect) -> None:
+    """SPC-5 6.6, LID1: 16 blocks of 512 bytes from LUN 0 are 2 blocks of 4096 on LUN 1."""
+    initiator = connect()
+    content = pattern(8192)[:8192]
+    assert initiator.command(write_10(8, 16), content, lun=0).status == GOOD
+    devices = b"".join(  # identification descriptor CSCD descriptors, 6.6.5.2
+        bytes.fromhex("e400000001030010") + naa(initiator, lun) + bytes(5) + size.to_bytes(3, "big")
+        for lun, size in ((0, 512), (1, 4096))
+    )
+    # 6.6.6.3: block to block, 16 blocks of the source (DC is 0), from LBA 8 to LBA 3
+    segment = bytes.fromhex("0200001800000001 00000010 0000000000000008 0000000000000003")
+    header = bytes.fromhex("00180040 00000000") + len(segment).to_bytes(4, "big") + bytes(4)  # 6.6.3
+    parameters = header + devices + segment
+    cdb = bytes.fromhex("8300") + bytes(8) + len(parameters).to_bytes(4, "big") + bytes(2)
+    copied = initiator.command(cdb, parameters)
+    assert copied.status == GOOD, copied.sense.hex()
+    assert initiator.command(read_10(3, 2), data_in_length=8192, lun=1).data == content
+
+
 def test_a_long_cdb(connect: Connect) -> None:
     """11.2.2.3: an Extended CDB segment; VARIABLE LENGTH CDB with an unknown service action (SPC-5 4.2.3)."""
     cdb = bytes.fromhex("7f00000000000018") + b"\xff\xff" + bytes(22)
