@@ -29,7 +29,8 @@ def raw(disk: Path, cdb: str, *, receive: int = 0, send: bytes = b"", seconds: f
         options = [f"--outfile={data}", f"--request={receive}"] if receive else []
         if send:
             options += [f"--infile={payload}", f"--send={len(send)}"]
-        ended = attempt("sg_raw", *options, disk, *_bytes(cdb), seconds=seconds)
+        scsi = "--cmdset=1"  # else an opcode it does not know makes it believe in NVMe
+        ended = attempt("sg_raw", scsi, *options, disk, *_bytes(cdb), seconds=seconds)
         return Reply(ended.status, ended.output + ended.errors, data.read_bytes())
 
 
