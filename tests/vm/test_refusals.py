@@ -69,6 +69,29 @@ def test_a_refusal_says_why(
     good.enable()
 
 
+def test_refusals_take_no_time(daemon: Daemon, expected_log: ExpectedLog) -> None:
+    """Below a second, even here."""
+    expected_log("refused: .*no handler 'nosuch'")
+    backstore = Backstore.create("bad", "nosuch/thing", 64 * MIB)
+    times = []
+    for _ in range(5):
+        began = time.monotonic()
+        refused(backstore)
+        times.append(time.monotonic() - began)
+    assert min(times) < 1, times
+
+
+def test_an_open_that_hangs_is_refused(daemon: Daemon, expected_log: ExpectedLog, tmp_path: Path) -> None:
+    """No event is left unanswered; the worker that hangs goes, and the next try finds nothing in its way."""
+    expected_log(r"user_0/slow \(slowopen/\S+\): refused: .*did not answer in time")
+    gate = tmp_path / "gate"
+    slow = Backstore.create("slow", f"slowopen/{gate}", 64 * MIB)
+    assert errno.errorcode[refused(slow, OPEN_TIME_OUT + 20)] == "ETIMEDOUT"
+    gate.touch()
+    slow.enable()
+    assert len(processes.named(processes.WORKER)) == 1
+
+
 def test_an_open_that_dies_is_refused(daemon: Daemon, expected_log: ExpectedLog) -> None:
     expected_log(r"user_0/dead \(deadopen/\): refused: its worker process has ended")
     dead = Backstore.create("dead", "deadopen/", 64 * MIB)

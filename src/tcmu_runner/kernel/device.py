@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 from tcmu_runner.engine import statistics
 from tcmu_runner.engine.statistics import Snapshot, Statistics
@@ -21,7 +22,7 @@ from tcmu_runner.kernel.uio import UioDevice, UioEntry
 OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open
 CLOSE_SECONDS = 20.0  # how long a removal waits for a handler's close before its worker is killed
 HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's processes to let go
-KILLED_SECONDS = 2.0  # how long a second `enable` waits for the end of the worker that the first one left
+KILLED_SECONDS = 5.0  # how long a refusal waits for the end of the worker that it has killed
 RETRY_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,19 @@ class KernelDevice:
 
     async def open(self) -> None:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
-        self._uio = await self._open_when_free(KILLED_SECONDS)
+        self._uio = UioDevice.open(self.entry.minor, self._paths)
         try:
             await self._serve()
         except BaseException:
             self._let_go()
+            await self._wait_until_free()
             raise
+
+    async def _wait_until_free(self) -> None:
+        """A refusal makes the kernel take the node away. Were it closed only after that, by a worker that has
+        just been killed, the kernel would never hear of it and refuse every further `enable` with EBUSY."""
+        with suppress(OSError):
+            (await self._open_when_free(KILLED_SECONDS)).close()
 
     async def _serve(self) -> None:
         assert self._uio is not None
