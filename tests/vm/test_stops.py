@@ -1,7 +1,6 @@
 """The daemon stopped, killed or absent: no administrator's command hangs, and I/O is held, not failed."""
 
 import errno
-import fcntl
 import os
 import signal
 import subprocess
@@ -21,7 +20,7 @@ STALL_SECONDS = 10  # after so long without a beat the guardian acts (docs/rescu
 PATIENCE = STALL_SECONDS + 30
 RESTARTS = int(os.environ.get("TCMU_TEST_RESTARTS", "3"))  # issue: 20 for the full count
 INTERVAL = 3.0  # seconds over which CPU time is measured
-LOCK = Path("/run/tcmu.lock")
+C_DAEMON = "/usr/bin/tcmu-runner"
 
 
 def test_a_stopped_daemon_hangs_no_command(
@@ -64,6 +63,7 @@ def test_a_killed_daemon_hangs_no_command_and_holds_io(
         eventually("the end of all its processes", lambda: not processes.all_of_the_daemon())
         spare.remove()
         Backstore.create("absent", "ram/", 64 * MIB).enable()  # nobody is there to refuse it
+        fio.check()
         daemon.start()
         fio.progress(200)
     daemon.wait_for_log(r"user_0/absent \(ram/\): taken over")
@@ -78,6 +78,7 @@ def test_the_daemon_can_be_absent(daemon: Daemon, loopback: Loopback) -> None:
     other.remove()
     daemon.start()
     daemon.wait_for_log(r"user_0/early \(ram/\): taken over, 64 MiB")
+    daemon.wait_for_log(r"\d+ handlers found, 1 devices found")
     loopback.add(backstore)
 
 
@@ -132,24 +133,32 @@ def test_restarts_under_load_cost_no_error(
             fio.progress(50)
 
 
-def test_a_second_daemon_is_refused(daemon: Daemon, tmp_path: Path) -> None:
-    second = Daemon(tmp_path / "second.log")
+def refused_start(log: Path) -> str:
+    """What a daemon says that may not start."""
+    second = Daemon(log)
     second.launch()
     assert second.process is not None
-    assert second.process.wait(30) == 1
-    assert "/run/tcmu.lock is locked: another tcmu-runner serves this machine; stop it first" in second.text()
+    assert second.process.wait(60) == 1
+    return second.text()
+
+
+def test_a_second_daemon_is_refused(daemon: Daemon, tmp_path: Path) -> None:
+    told = refused_start(tmp_path / "second.log")
+    assert "/run/tcmu.lock is locked: another tcmu-runner serves this machine; stop it first" in told
+    Backstore.create("vol0", "ram/", 64 * MIB).enable()  # the first one has not noticed
 
 
 def test_the_c_daemon_is_noticed(daemon: Daemon, tmp_path: Path) -> None:
-    """It holds the same lock, by fcntl (prior-art 1.1)."""
+    """It holds the same lock (prior-art 1.1)."""
     daemon.stop()
-    with LOCK.open("w") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)
-        ours = Daemon(tmp_path / "ours.log")
-        ours.launch()
-        assert ours.process is not None
-        assert ours.process.wait(30) == 1
-    assert "another tcmu-runner serves this machine" in ours.text()
+    other = subprocess.Popen([C_DAEMON, "--tcmu-log-dir", tmp_path], stdout=subprocess.DEVNULL)
+    try:
+        eventually("the C daemon's lock", lambda: f" {other.pid} " in Path("/proc/locks").read_text())
+        assert "another tcmu-runner serves this machine" in refused_start(tmp_path / "ours.log")
+        assert other.poll() is None
+    finally:
+        other.terminate()
+        other.wait(30)
 
 
 def test_it_starts_without_a_configuration(daemon: Daemon) -> None:

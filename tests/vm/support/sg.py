@@ -7,7 +7,7 @@ from pathlib import Path
 from support.deadline import attempt
 
 GOOD = 0
-ILLEGAL_REQUEST, INVALID_OPCODE, UNIT_ATTENTION, MEDIUM_OR_HARDWARE = 5, 9, 6, 3
+ILLEGAL_REQUEST, INVALID_OPCODE, UNIT_ATTENTION, MEDIUM_OR_HARDWARE, LBA_OUT_OF_RANGE = 5, 9, 6, 3, 22
 """Exit statuses of sg3-utils (man sg3_utils)."""
 
 
