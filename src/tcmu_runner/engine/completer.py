@@ -11,8 +11,9 @@ from tcmu_runner.engine.outcome import Ending
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.ring.consumer import Consumer
 from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.sense import Status
 
-Completion = tuple[Command, int, bytes, int]  # status, sense, read_len
+Completion = tuple[list[Command], int, bytes, int]  # status, sense, read_len
 
 
 class Completer:
@@ -36,12 +37,16 @@ class Completer:
 
     def add(self, command: Command, ending: Ending, read_len: int) -> None:
         """Queues a completion; `publish` sends it. Any thread. command.id: generation << 16 | id."""
-        self._waiting.append((command, ending[0], ending[1], read_len))
+        self._waiting.append(([command], ending[0], ending[1], read_len))
+
+    def add_good(self, commands: list[Command]) -> None:
+        """Queues commands of one opcode and one beginning that have ended well, with all their data valid."""
+        self._waiting.append((commands, Status.GOOD, b"", 0))
 
     def publish(self) -> None:
         """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""
         while self._waiting:
-            if not self._publishing.acquire(blocking=False):
+            if not self._publishing.acquire(False):
                 return  # the thread inside looks at the queue again after it has let go
             try:
                 self._publish_gathered()
@@ -54,12 +59,13 @@ class Completer:
     def _publish_gathered(self) -> None:
         consumer, waiting, now = self._consumer, self._waiting, time.monotonic()
         while waiting:
-            command, status, sense, read_len = waiting.popleft()
-            if command.id >> 16 == consumer.generation:  # else a reset has made the kernel forget it
-                consumer.complete(command.id & 0xFFFF, status, sense, read_len)
-                length = sum(map(len, command.data))
-                seconds = max(now - command.began, 0.0)  # it may have begun, and ended, after `now`
-                self._statistics.record(command.cdb[0], length, seconds, status, sense)
+            commands, status, sense, read_len = waiting.popleft()
+            first = commands[0]
+            if first.id >> 16 == consumer.generation:  # else a reset has made the kernel forget it
+                consumer.complete_all([command.id & 0xFFFF for command in commands], status, sense, read_len)
+                length = sum([len(part) for command in commands for part in command.data])
+                seconds = max(now - first.began, 0.0)  # it may have begun, and ended, after `now`
+                self._statistics.record(first.cdb[0], length, seconds, status, sense, count=len(commands))
         if consumer.publish():
             self._kick()
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Protocol
 
+from tcmu_runner import iov
+from tcmu_runner.engine.pace import Pace
 from tcmu_runner.engine.storage import (
     ABORTED,
     OperationError,
@@ -25,18 +27,13 @@ Publish = Callable[[], None]
 Job = tuple[Command, Plan]
 
 SMALL = 64 << 10  # bytes: below, handing a command to another thread costs more than doing it
-FAST = 300e-6  # seconds: a storage that answers this fast is served on the ring's thread
-STALLED = 5e-3  # seconds: an operation this long on the ring's thread sends all others to the threads ...
-FORGETTING = 0.99  # for each command a slow storage gets: now and then it is tried again
-CAUTION = 0.1  # ... for so many seconds
 
 
 class Executor(Protocol):
     """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs any more.
-    alone: no other command is under way. busy_since: when the ring's thread began what it is doing for a
-    command that may wait, by time.monotonic."""
+    alone: no other command is under way. pace: of what runs on the ring's thread and may wait."""
 
-    busy_since: float | None
+    pace: Pace
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None: ...
 
@@ -51,7 +48,7 @@ class InlineExecutor:
     def __init__(self, perform: Perform, finished: Finished) -> None:
         self._perform = perform
         self._finished = finished
-        self.busy_since: float | None = None
+        self.pace = Pace()
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         try:
@@ -83,8 +80,6 @@ class ThreadExecutor(InlineExecutor):
         super().__init__(perform, finished)
         self._publish = publish
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        self._typical = 0.0  # seconds per small operation on the ring's thread, a moving average
-        self._cautious_until = 0.0
         self._takes_part = threads > 1
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
@@ -98,24 +93,14 @@ class ThreadExecutor(InlineExecutor):
         if not self._suits_ring_thread(plan, now, alone=alone):
             self._jobs.put((command, plan))
             return
-        self.busy_since = now
+        self.pace.begin(now)
         super().submit(command, plan, alone=alone)
-        self.busy_since = None
-        spent = time.monotonic() - now
-        self._typical += (spent - self._typical) / 16
-        if spent > STALLED:
-            self._cautious_until = now + spent + CAUTION
+        self.pace.end(time.monotonic())
 
     def _suits_ring_thread(self, plan: Plan, now: float, *, alone: bool) -> bool:
-        if not self._takes_part or now < self._cautious_until or not isinstance(plan, Read | Write):
+        if not (self._takes_part and isinstance(plan, Read | Write) and self.pace.at_once(now)):
             return False
-        if alone:
-            return True
-        if self._typical > FAST:
-            self._typical *= FORGETTING
-            return False
-        buffers = plan.into if isinstance(plan, Read) else plan.data
-        return len(buffers) == 1 and len(buffers[0]) <= SMALL
+        return alone or iov.length(plan.into if isinstance(plan, Read) else plan.data) <= SMALL
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -142,7 +127,7 @@ class AsyncExecutor:
         self._finished = finished
         self._publish = publish
         self._loop = loop
-        self.busy_since: float | None = None
+        self.pace = Pace()
         self._batch: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
 

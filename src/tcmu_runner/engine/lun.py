@@ -15,6 +15,7 @@ from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor
 from tcmu_runner.engine.pump import Duties, Pump
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.engine.storage import AsyncStorage, Perform, Storage, through, through_async
+from tcmu_runner.engine.straight import StraightPath
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
@@ -129,7 +130,8 @@ class Lun:
             self._starter(), nexus_of, self.unit.footprint, self.time_out, self.statistics, broken, reset
         )
         self._pump = Pump(self.device, transport, self._consumer, duties)
-        self._pump.start(self._executor(self._pump), driven=driven)
+        executor = self._executor(self._pump)
+        self._pump.start(executor, self._straight_path(executor), driven=driven)
         return self._pump
 
     def _starter(self) -> Callable[[Command], Plan]:
@@ -149,6 +151,13 @@ class Lun:
         if handler.threads == 0:
             return InlineExecutor(perform, pump.finished)
         return ThreadExecutor(perform, pump.finished, pump.publish, handler.threads, self.device.name)
+
+    def _straight_path(self, executor: Executor) -> StraightPath | None:
+        """Where nothing is between unit and handler, and the ring's thread may call the handler."""
+        handler = self.handler
+        if self.filters or isinstance(handler, AsyncHandler | RawHandler) or handler.threads == 1:
+            return None
+        return StraightPath(self.unit, handler, executor.pace if handler.threads else None)
 
     def _lend(self, perform: Perform) -> None:
         """What the storage does for others than commands: work in the background, copies to other LUNs."""

@@ -17,6 +17,7 @@ from tcmu_runner.engine.execution import Executor
 from tcmu_runner.engine.outcome import GOOD, Verdict, valid_length
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.engine.storage import ABORTED, OperationError
+from tcmu_runner.engine.straight import StraightPath
 from tcmu_runner.engine.transport import Transport, TransportGoneError
 from tcmu_runner.handler.device import Device
 from tcmu_runner.ring.consumer import Consumer, Request, RingReset, TaskManagement
@@ -76,17 +77,21 @@ class Pump:
         self._left_over: deque[Request] = deque()  # fetched by a ring's thread that was relieved
         self._thread = self._new_thread()
         self.executor: Executor
+        self._straight: StraightPath | None = None
 
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(target=self._run, name=f"ring {self._device.name}", daemon=True)
 
-    def start(self, executor: Executor, *, driven: bool = False) -> None:
+    def start(
+        self, executor: Executor, straight: StraightPath | None = None, *, driven: bool = False
+    ) -> None:
         """Begins with whatever is on the ring already: that makes no descriptor readable.
 
         driven: there is no thread of ours, the caller's is the ring's thread; it calls `turn` as long as that
         has something to do, whenever there are commands or `wake` is readable.
         """
         self.executor = executor
+        self._straight = straight
         if not driven:
             self._thread.start()
 
@@ -141,10 +146,10 @@ class Pump:
         self._deadlines.check(self._under_way)
         oldest = min((command.began for command in list(self._under_way)), default=None)
         self._statistics.gauge(self._consumer.outstanding, oldest)
-        since = self.executor.busy_since
+        since = self.executor.pace.busy_since
         if since is not None and time.monotonic() - since > RELIEF_SECONDS and not self._stopping:
             self._device.log.warning("its storage holds up a command; the others go on beside it")
-            self.executor.busy_since = None
+            self.executor.pace.busy_since = None
             self._thread = self._new_thread()
             self._thread.start()
 
@@ -209,21 +214,61 @@ class Pump:
 
     def _start_all(self, batch: list[Request | TaskManagement]) -> None:
         alone = self._consumer.outstanding == 1
+        now = time.monotonic()
         while self._left_over:
-            self._start(self._left_over.popleft(), alone=False)
-        for at, request in enumerate(batch, 1):
-            large = False
-            if isinstance(request, Request):
-                self._start(request, alone=alone)
-                large = bool(request.data) and len(request.data[0]) >= LARGE
-            else:
-                self._abort(request)
-            if large or at % PUBLISH_EVERY == 0:
-                self._completer.publish()
-                if not self._is_ring_thread():
-                    self._leave_over(batch[at:])
+            self._start(self._command(self._left_over.popleft(), now), alone=False)
+        at = self._go_straight(batch, now)
+        while at < len(batch) and self._is_ring_thread():
+            for request in batch[at : at + PUBLISH_EVERY]:
+                at += 1
+                if isinstance(request, Request):
+                    self._start(self._command(request, now), alone=alone)
+                else:
+                    self._abort(request)
+                if _is_large(request):
                     break
+            self._completer.publish()
+        self._leave_over(batch[at:])
         self.executor.batch_done()
+        self._completer.publish()
+
+    def _go_straight(self, batch: list[Request | TaskManagement], now: float) -> int:
+        """Does plain commands, from the first on: so many."""
+        straight, at = self._straight, 0
+        if straight is None or self._exclusion.active or not straight.open(now):
+            return 0
+        done: dict[int, list[Command]] = {}  # by opcode
+        for request in batch:
+            if not isinstance(request, Request):
+                break
+            command = self._command(request, now)
+            self._under_way.add(command)
+            try:
+                if not straight.do(command):
+                    self._under_way.discard(command)
+                    break
+            except OperationError as error:
+                self.finished(command, error)
+            else:
+                done.setdefault(command.cdb[0], []).append(command)
+            at += 1
+            if at % PUBLISH_EVERY == 0 or _is_large(request):
+                self._end_well(done)
+                done = {}
+                if not self._is_ring_thread():
+                    break
+        self._end_well(done)
+        return at
+
+    def _end_well(self, done: dict[int, list[Command]]) -> None:
+        """For commands that went straight."""
+        for commands in done.values():
+            self._under_way.difference_update(commands)
+            self._completer.add_good(commands)
+            if self._exclusion.active:  # one has taken so long that another thread is the ring's now
+                released = [self._exclusion.ended(command) for command in commands]
+                if any(released):
+                    os.eventfd_write(self._wake, 1)
         self._completer.publish()
 
     def _abort(self, function: TaskManagement) -> None:
@@ -242,13 +287,18 @@ class Pump:
             self._reset()
 
     def _leave_over(self, rest: list[Request | TaskManagement]) -> None:
-        self._left_over.extend(request for request in rest if isinstance(request, Request))
-        os.eventfd_write(self._wake, 1)
+        """A thread that was relieved leaves what it has not begun to its successor."""
+        if rest:
+            self._left_over.extend(request for request in rest if isinstance(request, Request))
+            os.eventfd_write(self._wake, 1)
 
-    def _start(self, request: Request, *, alone: bool) -> None:
+    def _command(self, request: Request, now: float) -> Command:
         token = self._consumer.generation << 16 | request.id
         command = Command(request.cdb, request.data, self._nexus_of(request.id), token, request.data_in)
-        command.began = time.monotonic()
+        command.began = now
+        return command
+
+    def _start(self, command: Command, *, alone: bool) -> None:
         try:
             plan = self._begin(command)
         except Exception as error:
@@ -292,3 +342,7 @@ class Pump:
         self._left_over.clear()
         self._exclusion.forget()
         self._completer.reset()
+
+
+def _is_large(request: Request | TaskManagement) -> bool:
+    return isinstance(request, Request) and bool(request.data) and len(request.data[0]) >= LARGE

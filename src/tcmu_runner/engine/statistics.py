@@ -67,14 +67,17 @@ class Statistics:
         self._words.release()
         self._map.close()
 
-    def record(self, opcode: int, length: int, seconds: float, status: int, sense: bytes) -> None:
-        """Counts a command that has ended. Under the lock of whoever publishes completions."""
+    def record(
+        self, opcode: int, length: int, seconds: float, status: int, sense: bytes, *, count: int = 1
+    ) -> None:
+        """Counts a command that has ended, or `count` that took as long and have `length` bytes together.
+        Under the lock of whoever publishes completions."""
         words, at = self._words, HEAD + opcode * BLOCK
         microseconds = int(seconds * 1e6)
-        words[at] += 1
+        words[at] += count
         words[at + BYTES] += length
-        words[at + MICROSECONDS] += microseconds
-        words[at + HISTOGRAM + min(microseconds.bit_length(), BUCKETS - 1)] += 1
+        words[at + MICROSECONDS] += microseconds * count
+        words[at + HISTOGRAM + min(microseconds.bit_length(), BUCKETS - 1)] += count
         if status:
             words[at + ERRORS] += 1
             self._record_error(status << 24 | _sense_code(sense))

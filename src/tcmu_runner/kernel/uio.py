@@ -18,6 +18,7 @@ from tcmu_runner.kernel.paths import SYSTEM, Paths
 
 _NAME = re.compile(r"tcm-user/([0-9]+)/([^/]+)(?:/(.*))?", re.DOTALL)
 _COUNT = struct.Struct("=i")
+_ONE = _COUNT.pack(1)
 _GONE = (errno.EIO, errno.EINVAL)  # read and write of a device that is unregistered
 
 
@@ -133,7 +134,7 @@ class UioDevice:
         submission of new commands: call it once for a batch. Any thread, without the interpreter lock.
         """
         try:
-            os.write(self._fd, _COUNT.pack(1))
+            os.write(self._fd, _ONE)
         except OSError as error:
             raise self._gone_or(error) from error
 

@@ -1,5 +1,6 @@
 """Completions on their way to the ring."""
 
+from collections.abc import Sequence
 from typing import cast
 
 from tcmu_runner.engine.completer import Completer
@@ -19,8 +20,8 @@ class Ring:
         self.completed: list[int] = []
         self.then = lambda: None
 
-    def complete(self, command_id: int, status: int, sense: bytes, read_len: int) -> None:
-        self.completed.append(command_id)
+    def complete_all(self, ids: Sequence[int], status: int, sense: bytes, read_len: int) -> None:
+        self.completed.extend(ids)
         self.then()
 
     def publish(self) -> bool:

@@ -431,6 +431,41 @@ def test_completion_of_what_is_not_outstanding(id_: int) -> None:
     assert consumer.outstanding == 1
 
 
+@pytest.mark.parametrize("ending", [(0, b"", 0), (0x08, b"", 0), (2, SENSE, 0), (0, b"", 5)])
+def test_completions_of_many_are_those_of_each(ending: tuple[int, bytes, int]) -> None:
+    alone, together = Raw(), Raw()
+    for raw in (alone, together):
+        raw.command(1)
+        raw.task_management(5, [1])
+        raw.command(2, bytes(16))
+        raw.entry(7, 16)  # an opcode that nobody knows
+        raw.command(3)
+    one, many = Consumer(alone.area), Consumer(together.area)
+    assert ids(one.fetch()) == ids(many.fetch())
+    for id_ in (3, 1):
+        one.complete(id_, *ending)
+    many.complete_all([3, 1], *ending)
+    assert one.publish()
+    assert many.publish()
+    assert alone.bytes == together.bytes
+    with pytest.raises(ValueError, match="command 3 is not outstanding"):
+        many.complete_all([3], *ending)
+    assert alone.bytes == together.bytes
+
+
+def test_completions_of_many_wait_for_their_turn_where_the_kernel_wants_order() -> None:
+    raw = Raw(flags=0)
+    consumer = Consumer(raw.area)
+    for id_ in (1, 2, 3):
+        raw.command(id_)
+    consumer.fetch()
+    consumer.complete_all([3, 2], 0, b"", 0)
+    assert not consumer.publish()
+    consumer.complete_all([1], 0, b"", 0)
+    assert consumer.publish()
+    assert raw.tail == raw.head
+
+
 def test_completions_wait_for_their_turn_on_a_kernel_that_wants_order() -> None:
     raw = Raw(flags=0)
     consumer = Consumer(raw.area)

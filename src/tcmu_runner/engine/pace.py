@@ -1,0 +1,52 @@
+"""Whether a storage answers at once: as long as it does, the ring's thread calls it by itself."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+
+SLOW = 300e-6  # seconds: handing a command to another thread takes about as long
+EXAMINED = 16  # operations looked at closely after a slow one
+CAUTION = 0.1  # seconds for which a storage that was seen waiting is left to other threads
+
+
+def switches() -> int:
+    """How often this thread has waited so far: it gave up its processor, nobody took it away."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+
+class Pace:
+    """Used on the ring's thread: `at_once`, then `begin` and `end` around an operation.
+
+    Time alone does not tell. A large copy takes long, and so does everything on a busy machine, where more
+    threads make it worse. A storage that waits gives up its processor, and the kernel counts how often. To
+    ask costs about a microsecond, so only what follows a slow operation is looked at closely.
+
+    busy_since: when the operation under way began, by time.monotonic; any thread may ask.
+    """
+
+    def __init__(self, waits: Callable[[], int] = switches) -> None:
+        self._waits = waits
+        self._before = 0
+        self._examined = 0
+        self._cautious_until = 0.0
+        self.busy_since: float | None = None
+
+    def at_once(self, now: float) -> bool:
+        """Whether an operation on the ring's thread will hardly keep the others waiting."""
+        return now >= self._cautious_until
+
+    def begin(self, now: float) -> None:
+        self.busy_since = now
+        if self._examined:
+            self._before = self._waits()
+
+    def end(self, now: float) -> None:
+        """A command that was slow although its storage did not wait is no reason for anything."""
+        began, self.busy_since = self.busy_since, None
+        if began is not None and now - began > SLOW:
+            if self._examined and self._waits() > self._before:
+                self._cautious_until = now + CAUTION
+            self._examined = EXAMINED
+        elif self._examined:
+            self._examined -= 1

@@ -1,0 +1,64 @@
+"""Whether a storage answers at once."""
+
+import time
+
+from tcmu_runner.engine.pace import CAUTION, EXAMINED, SLOW, Pace, switches
+
+
+class Thread:
+    """A thread whose waits the test counts."""
+
+    waits = 0
+
+    def __call__(self) -> int:
+        return self.waits
+
+
+def do(pace: Pace, now: float, seconds: float, thread: Thread | None = None) -> None:
+    """An operation; it waits when a thread is given."""
+    pace.begin(now)
+    if thread is not None:
+        thread.waits += 1
+    pace.end(now + seconds)
+
+
+def test_a_storage_that_waits_again_and_again_is_left_to_other_threads_for_a_while() -> None:
+    thread = Thread()
+    pace = Pace(thread)
+    do(pace, 10.0, 2 * SLOW, thread)
+    assert pace.at_once(10.1), "once may happen, and nobody has looked"
+    do(pace, 10.1, 2 * SLOW, thread)
+    assert not pace.at_once(10.1 + CAUTION / 2)
+    assert pace.at_once(10.2 + CAUTION)
+
+
+def test_a_storage_that_is_slow_but_does_not_wait_stays() -> None:
+    pace = Pace(Thread())
+    for second in range(100):
+        do(pace, second, 0.5)
+    assert pace.at_once(100)
+
+
+def test_many_fast_operations_after_a_slow_one_end_the_suspicion() -> None:
+    thread = Thread()
+    pace = Pace(thread)
+    do(pace, 1, 2 * SLOW, thread)
+    for _ in range(EXAMINED):
+        do(pace, 2, SLOW / 2, thread)
+    do(pace, 3, 2 * SLOW, thread)
+    assert pace.at_once(3.1)
+
+
+def test_what_is_under_way_can_be_seen() -> None:
+    pace = Pace(Thread())
+    assert pace.busy_since is None
+    pace.begin(5.0)
+    assert pace.busy_since == 5.0
+    pace.end(6.0)
+    assert pace.busy_since is None
+
+
+def test_a_wait_is_counted_and_work_is_not() -> None:
+    before = switches()
+    time.sleep(0.001)
+    assert switches() > before

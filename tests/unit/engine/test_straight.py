@@ -1,0 +1,120 @@
+"""The straight path of plain READs and WRITEs, told from the general one only by what it must not change."""
+
+import threading
+
+import pytest
+
+from tcmu_runner.iov import Buffers
+from tcmu_runner.ring.producer import Ticket
+
+from .bench import Bench, Memory
+
+GOOD, CHECK_CONDITION = 0x00, 0x02  # SAM-5 table 33
+COMPARE_AND_WRITE = "89 00 0000000000000008 000000 01 00 00"  # SBC-4 5.3: one block at LBA 8
+
+
+def read(lba: int, blocks: int = 1) -> str:
+    return f"28 00 {lba:08x} 00 {blocks:04x} 00"
+
+
+def write(lba: int, blocks: int = 1) -> str:
+    return f"2a 00 {lba:08x} 00 {blocks:04x} 00"
+
+
+def post(bench: Bench, cdb: str, data: bytes = b"", room: int = 0) -> Ticket:
+    """On the ring, but without an event: the batch begins with the event of the last."""
+    return bench.producer.submit(bytes.fromhex(cdb), memoryview(data), room)
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_a_batch_of_all_kinds_is_done_in_order(threads: int) -> None:
+    class Disk(Memory):
+        pass
+
+    Disk.threads = threads
+    bench = Bench(Disk())
+    tickets = [post(bench, write(8), b"\x01" * 512), post(bench, read(8), room=512)]
+    tickets += [post(bench, "25 00 00000000 00 0000 00", room=8)]  # READ CAPACITY(10)
+    tickets += [post(bench, write(8), b"\x02" * 512), post(bench, read(8), room=512)]
+    bench.submit_event()
+    bench.wait(*tickets)
+    bench.close()
+    assert [ticket.status for ticket in tickets] == [GOOD] * 5
+    assert bytes(tickets[1].data) == b"\x01" * 512
+    assert bytes(tickets[4].data) == b"\x02" * 512
+
+
+def test_a_failure_is_its_command_s_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class Bad(Memory):
+        def read(self, into: Buffers, offset: int) -> None:
+            if offset == 4096:
+                raise OSError(5, "Input/output error")
+            super().read(into, offset)
+
+    bench = Bench(Bad())
+    tickets = [post(bench, read(lba), room=512) for lba in (7, 8, 9)]
+    bench.submit_event()
+    bench.wait(*tickets)
+    bench.close()
+    assert [ticket.status for ticket in tickets] == [GOOD, CHECK_CONDITION, GOOD]
+    assert (tickets[1].sense[2], tickets[1].sense[12]) == (0x03, 0x11)  # MEDIUM ERROR, UNRECOVERED READ ERROR
+    assert "read of command" in caplog.text
+    caplog.clear()
+
+
+def test_what_comes_behind_a_command_that_changes_the_unit_sees_the_change() -> None:
+    bench = Bench(Memory())
+    tickets = [
+        post(bench, read(8), room=512),
+        post(bench, "1b 00 00 00 00 00"),
+        post(bench, read(8), room=512),
+    ]
+    bench.submit_event()  # START STOP UNIT, stop
+    bench.wait(*tickets)
+    bench.close()
+    assert [ticket.status for ticket in tickets] == [GOOD, GOOD, CHECK_CONDITION]
+    assert tickets[2].sense[2] == 0x02  # NOT READY
+
+
+def test_every_command_is_counted() -> None:
+    bench = Bench(Memory())
+    tickets = [post(bench, read(lba), room=512) for lba in range(11)]
+    tickets += [post(bench, write(lba, 2), bytes(1024)) for lba in range(3)]
+    bench.submit_event()
+    bench.wait(*tickets)
+    opcodes = bench.lun.statistics.snapshot().opcodes
+    bench.close()
+    assert {(one.opcode, one.count, one.bytes) for one in opcodes} == {
+        (0x28, 11, 11 * 512),
+        (0x2A, 3, 3 * 1024),
+    }
+
+
+def test_a_write_that_holds_up_the_ring_keeps_its_blocks_to_itself(caplog: pytest.LogCaptureFixture) -> None:
+    """SBC-4 5.3: COMPARE AND WRITE does not overlap with any other command on its blocks."""
+
+    class Slow(Memory):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open, self.begun = threading.Event(), threading.Event()
+
+        def write(self, data: Buffers, offset: int) -> None:
+            if not self.begun.is_set():
+                self.begun.set()
+                assert self.open.wait(20)
+            super().write(data, offset)
+
+    slow = Slow()
+    bench = Bench(slow)
+    stuck = bench.submit(write(8), b"\x11" * 512)
+    assert slow.begun.wait(20)
+    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    compare = bench.submit(COMPARE_AND_WRITE, b"\x11" * 512 + b"\x22" * 512)
+    assert bench.run(read(9), room=512).status == GOOD
+    assert compare.status is None
+    slow.open.set()
+    bench.wait(stuck, compare)
+    after = bench.run(read(8), room=512)
+    bench.close()
+    assert (stuck.status, compare.status, bytes(after.data)) == (GOOD, GOOD, b"\x22" * 512)
+    caplog.clear()
