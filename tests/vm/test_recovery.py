@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from support import processes
-from support.configfs import Backstore
+from support import processes, sg
+from support.configfs import Backstore, store
 from support.daemon import Daemon
 from support.deadline import eventually
 from support.fio import Job, Verification, verifying
@@ -24,7 +24,7 @@ HANDLERS = Path(__file__).parent / "handlers"
 WORKER_KILLS = int(os.environ.get("TCMU_TEST_WORKER_KILLS", "4"))
 DAEMON_KILLS = int(os.environ.get("TCMU_TEST_DAEMON_KILLS", "2"))
 LUNS = 4
-READ_SECOND_BLOCKS = "28 00 00000008 00 0008 00"  # READ(10): 4096 bytes at offset 4096
+READ_AT_TRIGGER = "28 00 00008800 00 0008 00"  # READ(10): 4096 bytes at 17 MiB, see handlers/broken.py
 DIED = r"its worker process has ended; everything under way is retried"
 MEMORY_LIMIT = "256M"
 
@@ -100,3 +100,98 @@ def test_killed_daemons_cost_no_error(
             daemon.start()
             for job in jobs:
                 job.progress(50)
+
+
+@pytest.mark.parametrize("subtype", ["segfault", "leave", "hoard"])
+def test_a_handler_that_takes_its_process_down_costs_nobody_else_anything(
+    daemon: Daemon, make_backstore: MakeBackstore, loopback: Loopback, expected_log: ExpectedLog,
+    tmp_path: Path, subtype: str,
+) -> None:  # fmt: skip
+    """It is served again after each death, ever later; the neighbour does not notice."""
+    expected_log(rf"user_0/vol1 \({subtype}/\): (its worker|bug in the handler while it did command 28)")
+    expected_log(r"in trouble \d+ times in a row", optional=True)
+    expected_log("^Fatal Python error: Segmentation fault", optional=True)
+    expected_log("^(Traceback|MemoryError)", optional=True)
+    neighbour = loopback.add(make_backstore(f"file/{tmp_path}/neighbour.img"))
+    disk = loopback.add(make_backstore(f"{subtype}/"), lun=1)
+    survivor = processes.worker(processes.minor_of("vol0"))
+    with verifying(Job(neighbour, 4 * MIB)) as fio:
+        sg.raw(disk, READ_AT_TRIGGER, receive=4096, seconds=90)
+        fio.progress(100)
+        eventually(
+            "the broken device is served again", lambda: sg.raw(disk, "00 00 00 00 00 00").status == 0, 90
+        )
+    assert processes.worker(processes.minor_of("vol0")) == survivor
+
+
+@pytest.mark.parametrize("subtype", ["quit", "raise"])
+def test_a_handler_that_raises_costs_one_command(
+    daemon: Daemon, make_backstore: MakeBackstore, loopback: Loopback, expected_log: ExpectedLog, subtype: str
+) -> None:
+    expected_log(r"user_0/vol0: bug in the handler while it did command 28")
+    expected_log("^Traceback")
+    disk = loopback.add(make_backstore(f"{subtype}/"))
+    worker = processes.worker(processes.minor_of("vol0"))
+    reply = sg.raw(disk, READ_AT_TRIGGER, receive=4096)
+    assert "Internal target failure" in reply.text
+    assert sg.raw(disk, "28 00 00000000 00 0008 00", receive=4096).data == bytes(4096)
+    assert processes.worker(processes.minor_of("vol0")) == worker
+
+
+def test_a_handler_that_loops_for_ever_holds_up_one_command(
+    daemon: Daemon,
+    make_backstore: MakeBackstore,
+    loopback: Loopback,
+    expected_log: ExpectedLog,
+    tmp_path: Path,
+) -> None:
+    """Other commands of its LUN go on beside it, those of other LUNs do not notice; the device can go."""
+    expected_log("its storage holds up a command; the others go on beside it")
+    expected_log("its handler did not close in 20 s and is killed")
+    neighbour = loopback.add(make_backstore(f"file/{tmp_path}/neighbour.img"))
+    backstore = make_backstore("loop/")
+    store(backstore.path / "attrib/cmd_time_out", 5)
+    disk = loopback.add(backstore, lun=1)
+    with verifying(Job(neighbour, 4 * MIB)) as fio:
+        assert sg.raw(disk, READ_AT_TRIGGER, receive=4096, seconds=60).status != 0
+        assert sg.raw(disk, "28 00 00000000 00 0008 00", receive=4096, seconds=60).data == bytes(4096)
+        fio.progress(100)
+        loopback.remove(1, seconds=60)
+        backstore.remove(seconds=60)
+        fio.progress(100)
+
+
+def test_a_worker_that_does_not_answer_is_replaced(
+    daemon: Daemon,
+    make_backstore: MakeBackstore,
+    loopback: Loopback,
+    expected_log: ExpectedLog,
+    tmp_path: Path,
+) -> None:
+    """Its beats tell: a stopped worker is killed, and the LUN served by another."""
+    expected_log(r"worker process \d+ has not answered for \d+ s and is killed")
+    expected_log(DIED)
+    disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
+    with verifying(Job(disk, 4 * MIB)) as fio:
+        os.kill(processes.worker(processes.minor_of("vol0")), signal.SIGSTOP)
+        daemon.wait_for_log("served again", seconds=60)
+        fio.progress(100)
+
+
+def test_a_reset_from_outside_is_survived(
+    daemon: Daemon,
+    make_backstore: MakeBackstore,
+    loopback: Loopback,
+    expected_log: ExpectedLog,
+    tmp_path: Path,
+) -> None:
+    """An administrator blocks, resets and unblocks under load (tcmu-abi 8.7): all is retried."""
+    expected_log("its ring was reset from outside")
+    backstore = make_backstore(f"file/{tmp_path}/disk.img")
+    disk = loopback.add(backstore)
+    with verifying(Job(disk, 8 * MIB)) as fio:
+        for _ in range(3):
+            backstore.store("action/block_dev", 1)
+            backstore.store("action/reset_ring", 1)
+            backstore.store("action/block_dev", 0)
+            fio.progress(100)

@@ -1,4 +1,4 @@
-"""Handlers that break in all the ways a handler can: on the command that reads their second block."""
+"""Handlers that break in all the ways a handler can: on the command that reads at TRIGGER."""
 
 import ctypes
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tcmu_runner import Device, Handler
 
-TRIGGER = 4096  # a read here
+TRIGGER = 17 << 20  # where neither the kernel nor udev looks for partitions and file systems
 
 
 class Broken(Handler[str]):
