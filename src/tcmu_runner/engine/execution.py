@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,8 +26,10 @@ from tcmu_runner.scsi.operations import Plan, Read, Write
 Finished = Callable[[Command, OperationError | None], None]  # adds the completion
 Publish = Callable[[], None]
 Job = tuple[Command, Plan]
+Work = Callable[[], None]
 
-SMALL = 64 << 10  # bytes: below, handing a command to another thread costs more than doing it
+SMALL = 256 << 10  # bytes: more keeps the ring's thread from other commands for long
+PROCESSORS = len(os.sched_getaffinity(0))
 
 
 class Executor(Protocol):
@@ -38,6 +41,9 @@ class Executor(Protocol):
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None: ...
 
     def batch_done(self) -> None: ...
+
+    def lend(self, work: Work) -> bool:
+        """Another thread for work that the ring's thread does as well. False: there is none to gain from."""
 
     def close(self) -> None: ...
 
@@ -61,6 +67,9 @@ class InlineExecutor:
     def batch_done(self) -> None:
         """Nothing is held back."""
 
+    def lend(self, work: Work) -> bool:
+        return False
+
     def close(self) -> None:
         """Nothing to end."""
 
@@ -79,7 +88,7 @@ class ThreadExecutor(InlineExecutor):
     ) -> None:
         super().__init__(perform, finished)
         self._publish = publish
-        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | Work | None] = SimpleQueue()
         self._takes_part = threads > 1
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
@@ -95,7 +104,12 @@ class ThreadExecutor(InlineExecutor):
             return
         self.pace.begin(now)
         super().submit(command, plan, alone=alone)
-        self.pace.end(time.monotonic())
+        self.pace.end(time.monotonic(), iov.length(command.data))
+
+    def lend(self, work: Work) -> bool:
+        if PROCESSORS > 1:
+            self._jobs.put(work)
+        return PROCESSORS > 1
 
     def _suits_ring_thread(self, plan: Plan, now: float, *, alone: bool) -> bool:
         if not (self._takes_part and isinstance(plan, Read | Write) and self.pace.at_once(now)):
@@ -104,7 +118,9 @@ class ThreadExecutor(InlineExecutor):
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if job[0].aborted:
+            if not isinstance(job, tuple):
+                job()
+            elif job[0].aborted:
                 self._finished(job[0], ABORTED)
             else:
                 super().submit(*job, alone=False)
@@ -148,6 +164,9 @@ class AsyncExecutor:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._publish()
+
+    def lend(self, work: Work) -> bool:
+        return False
 
     async def _run(self, command: Command, plan: Plan) -> None:
         try:

@@ -6,6 +6,7 @@ import resource
 from collections.abc import Callable
 
 SLOW = 300e-6  # seconds: handing a command to another thread takes about as long
+COPYING = 20e-9  # seconds per byte: as slow as memory is in an emulated machine
 EXAMINED = 16  # operations looked at closely after a slow one
 CAUTION = 0.1  # seconds for which a storage that was seen waiting is left to other threads
 
@@ -41,10 +42,10 @@ class Pace:
         if self._examined:
             self._before = self._waits()
 
-    def end(self, now: float) -> None:
+    def end(self, now: float, length: int) -> None:
         """A command that was slow although its storage did not wait is no reason for anything."""
         began, self.busy_since = self.busy_since, None
-        if began is not None and now - began > SLOW:
+        if began is not None and now - began > SLOW + length * COPYING:
             if self._examined and self._waits() > self._before:
                 self._cautious_until = now + CAUTION
             self._examined = EXAMINED

@@ -15,6 +15,7 @@ from tcmu_runner.engine.deadlines import Deadlines
 from tcmu_runner.engine.exclusion import Exclusion, RangeOf
 from tcmu_runner.engine.execution import Executor
 from tcmu_runner.engine.outcome import GOOD, Verdict, valid_length
+from tcmu_runner.engine.pace import Pace
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.engine.storage import ABORTED, OperationError
 from tcmu_runner.engine.straight import StraightPath
@@ -27,7 +28,8 @@ from tcmu_runner.scsi.operations import Plan
 
 EVENTS = select.EPOLLIN | select.EPOLLET
 PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
-LARGE = 32 << 10  # bytes: the initiator's copy of a transfer of this size is worth a doorbell of its own
+LARGE = 32 << 10  # bytes: from here on copying takes longer than all else about a command
+LARGE_READ = 4  # commands that one counts for: the doorbell copies what was read, and the initiator waits
 POLL_SECONDS = 0.005
 # Other machines may show the head before the entry: there, only a wake-up orders the two (tcmu-abi 8.24).
 LOOKOUT_SECONDS = 0.5e-3 if os.uname().machine in {"x86_64", "i386", "i686"} else 0.0
@@ -78,6 +80,8 @@ class Pump:
         self._thread = self._new_thread()
         self.executor: Executor
         self._straight: StraightPath | None = None
+        self._plain: deque[tuple[Command, int]] = deque()  # plain commands and their offsets
+        self._helped = False  # another thread does them, too
 
     def _new_thread(self) -> threading.Thread:
         return threading.Thread(target=self._run, name=f"ring {self._device.name}", daemon=True)
@@ -125,7 +129,9 @@ class Pump:
         return True
 
     def settle(self) -> None:
-        """Waits until no command is with the executor any more, however long that takes."""
+        """Waits until no command is under way any more, however long that takes."""
+        if self._straight is not None:
+            self._do_plain(self._straight)
         while self._under_way:
             time.sleep(POLL_SECONDS)
 
@@ -194,7 +200,7 @@ class Pump:
         except RingReset as error:
             self._failure = error
         else:
-            if batch or self._left_over:
+            if batch or self._left_over or self._plain:
                 self._start_all(batch)
                 return True
         if self._failure is not None:
@@ -217,6 +223,8 @@ class Pump:
         now = time.monotonic()
         while self._left_over:
             self._start(self._command(self._left_over.popleft(), now), alone=False)
+        if self._straight is not None and self._plain:
+            self._do_plain(self._straight, self.executor.pace)  # of a ring's thread that was relieved
         at = self._go_straight(batch, now)
         while at < len(batch) and self._is_ring_thread():
             for request in batch[at : at + PUBLISH_EVERY]:
@@ -225,40 +233,69 @@ class Pump:
                     self._start(self._command(request, now), alone=alone)
                 else:
                     self._abort(request)
-                if _is_large(request):
-                    break
             self._completer.publish()
         self._leave_over(batch[at:])
         self.executor.batch_done()
         self._completer.publish()
 
     def _go_straight(self, batch: list[Request | TaskManagement], now: float) -> int:
-        """Does plain commands, from the first on: so many."""
-        straight, at = self._straight, 0
+        """Does the plain commands, from the first on: so many."""
+        straight, run, large_reads = self._straight, self._plain, 0
         if straight is None or self._exclusion.active or not straight.open(now):
             return 0
-        done: dict[int, list[Command]] = {}  # by opcode
+        at = 0
         for request in batch:
             if not isinstance(request, Request):
                 break
             command = self._command(request, now)
+            offset = straight.offset(command)
+            if offset is None:
+                break
             self._under_way.add(command)
+            run.append((command, offset))
+            large_reads += _is_large_read(command)
+            at += 1
+        if large_reads > 1 and not self._helped:
+            self._helped = self.executor.lend(self._help)
+        self._do_plain(straight, self.executor.pace)
+        return at
+
+    def _do_plain(self, straight: StraightPath, pace: Pace | None = None) -> None:
+        """Does the plain commands until none is left; any thread, also several at once.
+
+        pace: of the ring's thread, which lets go of the rest when it has been relieved.
+        """
+        run, count = self._plain, 0
+        done: dict[int, list[Command]] = {}  # by opcode
+        while run:
             try:
-                if not straight.do(command):
-                    self._under_way.discard(command)
-                    break
+                command, offset = run.popleft()
+            except IndexError:  # another thread was faster
+                break
+            try:
+                if command.aborted:
+                    raise ABORTED
+                straight.do(command, offset, pace)
             except OperationError as error:
                 self.finished(command, error)
             else:
                 done.setdefault(command.cdb[0], []).append(command)
-            at += 1
-            if at % PUBLISH_EVERY == 0 or _is_large(request):
+            count += LARGE_READ if _is_large_read(command) else 1
+            if count >= PUBLISH_EVERY:
                 self._end_well(done)
-                done = {}
-                if not self._is_ring_thread():
+                done, count = {}, 0
+                if pace is not None and not self._is_ring_thread():
                     break
         self._end_well(done)
-        return at
+
+    def _help(self) -> None:
+        """On another thread than the ring's: one fills the ring while the other's doorbell empties it. For
+        large reads only; a write is copied once on our side, and two threads get in each other's way."""
+        assert self._straight is not None
+        try:
+            self._do_plain(self._straight)
+        finally:
+            self._helped = False
 
     def _end_well(self, done: dict[int, list[Command]]) -> None:
         """For commands that went straight."""
@@ -331,10 +368,8 @@ class Pump:
 
     def _recover(self) -> None:
         """An administrator's reset_ring is survived once nothing runs any more; all else is not."""
-        error, self._failure = self._failure, None
-        if not isinstance(error, RingReset):
-            assert error is not None
-            raise error
+        if self._failure is not None and not isinstance(self._failure, RingReset):
+            raise self._failure
         self._device.log.warning(
             "its ring was reset from outside; commands that were under way are forgotten"
         )
@@ -342,7 +377,9 @@ class Pump:
         self._left_over.clear()
         self._exclusion.forget()
         self._completer.reset()
+        self._failure = None  # not before: what ended since then has met the reset, too
 
 
-def _is_large(request: Request | TaskManagement) -> bool:
-    return isinstance(request, Request) and bool(request.data) and len(request.data[0]) >= LARGE
+def _is_large_read(command: Command) -> bool:
+    row = command.row
+    return row is not None and not row.writes and len(command.data[0]) >= LARGE

@@ -30,27 +30,31 @@ class StraightPath:
         """Whether plain commands may go this way, until one that is not plain."""
         return (self._pace is None or self._pace.at_once(now)) and undisturbed(self._unit)
 
-    def do(self, command: Command) -> bool:
-        """Does a plain command that is not large. False: it is something else, and nothing has been done.
-        Raises OperationError when the storage fails."""
+    def offset(self, command: Command) -> int | None:
+        """Where in bytes a plain command that is not too large begins; it has its row then. None: it is
+        something else. Ring's thread."""
         data = command.data
         length = len(data[0]) if len(data) == 1 else iov.length(data)
         found = plain(self._unit, command.cdb, length)
         if found is None or length > SMALL:
-            return False
+            return None
         command.row, offset = found
-        handler, pace = self._handler, self._pace
+        return offset
+
+    def do(self, command: Command, offset: int, pace: Pace | None) -> None:
+        """Transfers its data; any thread. Raises OperationError when the storage fails. pace: of the ring's
+        thread, when this is it."""
+        data, row = command.data, command.row
+        assert row is not None
         if pace is not None:
             pace.begin(time.monotonic())
         try:
-            if command.row.writes:
-                handler.write(data, offset)
+            if row.writes:
+                self._handler.write(data, offset)
             else:
-                handler.read(data, offset)
+                self._handler.read(data, offset)
         except BaseException as error:
-            operation = Write(offset, data) if command.row.writes else Read(offset, data)
-            raise OperationError(error, operation) from error
+            raise OperationError(error, Write(offset, data) if row.writes else Read(offset, data)) from error
         finally:
             if pace is not None:
-                pace.end(time.monotonic())
-        return True
+                pace.end(time.monotonic(), iov.length(data))

@@ -19,7 +19,7 @@ def do(pace: Pace, now: float, seconds: float, thread: Thread | None = None) -> 
     pace.begin(now)
     if thread is not None:
         thread.waits += 1
-    pace.end(now + seconds)
+    pace.end(now + seconds, 0)
 
 
 def test_a_storage_that_waits_again_and_again_is_left_to_other_threads_for_a_while() -> None:
@@ -49,12 +49,23 @@ def test_many_fast_operations_after_a_slow_one_end_the_suspicion() -> None:
     assert pace.at_once(3.1)
 
 
+def test_a_large_copy_may_take_longer() -> None:
+    """Even the slowest memory does 64 KiB in a millisecond: nobody looks whether the second one waits."""
+    thread = Thread()
+    pace = Pace(thread)
+    for start in (1.0, 2.0):
+        pace.begin(start)
+        thread.waits += 1
+        pace.end(start + 1e-3, 65536)
+    assert pace.at_once(2.1)
+
+
 def test_what_is_under_way_can_be_seen() -> None:
     pace = Pace(Thread())
     assert pace.busy_since is None
     pace.begin(5.0)
     assert pace.busy_since == 5.0
-    pace.end(6.0)
+    pace.end(6.0, 0)
     assert pace.busy_since is None
 
 

@@ -251,9 +251,9 @@ def test_a_logical_unit_reset_brings_the_mode_pages_back(bench: Bench) -> None:
 def test_an_aborted_command_that_has_not_begun_never_begins() -> None:
     gate = Gate()
     bench = Bench(gate)
-    large = "28 00 00000000 00 0100 00"  # 128 KiB: transfers of that size go to the threads
-    reads = [bench.producer.submit(bytes.fromhex(large), b"", 131072) for _ in range(2)]
-    late = bench.producer.submit(bytes.fromhex(large.replace("28", "2a", 1)), b"\x99" * 131072)
+    large = "28 00 00000000 00 0400 00"  # 512 KiB: transfers of that size go to the threads
+    reads = [bench.producer.submit(bytes.fromhex(large), b"", 524288) for _ in range(2)]
+    late = bench.producer.submit(bytes.fromhex(large.replace("28", "2a", 1)), b"\x99" * 524288)
     bench.submit_event()
     assert gate.waiting.acquire(timeout=20)
     assert gate.waiting.acquire(timeout=20)  # both threads are taken, the write waits for one

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tcmu_runner.engine import execution
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.producer import Ticket
 
@@ -118,3 +119,26 @@ def test_a_write_that_holds_up_the_ring_keeps_its_blocks_to_itself(caplog: pytes
     bench.close()
     assert (stuck.status, compare.status, bytes(after.data)) == (GOOD, GOOD, b"\x22" * 512)
     caplog.clear()
+
+
+def test_large_reads_of_a_batch_are_done_by_two_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of the two comes only if it has been asked before the first read waits."""
+
+    class Meeting(Memory):
+        threads = 3
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.together = threading.Barrier(2, timeout=20)
+
+        def read(self, into: Buffers, offset: int) -> None:
+            self.together.wait()
+            super().read(into, offset)
+
+    monkeypatch.setattr(execution, "PROCESSORS", 2)
+    bench = Bench(Meeting())
+    tickets = [post(bench, read(lba, 64), room=32768) for lba in (0, 64)]
+    bench.submit_event()
+    bench.wait(*tickets)
+    bench.close()
+    assert [ticket.status for ticket in tickets] == [GOOD, GOOD]
