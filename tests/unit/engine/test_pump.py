@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from typing import ClassVar
@@ -218,6 +219,36 @@ def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) ->
     bench.wait(ticket)
     bench.close()
     assert "command 28000000000800000100 is late" in caplog.text
+    caplog.clear()
+
+
+def test_who_hears_of_a_late_command_keeps_no_other_waiting(caplog: pytest.LogCaptureFixture) -> None:
+    """prior-art 2.1 #10: the C daemon tells of late commands under the lock of the list of all commands."""
+    listening, go_on = threading.Event(), threading.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "is late" in record.getMessage():
+                listening.set()
+                assert go_on.wait(20)
+
+    class Elsewhere(Gate):
+        threads = 1  # one, and not the ring's
+
+    gate, listener = Elsewhere(), Listener()
+    bench = Bench(gate, time_out=1)
+    bench.device.log.logger.addHandler(listener)
+    stuck = bench.submit(READ_LBA_8, room=512)
+    watch = threading.Thread(target=lambda: bench.until(lambda: bench.lun.watch() or listening.is_set()))
+    watch.start()
+    assert listening.wait(20)
+    assert bench.run(TEST_UNIT_READY).status == GOOD
+    go_on.set()
+    watch.join()
+    gate.open.set()
+    bench.wait(stuck)
+    bench.device.log.logger.removeHandler(listener)
+    bench.close()
     caplog.clear()
 
 
