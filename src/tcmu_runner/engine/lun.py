@@ -20,6 +20,7 @@ from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
 from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.errnos import scsi_error
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.ring.consumer import Consumer
@@ -27,7 +28,7 @@ from tcmu_runner.ring.layout import Layout
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.operations import HandleCommand, Operation, Plan, Steps
-from tcmu_runner.scsi.sense import ScsiStatusError, Status
+from tcmu_runner.scsi.sense import WRITE_ERROR, ScsiError, ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Identity, Limits, Unit
 
 BLOCK_SIZES = (512, 1024, 2048, 4096)
@@ -88,6 +89,7 @@ class Lun:
             description.limits,
         )  # fmt: skip
         device.on_resized = self.unit.resize
+        device.on_write_lost = self._write_lost
         self._pump: Pump | None = None
         self._consumer: Consumer | None = None
         self._background: Background
@@ -164,6 +166,11 @@ class Lun:
         self._background = Background(self.device, perform)
         self.unit.spawn = self._background.spawn
         neighbours.enter(self.unit, perform)
+
+    def _write_lost(self, error: OSError) -> None:
+        verdict = scsi_error(error, None)
+        # BUSY and TASK SET FULL ask for another try, and there is nothing left that could be tried
+        self.unit.defer(verdict.sense if isinstance(verdict, ScsiError) else WRITE_ERROR)
 
     def drain(self, seconds: float) -> bool:
         """Waits until all commands on the ring are answered; False when the time is up."""

@@ -18,7 +18,7 @@ class DeviceLog(logging.LoggerAdapter[logging.Logger]):
         return f"{self.extra['device']}: {msg}", kwargs
 
 
-def _nothing(_size: int) -> None:
+def _nothing(_event: object) -> None:
     """No engine listens (a handler under the conformance kit)."""
 
 
@@ -33,6 +33,7 @@ class Device:
     size: int
     block_size: int = 512
     on_resized: Callable[[int], None] = _nothing
+    on_write_lost: Callable[[OSError], None] = _nothing
     log: DeviceLog = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,6 +42,12 @@ class Device:
     def resized(self, size: int) -> None:
         """The storage has a new size in bytes: initiators are told (CAPACITY DATA HAS CHANGED)."""
         self.on_resized(size)
+
+    def write_lost(self, error: OSError) -> None:
+        """A write-back storage could not keep what it took: initiators get the error's sense as a deferred
+        error with their next command (SPC-5 4.4.7), since the write itself has long ended well."""
+        self.log.error("data that was written before is lost: %s", error)
+        self.on_write_lost(error)
 
     def lost_connection(self) -> None:
         """The storage cannot be reached at the moment."""

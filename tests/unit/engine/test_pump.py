@@ -114,6 +114,19 @@ def test_a_resize_is_told_once(bench: Bench) -> None:
     assert bytes(capacity.data) == bytes.fromhex("00000fff 00000200")
 
 
+@pytest.mark.parametrize(("code", "sense"), [(5, "0c00"), (28, "2707"), (11, "0c00")])  # EIO, ENOSPC, EAGAIN
+def test_a_write_that_is_lost_later_is_told_as_a_deferred_error(
+    bench: Bench, caplog: pytest.LogCaptureFixture, code: int, sense: str
+) -> None:
+    """SPC-5 4.4.7 and table 28: response code 71h. WRITE ERROR, or SPACE ALLOCATION FAILED WRITE PROTECT."""
+    bench.device.write_lost(OSError(code, "the cache could not be written"))
+    told = bench.run(READ_LBA_8, room=512)
+    assert (told.status, told.sense[0] & 0x7F, told.sense[12:14].hex()) == (CHECK_CONDITION, 0x71, sense)
+    assert bench.run(READ_LBA_8, room=512).status == GOOD
+    assert "user_0/test: data that was written before is lost" in caplog.text
+    caplog.clear()
+
+
 def test_commands_end_in_any_order() -> None:
     gate = Gate()
     bench = Bench(gate)
