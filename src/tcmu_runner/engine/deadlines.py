@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command
@@ -12,24 +12,34 @@ from tcmu_runner.scsi.command import Command
 class Deadlines:
     """Tells the log, once for each command. seconds: None where any time will do.
 
-    A late command is still completed: until it is, the kernel keeps its buffers for it.
+    ending: what a late command ends in that has not begun; None: it goes on waiting. One that is with the
+    handler cannot be ended: its buffers would be another command's. expired: called when some are newly late.
     """
 
-    def __init__(self, device: Device, seconds: int | None) -> None:
+    def __init__(
+        self,
+        device: Device,
+        seconds: int | None,
+        ending: Exception | None = None,
+        expired: Callable[[], None] = lambda: None,
+    ) -> None:
         self._device = device
         self._seconds = seconds
+        self.ending = ending
+        self.expired = expired
         self._told: set[Command] = set()
 
-    def check(self, under_way: Iterable[Command]) -> None:
-        """To be called about every second, on one thread."""
+    def check(self, under_way: Iterable[Command]) -> set[Command]:
+        """Which commands have become late since the last check. To be called about every second, on one
+        thread."""
         if not self._seconds:
-            return
+            return set()
         began_before = time.monotonic() - self._seconds
-        running = list(under_way)
-        self._told.intersection_update(running)
-        for command in running:
-            if command.began < began_before and command not in self._told:
-                self._told.add(command)
-                self._device.log.warning(
-                    "command %s is late: not done after %d s", command.cdb.hex(), self._seconds
-                )
+        late = {command for command in under_way if command.began < began_before}
+        new = late - self._told
+        self._told = late
+        for command in new:
+            self._device.log.warning(
+                "command %s is late: not done after %d s", command.cdb.hex(), self._seconds
+            )
+        return new

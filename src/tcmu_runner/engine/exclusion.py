@@ -76,6 +76,11 @@ class Exclusion:
             self._settle()
             return free
 
+    def waiting(self) -> list[Command]:
+        """The parked commands. Any thread."""
+        with self._lock:
+            return [parked.command for parked in self._parked]
+
     def drop(self, unwanted: Callable[[Command], bool]) -> list[Command]:
         """Parked commands that shall not run any more. They have to be told to `ended` as any other."""
         with self._lock:

@@ -13,7 +13,6 @@ from typing import Protocol
 from tcmu_runner import iov
 from tcmu_runner.engine.pace import Pace
 from tcmu_runner.engine.storage import (
-    ABORTED,
     OperationError,
     Perform,
     PerformAsync,
@@ -34,13 +33,18 @@ PROCESSORS = len(os.sched_getaffinity(0))
 
 class Executor(Protocol):
     """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs any more.
-    alone: no other command is under way. pace: of what runs on the ring's thread and may wait."""
+    alone: no other command is under way. pace: of what runs on the ring's thread and may wait.
+
+    A command that is marked as withdrawn does not begin; whoever marks it calls `withdraw`."""
 
     pace: Pace
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None: ...
 
     def batch_done(self) -> None: ...
+
+    def withdraw(self, command: Command) -> bool:
+        """Whether it has not begun, never will, and is the caller's to end. Any thread."""
 
     def lend(self, work: Work) -> bool:
         """Another thread for work that the ring's thread does as well. False: there is none to gain from."""
@@ -67,6 +71,9 @@ class InlineExecutor:
     def batch_done(self) -> None:
         """Nothing is held back."""
 
+    def withdraw(self, command: Command) -> bool:
+        return False
+
     def lend(self, work: Work) -> bool:
         return False
 
@@ -89,6 +96,7 @@ class ThreadExecutor(InlineExecutor):
         super().__init__(perform, finished)
         self._publish = publish
         self._jobs: SimpleQueue[Job | Work | None] = SimpleQueue()
+        self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
         self._takes_part = threads > 1
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
@@ -100,6 +108,7 @@ class ThreadExecutor(InlineExecutor):
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         now = time.monotonic()
         if not self._suits_ring_thread(plan, now, alone=alone):
+            self._queued.add(command)
             self._jobs.put((command, plan))
             return
         self.pace.begin(now)
@@ -120,11 +129,16 @@ class ThreadExecutor(InlineExecutor):
         while (job := self._jobs.get()) is not None:
             if not isinstance(job, tuple):
                 job()
-            elif job[0].aborted:
-                self._finished(job[0], ABORTED)
-            else:
+            elif self.withdraw(job[0]):
                 super().submit(*job, alone=False)
             self._publish()
+
+    def withdraw(self, command: Command) -> bool:
+        try:
+            self._queued.remove(command)
+        except KeyError:
+            return False
+        return True
 
     def close(self) -> None:
         for _ in self._threads:
@@ -157,13 +171,16 @@ class AsyncExecutor:
 
     def _start(self, batch: list[Job]) -> None:
         for command, plan in batch:
-            if command.aborted:
-                self._finished(command, ABORTED)
+            if command.withdrawn is not None:
+                self._finished(command, OperationError(command.withdrawn, None))
                 continue
             task = self._loop.create_task(self._run(command, plan))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._publish()
+
+    def withdraw(self, command: Command) -> bool:
+        return False  # the loop ends it, if it sees the mark before it starts the command
 
     def lend(self, work: Work) -> bool:
         return False

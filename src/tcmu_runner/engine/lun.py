@@ -11,14 +11,16 @@ from typing import TypeVar
 
 from tcmu_runner.engine import neighbours
 from tcmu_runner.engine.background import Background
+from tcmu_runner.engine.deadlines import Deadlines
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
 from tcmu_runner.engine.pump import Duties, Pump
 from tcmu_runner.engine.statistics import Statistics
-from tcmu_runner.engine.storage import AsyncStorage, Perform, Storage, through, through_async
+from tcmu_runner.engine.storage import ABORTED, AsyncStorage, Perform, Storage, through, through_async
 from tcmu_runner.engine.straight import StraightPath
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
+from tcmu_runner.handler.config import Late
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.errnos import scsi_error
 from tcmu_runner.handler.filter import Filter
@@ -32,6 +34,7 @@ from tcmu_runner.scsi.sense import WRITE_ERROR, ScsiError, ScsiStatusError, Stat
 from tcmu_runner.scsi.unit import Identity, Limits, Unit
 
 BLOCK_SIZES = (512, 1024, 2048, 4096)
+_ENDINGS = {Late.BUSY: ScsiStatusError(Status.BUSY), Late.ABORT: ABORTED}
 
 Result = TypeVar("Result")
 
@@ -72,11 +75,13 @@ class Lun:
         device: Device,
         *,
         time_out: int | None = None,
+        late: Late = Late.LOG,
         filters: Sequence[Filter] = (),
         statistics: Statistics | None = None,
     ) -> None:
         self.description = description
-        self.time_out = time_out
+        self._time_out = time_out
+        self._late = late
         self.device = device
         self.handler = handler
         self.filters = filters
@@ -104,7 +109,9 @@ class Lun:
         device = Device(description.name, description.size, description.block_size)
         opened = handler_class.open(device, options)
         handler = _on_loop(opened) if isinstance(opened, Coroutine) else opened
-        return cls(description, handler, device, time_out=parts.time_out, statistics=statistics)
+        return cls(
+            description, handler, device, time_out=parts.time_out, late=parts.late, statistics=statistics
+        )
 
     def attach(
         self,
@@ -113,14 +120,17 @@ class Lun:
         broken: Callable[[Exception], None],
         nexus_of: Callable[[int], Nexus] | None = None,
         *,
+        restart: Callable[[], None] | None = None,
         driven: bool = False,
     ) -> Pump:
         """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2.
 
         nexus_of: tells over which nexus, of those the front end has added to the unit, a command came;
         without it there is one nexus, as behind LIO, which does not tell initiators apart, and resets of the
-        logical unit come over the ring alone. driven: see Pump.start.
+        logical unit come over the ring alone. restart: replaces the process that serves this LUN, where that
+        can be done. driven: see Pump.start.
         """
+        deadlines = self._deadlines(restart)
         reset: Callable[[], None] = _nothing
         if nexus_of is None:
             reset = partial(self.unit.reset, attention=None)  # LIO itself tells the initiators
@@ -129,12 +139,19 @@ class Lun:
             nexus_of = lambda _id: nexus  # noqa: E731
         self._consumer = Consumer(transport.area(), layout)
         duties = Duties(
-            self._starter(), nexus_of, self.unit.footprint, self.time_out, self.statistics, broken, reset
+            self._starter(), nexus_of, self.unit.footprint, deadlines, self.statistics, broken, reset
         )
         self._pump = Pump(self.device, transport, self._consumer, duties)
         executor = self._executor(self._pump)
         self._pump.start(executor, self._straight_path(executor), driven=driven)
         return self._pump
+
+    def _deadlines(self, restart: Callable[[], None] | None) -> Deadlines:
+        if self._late is not Late.RESTART:
+            return Deadlines(self.device, self._time_out, _ENDINGS.get(self._late))
+        if restart is None:
+            raise ConfigError("tcmur_late=restart needs a process of its own for each LUN: use busy or abort")
+        return Deadlines(self.device, self._time_out, expired=restart)
 
     def _starter(self) -> Callable[[Command], Plan]:
         if isinstance(self.handler, RawHandler):

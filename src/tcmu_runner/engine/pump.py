@@ -41,7 +41,7 @@ class Duties:
     """What a pump does with the commands of its ring.
 
     begin: decodes and checks one. nexus_of: over which nexus the command with this id came; the ring does not
-    say. range_of: the bytes a command may touch. time_out: seconds until a command is late. broken: told, on
+    say. range_of: the bytes a command may touch. deadlines: when one is late. broken: told, on
     the ring's thread, which ends, when the ring cannot be served any more. reset: called on the ring's thread
     for a logical unit reset.
     """
@@ -49,7 +49,7 @@ class Duties:
     begin: Callable[[Command], Plan]
     nexus_of: Callable[[int], Nexus]
     range_of: RangeOf
-    time_out: int | None
+    deadlines: Deadlines
     statistics: Statistics
     broken: Callable[[Exception], None]
     reset: Callable[[], None]
@@ -67,7 +67,7 @@ class Pump:
         self._broken = duties.broken
         self._reset = duties.reset
         self._exclusion = Exclusion(duties.range_of)
-        self._deadlines = Deadlines(device, duties.time_out)
+        self._deadlines = duties.deadlines
         self._under_way: set[Command] = set()  # started, and neither parked nor finished
         self._nexus_of = duties.nexus_of
         self._verdict = Verdict(device)
@@ -147,17 +147,25 @@ class Pump:
         os.close(self._wake)
 
     def watch(self) -> None:
-        """To be called about every second: names late commands, and relieves a ring's thread that a storage
+        """To be called about every second: sees to late commands, and relieves a ring's thread that a storage
         holds up, so that the other commands go on."""
-        self._deadlines.check(self._under_way)
-        oldest = min((command.began for command in list(self._under_way)), default=None)
+        waiting = [*self._under_way.copy(), *self._exclusion.waiting()]
+        oldest = min((command.began for command in waiting), default=None)
         self._statistics.gauge(self._consumer.outstanding, oldest)
+        self._see_to_late(self._deadlines.check(waiting))
         since = self.executor.pace.busy_since
         if since is not None and time.monotonic() - since > RELIEF_SECONDS and not self._stopping:
             self._device.log.warning("its storage holds up a command; the others go on beside it")
             self.executor.pace.busy_since = None
             self._thread = self._new_thread()
             self._thread.start()
+
+    def _see_to_late(self, late: set[Command]) -> None:
+        if late:
+            if self._deadlines.ending is not None:
+                self._withdraw(late.__contains__, self._deadlines.ending)
+                self._completer.publish()
+            self._deadlines.expired()
 
     def _run(self) -> None:
         try:
@@ -273,8 +281,6 @@ class Pump:
             except IndexError:  # another thread was faster
                 break
             try:
-                if command.aborted:
-                    raise ABORTED
                 straight.do(command, offset, pace)
             except OperationError as error:
                 self.finished(command, error)
@@ -316,12 +322,18 @@ class Pump:
         def unwanted(command: Command) -> bool:
             return command.id & 0xFFFF in given_up
 
-        for command in list(self._under_way):
-            command.aborted = command.aborted or unwanted(command)
-        for command in self._exclusion.drop(unwanted):
-            self.finished(command, ABORTED)
+        self._withdraw(unwanted, ABORTED)
         if function.type == TmrType.LUN_RESET:
             self._reset()
+
+    def _withdraw(self, unwanted: Callable[[Command], bool], ending: Exception) -> None:
+        """Commands that have not begun never do, and end in this. Any thread; not published."""
+        for command in filter(unwanted, list(self._under_way)):
+            command.withdrawn = ending
+            if self.executor.withdraw(command):
+                self.finished(command, OperationError(ending, None))
+        for command in self._exclusion.drop(unwanted):
+            self.finished(command, OperationError(ending, None))
 
     def _leave_over(self, rest: list[Request | TaskManagement]) -> None:
         """A thread that was relieved leaves what it has not begun to its successor."""

@@ -41,7 +41,7 @@ class OperationError(Exception):
         self.operation = operation
 
 
-ABORTED = OperationError(ScsiStatusError(Status.TASK_ABORTED), None)
+ABORTED = ScsiStatusError(Status.TASK_ABORTED)
 
 
 class Storage:

@@ -46,6 +46,8 @@ class StraightPath:
         thread, when this is it."""
         data, row = command.data, command.row
         assert row is not None
+        if command.withdrawn is not None:
+            raise OperationError(command.withdrawn, None)
         if pace is not None:
             pace.begin(time.monotonic())
         try:

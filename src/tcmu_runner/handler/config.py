@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import inspect
 import os
 from types import NoneType
@@ -13,6 +14,7 @@ from tcmu_runner.units import parse_size
 
 MAX_LENGTH = 255  # the kernel cuts a longer dev_config silently
 TIME_OUT = "tcmur_cmd_time_out"
+LATE = "tcmur_late"
 
 _GARBLED = {
     ",": "the kernel ends the string there",
@@ -26,6 +28,16 @@ Parsed = TypeVar("Parsed")
 Value = str | int | bool
 
 
+class Late(enum.Enum):
+    """What happens with late commands, beside a line in the log: nothing; those that the handler has not
+    begun end in BUSY or in TASK ABORTED; the worker process is replaced, and all commands are retried."""
+
+    LOG = "log"
+    BUSY = "busy"
+    ABORT = "abort"
+    RESTART = "restart"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConfigString:
     """subtype and rest: around the first '/'. time_out: seconds until a command is late, None: never."""
@@ -33,6 +45,7 @@ class ConfigString:
     subtype: str
     rest: str
     time_out: int | None = None
+    late: Late = Late.LOG
 
 
 def split(text: str) -> ConfigString:
@@ -45,8 +58,8 @@ def split(text: str) -> ConfigString:
         raise ConfigError(
             f"config string {text!r} names no handler: write HANDLER/CONFIG, for example file//srv/disk.img"
         )
-    time_out, rest = _take_time_out(rest)
-    return ConfigString(subtype, rest, time_out)
+    own, rest = _take_own(rest)
+    return ConfigString(subtype, rest, _time_out(own), _late(own))
 
 
 def _check_length(text: str) -> None:
@@ -71,26 +84,41 @@ def _check_characters(text: str) -> None:
             )
 
 
-def _take_time_out(rest: str) -> tuple[int | None, str]:
-    """The option tcmur_cmd_time_out=N is the daemon's, wherever it stands; the handler does not see it.
+def _take_own(rest: str) -> tuple[dict[str, str], str]:
+    """The options tcmur_... are the daemon's, wherever they stand; the handler does not see them.
 
-    gluster-block appends it; the C daemon takes it before the path, too: file/;tcmur_cmd_time_out=30;/srv/a.
+    gluster-block appends one; the C daemon takes it before the path, too: file/;tcmur_cmd_time_out=30;/srv/a.
     """
+    own: dict[str, str] = {}
     others: list[str] = []
-    seconds: str | None = None
     for option in rest.split(";"):
         name, _, value = option.partition("=")
-        if name == TIME_OUT:
-            seconds = value
+        if name in (TIME_OUT, LATE):
+            own[name] = value
         else:
             others.append(option)
-    if seconds is None:
-        return None, rest
+    return own, ";".join(others).strip(";") if own else rest
+
+
+def _time_out(own: dict[str, str]) -> int | None:
+    seconds = own.get(TIME_OUT, "0")
     if not (seconds.isascii() and seconds.isdigit()):
         raise ConfigError(
             f"{TIME_OUT}={seconds} is not a number of seconds: write {TIME_OUT}=30, or 0 for none"
         )
-    return int(seconds) or None, ";".join(others).strip(";")
+    return int(seconds) or None
+
+
+def _late(own: dict[str, str]) -> Late:
+    if LATE not in own:
+        return Late.LOG
+    if not _time_out(own):
+        raise ConfigError(f"{LATE} without a time has no effect: add {TIME_OUT}=30, or leave it out")
+    try:
+        return Late(own[LATE])
+    except ValueError:
+        known = ", ".join(late.value for late in Late)
+        raise ConfigError(f"{LATE}={own[LATE]}: there are {known}") from None
 
 
 def parse_options(into: type[Parsed], text: str, first: str = "path") -> Parsed:

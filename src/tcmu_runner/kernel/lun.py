@@ -61,14 +61,18 @@ class KernelLun:
         self._lun: Lun | None = None
         self._transport: UioTransport | None = None
 
-    def open(self, broken: Callable[[Exception], None]) -> Description:
-        """Opens the storage and serves the ring. Raises TcmuError or OSError: all is closed again then."""
+    def open(
+        self, broken: Callable[[Exception], None], restart: Callable[[], None] | None = None
+    ) -> Description:
+        """Opens the storage and serves the ring. Raises TcmuError or OSError: all is closed again then.
+        broken, restart: see Lun.attach."""
         try:
             description = self._describe()
             self._lun = Lun.open(description, self._registry, self._statistics)
             services.lend(self._lun.unit, self._store, self._paths)
             self._transport = UioTransport(self._uio)
-            self._lun.attach(self._transport, Layout.for_machine(os.uname().machine), broken)
+            layout = Layout.for_machine(os.uname().machine)
+            self._lun.attach(self._transport, layout, broken, restart=restart)
         except BaseException:
             self.close()
             raise

@@ -121,7 +121,7 @@ class Worker:
         uio = UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
         lun = KernelLun(uio, statistics, name, self._registry, self._paths)
-        description = lun.open(lambda error: self._broken(request.minor, error))
+        description = lun.open(lambda error: self._broken(request.minor, error), _end)
         self._luns[request.minor] = lun
         return Done(request.id, size=description.size, block_size=description.block_size)
 
@@ -131,3 +131,9 @@ class Worker:
     def _say(self, message: Message) -> None:
         with self._sending, suppress(OSError):  # the supervisor is gone: `run` sees it, too
             self._control.send(encode(message))
+
+
+def _end() -> None:
+    """Whatever hangs ends with the process; the supervisor starts a new one, and commands are retried."""
+    log.error("commands are late: this worker process makes way for another one")
+    os._exit(1)

@@ -46,12 +46,11 @@ class Command:
     id: whatever the engine knows it by. data_in: the second buffers of a bidirectional command.
     row: its row of the opcode table, once it has begun. returned: bytes of data-in that are valid; the rest
     of the buffers is not delivered, or zeroed where the transport cannot say so. descriptor_sense: how sense
-    is encoded should the command fail, as the unit's D_SENSE bit stood when it began. aborted: the initiator
-    has given it up; where its operations have not begun, they need not. began: when, by the engine's clock.
+    is encoded should the command fail, as the unit's D_SENSE bit stood when it began. withdrawn: what it ends
+    in, where its operations have not begun. began: when, by the engine's clock.
     """
 
     __slots__ = (
-        "aborted",
         "began",
         "cdb",
         "data",
@@ -61,6 +60,7 @@ class Command:
         "nexus",
         "returned",
         "row",
+        "withdrawn",
     )
 
     def __init__(
@@ -74,7 +74,7 @@ class Command:
         self.row: Row | None = None
         self.returned: int | None = None
         self.descriptor_sense = False
-        self.aborted = False
+        self.withdrawn: Exception | None = None
         self.began = 0.0
 
     def field(self, offset: int, size: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tcmu_runner import AsyncHandler, Device, Filter, Handler
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.layout import LP64
 from tcmu_runner.ring.producer import Producer, Ticket
@@ -48,14 +49,16 @@ class Bench:
         handler: Handler[Any] | AsyncHandler[Any],
         time_out: int | None = None,
         filters: Sequence[Filter] = (),
+        late: Late = Late.LOG,
+        restart: Callable[[], None] | None = None,
     ) -> None:
         self.device = Device("user_0/test", 1 << 20)
         description = Description("user_0/test", "test/", 1 << 20)
-        self.lun = Lun(description, handler, self.device, time_out=time_out, filters=filters)
+        self.lun = Lun(description, handler, self.device, time_out=time_out, late=late, filters=filters)
         self.transport = MemoryTransport()
         self.producer = self.transport.producer
         self.broken: list[Exception] = []
-        self.lun.attach(self.transport, LP64, self.broken.append)
+        self.lun.attach(self.transport, LP64, self.broken.append, restart=restart)
 
     def submit(self, cdb: str, data_out: bytes = b"", room: int = 0) -> Ticket:
         ticket = self.producer.submit(bytes.fromhex(cdb), memoryview(data_out), room)
@@ -67,9 +70,10 @@ class Bench:
 
     def wait(self, *tickets: Ticket) -> None:
         """Until all of them have ended."""
-        self.until(lambda: self._reap(tickets))
+        self.until(lambda: self.reap(*tickets))
 
-    def _reap(self, tickets: tuple[Ticket, ...]) -> bool:
+    def reap(self, *tickets: Ticket) -> bool:
+        """Whether all of them have ended."""
         self.producer.reap()
         if self.producer.event_due():
             self.submit_event()

@@ -12,6 +12,8 @@ import pytest
 
 from tcmu_runner import NOT_HANDLED, AsyncHandler, NotHandled, RawHandler
 from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.consumer import RingCorrupt
 from tcmu_runner.scsi.command import Command
@@ -23,7 +25,8 @@ READ_LBA_8 = "28 00 00000008 00 0001 00"  # READ(10), SBC-4 5.17: one block at L
 WRITE_LBA_8 = "2a 00 00000008 00 0001 00"
 INQUIRY_255 = "12 00 00 00ff 00"
 TEST_UNIT_READY = "00 00 00 00 00 00"
-GOOD, CHECK_CONDITION = 0x00, 0x02  # SAM-5 table 33
+COMPARE_AND_WRITE_LBA_8 = "89 00 0000000000000008 000000 01 00 00"  # SBC-4 5.3: one block
+GOOD, CHECK_CONDITION, BUSY, TASK_ABORTED = 0x00, 0x02, 0x08, 0x40  # SAM-5 table 33
 
 
 class Gate(Memory):
@@ -233,6 +236,46 @@ def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) ->
     bench.close()
     assert "command 28000000000800000100 is late" in caplog.text
     caplog.clear()
+
+
+@pytest.mark.parametrize(("late", "status"), [(Late.BUSY, BUSY), (Late.ABORT, TASK_ABORTED)])
+def test_late_commands_that_the_handler_has_not_begun_end_at_once(
+    late: Late, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One with the handler keeps its buffers, one waits for that thread, one for the same blocks."""
+
+    class Single(Gate):
+        threads = 1
+
+    gate = Single()
+    bench = Bench(gate, time_out=1, late=late)
+    begun = bench.submit(COMPARE_AND_WRITE_LBA_8, bytes(1024))
+    assert gate.waiting.acquire(timeout=20)
+    queued = bench.submit("28 00 00000010 00 0001 00", room=512)
+    parked = bench.submit(WRITE_LBA_8, bytes(512))
+    bench.until(lambda: bench.lun.watch() or bench.reap(queued, parked))
+    assert (queued.status, parked.status, begun.status) == (status, status, None)
+    gate.open.set()
+    bench.wait(begun)
+    assert begun.status == GOOD
+    bench.close()
+    caplog.clear()
+
+
+def test_late_commands_bring_a_new_process(caplog: pytest.LogCaptureFixture) -> None:
+    gate, asked = Gate(), threading.Event()
+    bench = Bench(gate, time_out=1, late=Late.RESTART, restart=asked.set)
+    ticket = bench.submit(READ_LBA_8, room=512)
+    bench.until(lambda: bench.lun.watch() or asked.is_set())
+    gate.open.set()
+    bench.wait(ticket)
+    bench.close()
+    caplog.clear()
+
+
+def test_where_there_is_no_process_of_its_own_a_restart_is_refused() -> None:
+    with pytest.raises(ConfigError, match="use busy or abort"):
+        Bench(Gate(), time_out=1, late=Late.RESTART)
 
 
 def test_who_hears_of_a_late_command_keeps_no_other_waiting(caplog: pytest.LogCaptureFixture) -> None:

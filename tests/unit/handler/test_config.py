@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.config import ConfigString, parse_options, split
+from tcmu_runner.handler.config import ConfigString, Late, parse_options, split
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,22 @@ def test_what_is_no_text_is_refused() -> None:
 def test_time_out(text: str, rest: str, time_out: int | None) -> None:
     parts = split(text)
     assert (parts.rest, parts.time_out) == (rest, time_out)
+
+
+@pytest.mark.parametrize("late", Late)
+def test_what_happens_with_late_commands(late: Late) -> None:
+    parts = split(f"file//srv/a;tcmur_cmd_time_out=5;tcmur_late={late.value};direct")
+    assert parts == ConfigString("file", "/srv/a;direct", 5, late)
+
+
+def test_no_such_way_with_late_commands() -> None:
+    with pytest.raises(ConfigError, match="tcmur_late=never: there are log, busy, abort, restart"):
+        split("file//srv/a;tcmur_cmd_time_out=5;tcmur_late=never")
+
+
+def test_no_command_is_ever_late_without_a_time() -> None:
+    with pytest.raises(ConfigError, match="has no effect: add tcmur_cmd_time_out=30"):
+        split("file//srv/a;tcmur_late=busy")
 
 
 @pytest.mark.parametrize("value", ["", "ten", "-1", "1.5", "²", "30s"])
