@@ -12,6 +12,7 @@ from tcmu_runner.handler import (
     RawHandler,
     ScsiError,
     Sense,
+    Space,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "RawHandler",
     "ScsiError",
     "Sense",
+    "Space",
 ]

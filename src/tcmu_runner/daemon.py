@@ -24,7 +24,7 @@ from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.kernel.worker import Worker
 from tcmu_runner.kernel.workers import Pool, WorkerServer
-from tcmu_runner.settings import Workers
+from tcmu_runner.settings import Settings
 
 LOCK_SECONDS = 10.0
 LOG_NAME = "tcmu-runner.log"
@@ -46,14 +46,15 @@ class Options:
 def run(options: Options) -> int:
     """Serves until SIGTERM or SIGINT. Returns the exit status; raises TcmuError or OSError to be shown."""
     _set_up_log(options)
-    workers = settings.load(options.settings).workers
+    configured = settings.load(options.settings)
+    workers = configured.workers
     with DaemonLock() as lock:
         lock.acquire(LOCK_SECONDS)
         paths = Paths()
         guardian = Guardian.start(paths, DaemonLock)
         registry = load_handlers(options.handler_path)
-        template = _template(registry, paths, workers) if workers.processes != 0 else None
-        asyncio.run(_serve(registry, paths, guardian, template, workers.processes))
+        template = _template(registry, paths, configured) if workers.processes != 0 else None
+        asyncio.run(_serve(registry, paths, guardian, template, configured))
     return 0
 
 
@@ -66,18 +67,19 @@ def load_handlers(directory: Path | None) -> Registry:
     return registry
 
 
-def _template(registry: Registry, paths: Paths, workers: Workers) -> Template:
+def _template(registry: Registry, paths: Paths, configured: Settings) -> Template:
+    workers = configured.workers
     limits = Confinement(workers.user, workers.memory, workers.open_files)
     shared = workers.processes is not None
 
     def make_worker(control: socket.socket) -> Worker:
-        return Worker(control, registry, paths, limits, shared=shared)
+        return Worker(control, registry, paths, limits, configured.devices, shared=shared)
 
     return Template.start(make_worker, reopen_log)
 
 
 async def _serve(
-    registry: Registry, paths: Paths, guardian: Guardian, template: Template | None, processes: int | None
+    registry: Registry, paths: Paths, guardian: Guardian, template: Template | None, configured: Settings
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -85,11 +87,11 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, reopen_log)
 
-    pool = Pool(template, processes) if template is not None else None
+    pool = Pool(template, configured.workers.processes) if template is not None else None
 
     def make_server(entry: UioEntry, trouble: Trouble) -> Server:
         if pool is None:
-            return LocalServer(entry, registry, paths, trouble)
+            return LocalServer(entry, registry, paths, configured.devices, trouble)
         return WorkerServer(entry, pool, trouble)
 
     frontend = Frontend(registry, paths, guardian, make_server)

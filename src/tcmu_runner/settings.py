@@ -1,4 +1,5 @@
-"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, and what they may do.
+"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, what they may do, and what
+initiators are told of a device (`engine.overrides` has those).
 
 [workers]
 processes = "per-device"   # or a number shared by all devices; 0: the daemon's own process
@@ -13,6 +14,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tcmu_runner.engine.overrides import OverrideTable, parse
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.units import parse_size
 
@@ -33,6 +35,7 @@ class Workers:
 @dataclass(frozen=True, slots=True)
 class Settings:
     workers: Workers = field(default_factory=Workers)
+    devices: OverrideTable = field(default_factory=OverrideTable)
 
 
 def load(path: Path | None) -> Settings:
@@ -53,11 +56,22 @@ def load(path: Path | None) -> Settings:
 
 
 def _settings(tables: dict[str, object]) -> Settings:
-    _refuse_unknown("", tables, {"workers"})
-    workers = tables.get("workers", {})
-    if not isinstance(workers, dict):
-        raise ConfigError("workers is a table: write [workers]")
-    return Settings(_workers(workers))
+    _refuse_unknown("", tables, {"workers", "devices"})
+    return Settings(_workers(_table(tables, "workers")), _devices(_table(tables, "devices")))
+
+
+def _table(tables: dict[str, object], name: str) -> dict[str, object]:
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name} is a table: write [{name}]")
+    return table
+
+
+def _devices(tables: dict[str, object]) -> OverrideTable:
+    for pattern, table in tables.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f'devices.{pattern} is a table: write [devices."user_0/vol0"]')
+    return OverrideTable(tuple((pattern, parse(pattern, _table(tables, pattern))) for pattern in tables))
 
 
 def _workers(table: dict[str, object]) -> Workers:

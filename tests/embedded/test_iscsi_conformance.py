@@ -9,6 +9,7 @@ import libiscsi
 import pytest
 
 from tcmu_runner.embedded import Disk, Server, serve
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.handler.registry import Registry
 
 SKIPS = Path(__file__).with_name("expected_skips.txt")
@@ -69,6 +70,17 @@ def check(server: Server, kind: str, tests: str, *, dataloss: bool) -> None:
 def test_every_expected_skip_is_of_a_test_that_exists() -> None:
     for kind in ("512", "512e", "4096", "read-only"):
         assert set(libiscsi.expected_skips(SKIPS, kind)) <= set(TESTS)
+
+
+@pytest.mark.parametrize("test", ["WriteSame10.ZeroBlocks", "WriteSame16.ZeroBlocks"])
+def test_write_same_to_the_end(registry: Registry, test: str) -> None:
+    """Not UnmapUntilEnd: on such a unit it sends blocks of FFh to be unmapped and wants zeroes back, where
+    SBC-4 5.52 demands what was sent."""
+    size = 4 << 20
+    overrides = Overrides(limits={"write_same_to_end": True, "max_write_same": size // 512})
+    with serve(Disk("everything/", size, overrides=overrides), registry=registry) as server:
+        report = libiscsi.run(server.url(), tests=f"ALL.{test}", dataloss=True)
+    assert (report.ran, report.failed, report.skipped) == (1, {}, {})
 
 
 @pytest.mark.timeout(200)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.settings import Settings, Workers, load
 
@@ -23,6 +24,12 @@ def test_every_setting_is_read(tmp_path: Path) -> None:
     assert load(written(tmp_path, text)).workers == Workers(4, "nobody", 512 << 20, 4096)
 
 
+def test_what_initiators_are_told_of_devices(tmp_path: Path) -> None:
+    devices = load(written(tmp_path, '[devices."user_0/*"]\nvendor = "ACME"\nsoft_threshold = 80\n')).devices
+    assert devices.of("user_0/vol0") == Overrides({"vendor": "ACME"}, {"soft_threshold": 80})
+    assert devices.of("user_1/vol0") == Overrides()
+
+
 def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
     assert load(written(tmp_path, '[workers]\nprocesses = "per-device"')).workers.processes is None
 
@@ -34,6 +41,8 @@ def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
         ("[workers]\nprocesses = true", 'write "per-device", or a number from 0'),
         ("[workers]\nprocess = 4", "unknown setting workers.process"),
         ("[worker]\nprocesses = 4", "unknown setting worker"),
+        ('[devices]\n"user_0/a" = 4', r'write \[devices."user_0/vol0"\]'),
+        ('[devices."user_0/a"]\nvendor = 4', "devices.user_0/a.vendor"),
         ("workers = 4", r"write \[workers\]"),
         ('[workers]\nmemory = "much"', "workers.memory.*for example 10G"),
         ("[workers]\nuser = 7", "write a name in quotes"),

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 from uuid import NAMESPACE_URL, uuid5
@@ -18,6 +18,7 @@ from tcmu_runner.embedded.portal import Portal
 from tcmu_runner.embedded.stream import Stream
 from tcmu_runner.embedded.target import Target
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.scsi.unit import Identity, Limits
@@ -31,7 +32,8 @@ class Disk:
     """One LUN to be served. config: as in targetcli, `file//var/lib/disk.img`. size, block_size: bytes.
 
     physical_block_size: bytes, a power of two of logical blocks; by default one. serial: its unit serial
-    number; by default one that is the same each time for the same config and place.
+    number; by default one that is the same each time for the same config and place. overrides: what else
+    initiators are told.
     """
 
     config: str
@@ -41,6 +43,7 @@ class Disk:
     removable: bool = False
     physical_block_size: int = 0
     serial: str = ""
+    overrides: Overrides = field(default_factory=Overrides)
 
 
 class Server:
@@ -192,8 +195,10 @@ def open_disk(disk: Disk, registry: Registry, number: int, target: str) -> Local
         disk.config,
         disk.size,
         disk.block_size,
-        Limits(max_transfer=largest, max_write_same=largest, physical_exponent=_exponent(disk)),
-        lambda: Identity(serial=serial),
+        disk.overrides.limit(
+            Limits(max_transfer=largest, max_write_same=largest, physical_exponent=_exponent(disk))
+        ),
+        lambda: disk.overrides.identify(Identity(serial=serial)),
     )
     lun = Lun.open(description, registry)
     if disk.read_only:

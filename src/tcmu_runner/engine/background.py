@@ -1,4 +1,4 @@
-"""Work of a LUN that no command waits for: FORMAT UNIT and SANITIZE with IMMED."""
+"""Work of a LUN that no command waits for: FORMAT UNIT and SANITIZE with IMMED, a look at its space."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ class Background:
         self._threads: list[threading.Thread] = []
 
     def spawn(self, steps: Steps) -> None:
-        """Runs the steps beside the commands. Called on the ring's thread."""
+        """Runs the steps beside the commands. To be called on one thread."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=self._run, args=(steps,), name="background", daemon=True)
         self._threads.append(thread)
         thread.start()
+
+    @property
+    def idle(self) -> bool:
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self, steps: Steps) -> None:
         try:

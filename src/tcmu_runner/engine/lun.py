@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,6 +34,7 @@ from tcmu_runner.scsi.operations import HandleCommand, Operation, Plan, Steps
 from tcmu_runner.scsi.sense import WRITE_ERROR, ScsiError, ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Identity, Limits, Unit
 
+SPACE_SECONDS = 5.0  # between looks at the space below a LUN
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 _ENDINGS = {Late.BUSY: ScsiStatusError(Status.BUSY), Late.ABORT: ABORTED}
 
@@ -97,7 +99,9 @@ class Lun:
         device.on_write_lost = self._write_lost
         self._pump: Pump | None = None
         self._consumer: Consumer | None = None
-        self._background: Background
+        self._background: Background  # for commands
+        self._lookout: Background  # for `watch`
+        self._space_seen = 0.0
 
     @classmethod
     def open(cls, description: Description, registry: Registry, statistics: Statistics | None = None) -> Lun:
@@ -181,6 +185,7 @@ class Lun:
     def _lend(self, perform: Perform) -> None:
         """What the storage does for others than commands: work in the background, copies to other LUNs."""
         self._background = Background(self.device, perform)
+        self._lookout = Background(self.device, perform)
         self.unit.spawn = self._background.spawn
         neighbours.enter(self.unit, perform)
 
@@ -197,12 +202,20 @@ class Lun:
         """To be called about every second by whoever owns the LUN: see Pump.watch."""
         if self._pump is not None:
             self._pump.watch()
+            self._look_at_space()
+
+    def _look_at_space(self) -> None:
+        now = time.monotonic()
+        if self.unit.watches_space and self._lookout.idle and now - self._space_seen > SPACE_SECONDS:
+            self._space_seen = now
+            self._lookout.spawn(self.unit.check_space())
 
     def detach(self) -> None:
         """Stops serving and lets go of the shared memory; commands on the ring stay where they are."""
         if self._pump is not None and self._consumer is not None:
             neighbours.leave(self.unit)
             self._background.stop()
+            self._lookout.stop()
             self._pump.stop()
             self.unit.nexuses.clear()
             self._consumer.release()

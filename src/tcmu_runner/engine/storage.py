@@ -15,10 +15,12 @@ from tcmu_runner.scsi.operations import (
     Extents,
     Flush,
     HandleCommand,
+    MeasureSpace,
     Operation,
     Plan,
     Read,
     Remote,
+    Space,
     Steps,
     Unmap,
     Write,
@@ -123,6 +125,8 @@ def _calls(
         case Extents():
             found = yield handler.extents(operation.offset, operation.length)
             operation.found.extend(cast("Iterable[Extent]", found))
+        case MeasureSpace():
+            operation.found = cast("Space", (yield handler.space()))
         case CryptoErase():
             yield handler.crypto_erase()
 

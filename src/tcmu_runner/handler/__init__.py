@@ -12,7 +12,7 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import NOT_HANDLED, AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.filter import Filter
-from tcmu_runner.scsi.operations import Extent
+from tcmu_runner.scsi.operations import Extent, Space
 from tcmu_runner.scsi.sense import ScsiError, Sense
 
 __all__ = [
@@ -27,4 +27,5 @@ __all__ = [
     "RawHandler",
     "ScsiError",
     "Sense",
+    "Space",
 ]

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from tcmu_runner.iov import Buffers
-from tcmu_runner.scsi.operations import Extent
+from tcmu_runner.scsi.operations import Extent, Space
 from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError, Status
 from tcmu_runner.scsi.unit import Capabilities
 
@@ -66,6 +66,7 @@ class Plugin(Generic[Options]):
             unmap_reads_zero=self.unmap_reads_zero and defines("unmap"),
             write_zeroes=defines("write_zeroes"),
             extents=defines("extents"),
+            space=defines("space"),
             crypto_erase=defines("crypto_erase"),
         )
 
@@ -130,6 +131,10 @@ class Handler(Plugin[Options]):
         """Which parts of the range are mapped, in order, without gaps."""
         raise NotImplementedError
 
+    def space(self) -> Space:
+        """Bytes: what this disk takes of the space it is stored in, and what is left there."""
+        raise NotImplementedError
+
     def crypto_erase(self) -> None:
         """Forget the key: nothing that was stored can be read afterwards (SANITIZE, cryptographic erase)."""
         raise NotImplementedError
@@ -170,6 +175,9 @@ class AsyncHandler(Plugin[Options]):
         raise NotImplementedError
 
     async def extents(self, offset: int, length: int) -> Iterable[Extent]:
+        raise NotImplementedError
+
+    async def space(self) -> Space:
         raise NotImplementedError
 
     async def crypto_erase(self) -> None:

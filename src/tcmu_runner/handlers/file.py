@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler import Device, Extent, Handler
+from tcmu_runner.handler import Device, Extent, Handler, Space
 from tcmu_runner.handler.config import parse_options
 from tcmu_runner.handlers.backing import Backing, aligned_memory
 from tcmu_runner.handlers.syscalls import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, address, fallocate
@@ -19,6 +19,7 @@ from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
 
 MAX_VECTORS = os.sysconf("SC_IOV_MAX")
+STAT_BLOCK = 512  # bytes, in which stat(2) counts, whatever the file system's blocks are
 ZEROES = aligned_memory(1 << 20)
 
 Transfer = Callable[[int, Buffers, int], int]
@@ -175,6 +176,11 @@ class FileHandler(Handler[FileOptions]):
                 offset = -(-self._seek(found, os.SEEK_HOLE, end) // block) * block
                 yield Extent(data, offset - data, mapped=True)
 
+    def space(self) -> Space:
+        """Of the file system that the file is in."""
+        system = os.fstatvfs(self.fd)
+        return Space(os.fstat(self.fd).st_blocks * STAT_BLOCK, system.f_bavail * system.f_frsize)
+
     def _seek(self, offset: int, whence: int, end: int) -> int:
         try:
             return min(os.lseek(self.fd, offset, whence), end)
@@ -185,13 +191,14 @@ class FileHandler(Handler[FileOptions]):
 
 
 def _capabilities(backing: Backing, block_size: int) -> Capabilities:
-    extents = not backing.is_block  # SEEK_DATA is for files
+    is_file = not backing.is_block  # SEEK_DATA is for files, and only they take space of a file system
     if backing.read_only:
-        return Capabilities(extents=extents)
+        return Capabilities(extents=is_file)
     unmap = backing.punches_holes(block_size)
     return Capabilities(
-        write=True, flush=True, unmap=unmap, unmap_reads_zero=unmap, write_zeroes=True, extents=extents
-    )
+        write=True, flush=True, unmap=unmap, unmap_reads_zero=unmap, write_zeroes=True, extents=is_file,
+        space=is_file and unmap,
+    )  # fmt: skip
 
 
 def _pwritev_dsync(fd: int, data: Buffers, offset: int) -> int:

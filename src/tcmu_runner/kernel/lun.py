@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable
 
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.overrides import OverrideTable
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel import services
@@ -49,7 +50,14 @@ class KernelLun:
     """Owns `uio` and `statistics`, a descriptor. Methods block and are called one at a time."""
 
     def __init__(
-        self, uio: UioDevice, statistics: int, name: DeviceName, registry: Registry, paths: Paths
+        self,
+        uio: UioDevice,
+        statistics: int,
+        name: DeviceName,
+        registry: Registry,
+        paths: Paths,
+        *,
+        overrides: OverrideTable,
     ) -> None:
         self._uio = uio
         self._statistics = Statistics(statistics)
@@ -58,6 +66,7 @@ class KernelLun:
         self._registry = registry
         self._paths = paths
         self._store = Backstore(name.hba, name.device, paths)
+        self._overrides = overrides.of(self._store.name)
         self._lun: Lun | None = None
         self._transport: UioTransport | None = None
 
@@ -93,13 +102,15 @@ class KernelLun:
         """hw_max_sectors is advice, by default for 64 KiB: to refuse more would fail initiators that do not
         ask for limits."""
         longest = self._store.data_area() // block_size
-        return Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors())
+        return self._overrides.limit(Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors()))
 
     def _identify(self) -> Identity:
         """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""
         serial = self._store.serial() or str(uuid.uuid5(uuid.NAMESPACE_URL, f"tcmu:{self._store.name}"))
         rotational = self._lun.handler.rotational if self._lun else False
-        return Identity(serial=serial, company_id=self._store.company_id(), rotational=rotational)
+        return self._overrides.identify(
+            Identity(serial=serial, company_id=self._store.company_id(), rotational=rotational)
+        )
 
     def watch(self) -> None:
         """Looks after commands that take long; about every second."""

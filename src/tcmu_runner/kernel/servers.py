@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Protocol
 
+from tcmu_runner.engine.overrides import OverrideTable
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.paths import Paths
@@ -39,10 +40,13 @@ class Server(Protocol):
 class LocalServer:
     """Serves in this process (workers = 0): a crash of a handler is a crash of all."""
 
-    def __init__(self, entry: UioEntry, registry: Registry, paths: Paths, trouble: Trouble) -> None:
+    def __init__(
+        self, entry: UioEntry, registry: Registry, paths: Paths, overrides: OverrideTable, trouble: Trouble
+    ) -> None:
         self._entry = entry
         self._registry = registry
         self._paths = paths
+        self._overrides = overrides
         self._trouble = trouble
         self._loop = asyncio.get_running_loop()
         self._lun: KernelLun | None = None
@@ -50,7 +54,8 @@ class LocalServer:
 
     async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
         own = UioDevice(uio.minor, os.dup(uio.fileno()), self._paths)
-        lun = KernelLun(own, os.dup(statistics), self._entry.name, self._registry, self._paths)
+        name, counters = self._entry.name, os.dup(statistics)
+        lun = KernelLun(own, counters, name, self._registry, self._paths, overrides=self._overrides)
 
         def broken(error: Exception) -> None:
             self._loop.call_soon_threadsafe(self._trouble, error)

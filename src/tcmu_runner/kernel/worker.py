@@ -12,6 +12,7 @@ import socket
 import threading
 from contextlib import suppress
 
+from tcmu_runner.engine.overrides import OverrideTable
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.errors import TcmuError
 from tcmu_runner.handler.registry import Registry
@@ -44,7 +45,14 @@ class Worker:
     """One process; `run` returns when the supervisor has closed the socket."""
 
     def __init__(
-        self, control: socket.socket, registry: Registry, paths: Paths, limits: Confinement, *, shared: bool
+        self,
+        control: socket.socket,
+        registry: Registry,
+        paths: Paths,
+        limits: Confinement,
+        overrides: OverrideTable,
+        *,
+        shared: bool,
     ) -> None:
         self._control = control
         self._limits = limits
@@ -52,6 +60,7 @@ class Worker:
         self._confined = False
         self._registry = registry
         self._paths = paths
+        self._overrides = overrides
         self._luns: dict[int, KernelLun] = {}
         self._sending = threading.Lock()
 
@@ -120,7 +129,7 @@ class Worker:
     def _open(self, request: Open, descriptor: int, statistics: int) -> Done:
         uio = UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
-        lun = KernelLun(uio, statistics, name, self._registry, self._paths)
+        lun = KernelLun(uio, statistics, name, self._registry, self._paths, overrides=self._overrides)
         description = lun.open(lambda error: self._broken(request.minor, error), _end)
         self._luns[request.minor] = lun
         return Done(request.id, size=description.size, block_size=description.block_size)

@@ -75,6 +75,20 @@ class Extents:
     found: list[Extent] = field(default_factory=list)
 
 
+class Space(NamedTuple):
+    """Bytes below a thin unit: what it takes there, what is left for it and others."""
+
+    used: int
+    available: int
+
+
+@dataclass(slots=True)
+class MeasureSpace:
+    """Ask for the space below the unit; `found` is set. Asked only of a storage that can tell."""
+
+    found: Space = field(default_factory=lambda: Space(0, 0))
+
+
 @dataclass(slots=True)
 class CryptoErase:
     """Forget the key of all that is stored (SBC-4 4.11.2.4); asked only of a storage that can."""
@@ -97,7 +111,9 @@ class HandleCommand:
     status: int = 0
 
 
-Operation = Read | Write | Flush | Unmap | WriteZeroes | Extents | CryptoErase | Remote | HandleCommand
+Operation = (
+    Read | Write | Flush | Unmap | WriteZeroes | Extents | MeasureSpace | CryptoErase | Remote | HandleCommand
+)
 
 Steps = Generator[Operation, None, None]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What the storage below a unit can do; what a unit announces follows from it.
 
-    extents: it knows which blocks are mapped. crypto_erase: it can throw its key away.
+    extents: it knows which blocks are mapped. space: how much it takes of the space below it, and what is
+    left there. crypto_erase: it can throw its key away.
     """
 
     write: bool = False
@@ -19,6 +19,7 @@ class Capabilities:
     unmap_reads_zero: bool = False
     write_zeroes: bool = False
     extents: bool = False
+    space: bool = False
     crypto_erase: bool = False
 
 
@@ -40,7 +41,8 @@ class Limits:
     is reported.
 
     max_compare_and_write: 255 at most; like max_atomic it counts as far as max_transfer allows.
-    physical_exponent: logical blocks in a physical one, as a power of two.
+    physical_exponent: logical blocks in a physical one, as a power of two. write_same_to_end: WRITE SAME of
+    no blocks means all up to the last one; else it is refused (WSNZ).
     soft_threshold: percent of the space below the unit; when so much is used, initiators are told (THIN
     PROVISIONING SOFT THRESHOLD REACHED); 0: never.
     """
@@ -56,15 +58,9 @@ class Limits:
     max_compare_and_write: int = 255
     max_atomic: int = 256
     physical_exponent: int = 0
+    write_same_to_end: bool = False
     soft_threshold: int = 0
 
     def within_transfer(self, blocks: int) -> int:
         """A limit of a command that moves its blocks: never more than any command may move."""
         return min(blocks, self.max_transfer) if self.max_transfer else blocks
-
-
-class Usage(NamedTuple):
-    """Bytes of the space below a thin unit: what the unit uses, what is still free."""
-
-    used: int
-    available: int

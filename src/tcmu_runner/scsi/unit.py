@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tcmu_runner.scsi.medium import Medium
 from tcmu_runner.scsi.mode_pages import ModeState
-from tcmu_runner.scsi.profile import Capabilities, Identity, Limits, Usage
+from tcmu_runner.scsi.operations import MeasureSpace
+from tcmu_runner.scsi.profile import Capabilities, Identity, Limits
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.sense import (
     CAPACITY_CHANGED,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.reservations import Reservations
     from tcmu_runner.scsi.table import Row, Table
 
-__all__ = ["Capabilities", "Identity", "Limits", "Unit", "Usage"]
+__all__ = ["Capabilities", "Identity", "Limits", "Unit"]
 
 
 @dataclass(slots=True)
@@ -43,10 +44,10 @@ class Unit:
     Options, each a service that a front end may lend; what a unit announces follows from them:
     removable: its medium can be ejected. reservations: kept here, since no LIO keeps them. ports: target port
     groups. luns: the numbers REPORT LUNS answers, since no LIO answers. peers: LUNs that EXTENDED COPY may
-    reach. spawn: runs steps on behalf of no command, for IMMED. usage: asks for the space below a thin unit.
-    abort: ends the commands of a nexus. task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT
-    FUNCTIONS. answered_above: opcodes which the target in front of the unit answers itself. tells_residuals:
-    the transport tells initiators how much of their data was not taken, so a WRITE may come with too little.
+    reach. spawn: runs steps on behalf of no command, for IMMED. abort: ends the commands of a nexus.
+    task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS. answered_above: opcodes
+    which the target in front of the unit answers itself. tells_residuals: the transport tells initiators how
+    much of their data was not taken, so a WRITE may come with too little.
 
     Not thread-safe by itself: `begin` is called on one thread. `resize`, `defer` and `raise_attention` may be
     called on any: each is a single assignment or append that a command running beside it sees whole.
@@ -64,7 +65,6 @@ class Unit:
     luns: Callable[[], Sequence[int]] | None = None
     peers: Peers | None = None
     spawn: Callable[[Steps], None] | None = None
-    usage: Callable[[], Usage] | None = None
     abort: Callable[[Nexus], None] | None = None
     task_management: bytes = b"\x88\x00"  # ABORT TASK and LOGICAL UNIT RESET
     answered_above: Container[int] = frozenset()
@@ -165,12 +165,15 @@ class Unit:
         """MODE SELECT tells the other initiators (SPC-5 6.14)."""
         self.raise_attention(MODE_PARAMETERS_CHANGED, except_for=by)
 
-    def check_space(self) -> None:
-        """Tells initiators, once, that the soft threshold of space is reached (SBC-4 4.7.3.7). Whoever lends
-        `usage` calls this from time to time."""
-        if self.usage is None or not self.limits.soft_threshold:
-            return
-        used, available = self.usage()
+    @property
+    def watches_space(self) -> bool:
+        """Whether `check_space` shall be run from time to time."""
+        return self.capabilities.space and self.limits.soft_threshold > 0
+
+    def check_space(self) -> Steps:
+        """Tells initiators, once, that the soft threshold of space is reached (SBC-4 4.7.3.7)."""
+        yield (measured := MeasureSpace())
+        used, available = measured.found
         short = used * 100 >= (used + available) * self.limits.soft_threshold
         if short and not self._short_of_space:
             self.raise_attention(THRESHOLD_REACHED)

@@ -112,7 +112,7 @@ def _third_party_descriptor(kind: int, body: bytes) -> bytes:
 def _block_limits(unit: Unit, _nexus: Nexus) -> bytes:
     """SBC-4 table 243; the offsets here are four less than there."""
     limits, body = unit.limits, bytearray(60)
-    body[0] = 0x01  # WSNZ
+    body[0] = 0x00 if limits.write_same_to_end else 0x01  # WSNZ
     if unit.table.offers(unit, COMPARE_AND_WRITE):
         body[1] = limits.within_transfer(limits.max_compare_and_write)
     body[2:4] = limits.granularity.to_bytes(2, "big")

@@ -13,6 +13,7 @@ from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.layout import LP64
 from tcmu_runner.ring.producer import Producer, Ticket
+from tcmu_runner.scsi.profile import Limits
 
 RING = 8192
 AREA = RING + (1 << 20)
@@ -51,9 +52,10 @@ class Bench:
         filters: Sequence[Filter] = (),
         late: Late = Late.LOG,
         restart: Callable[[], None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.device = Device("user_0/test", 1 << 20)
-        description = Description("user_0/test", "test/", 1 << 20)
+        description = Description("user_0/test", "test/", 1 << 20, limits=limits or Limits())
         self.lun = Lun(description, handler, self.device, time_out=time_out, late=late, filters=filters)
         self.transport = MemoryTransport()
         self.producer = self.transport.producer

@@ -10,13 +10,14 @@ from typing import ClassVar
 
 import pytest
 
-from tcmu_runner import NOT_HANDLED, AsyncHandler, NotHandled, RawHandler
+from tcmu_runner import NOT_HANDLED, AsyncHandler, NotHandled, RawHandler, Space
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.consumer import RingCorrupt
 from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.profile import Limits
 from tcmu_runner.scsi.sense import Status
 
 from .bench import Bench, Memory
@@ -236,6 +237,26 @@ def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) ->
     bench.close()
     assert "command 28000000000800000100 is late" in caplog.text
     caplog.clear()
+
+
+def test_a_thin_disk_that_runs_full_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SBC-4 4.7.3.7: 6/38/07, off the ring's thread, which a slow file system must not hold up."""
+
+    class Thin(Memory):
+        used = 10
+
+        def space(self) -> Space:
+            assert threading.current_thread().name == "background"
+            return Space(self.used, 100 - self.used)
+
+    handler = Thin()
+    bench = Bench(handler, limits=Limits(soft_threshold=80))
+    bench.lun.watch()
+    assert bench.run(TEST_UNIT_READY).status == GOOD
+    handler.used = 80
+    monkeypatch.setattr("tcmu_runner.engine.lun.SPACE_SECONDS", 0.0)
+    bench.until(lambda: bench.lun.watch() or bench.run(TEST_UNIT_READY).sense[12:14] == b"\x38\x07")
+    bench.close()
 
 
 @pytest.mark.parametrize(("late", "status"), [(Late.BUSY, BUSY), (Late.ABORT, TASK_ABORTED)])

@@ -57,8 +57,8 @@ def test_file_that_is_read_only(tmp_path: Path) -> None:
     options = FileOptions(f"{tmp_path}/a", read_only=True)
     report = check_handler(lambda: FileHandler.open(device(), options), persistent=True)
     assert missed(report) == {
-        "write", "flush", "write durable", "unmap", "write zeroes", "crypto erase", "random sequence",
-        "inline",         "command", "errors",
+        "write", "flush", "write durable", "unmap", "write zeroes", "space", "crypto erase",
+        "random sequence", "inline", "command", "errors",
     }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_block_device(loop_device: Path) -> None:
     report = check_handler(
         lambda: FileHandler.open(device(size), FileOptions(str(loop_device))), size=size, persistent=True
     )
-    assert missed(report) == {"extents", "crypto erase", "inline", "command", "errors"}
+    assert missed(report) == {"extents", "space", "crypto erase", "inline", "command", "errors"}
 
 
 @pytest.mark.parametrize("block_size", [512, 4096])
@@ -78,9 +78,17 @@ def test_ram(block_size: int) -> None:
     report = check_handler(
         lambda: RamHandler.open(device(block_size=block_size), ""), block_size=block_size, open_failing=refuse
     )
-    assert missed(report) == {"flush", "extents", "crypto erase", "at once", "command", "persistence"}
+    assert missed(report) == {
+        "flush",
+        "extents",
+        "space",
+        "crypto erase",
+        "at once",
+        "command",
+        "persistence",
+    }
 
 
 def test_null() -> None:
     report = check_handler(lambda: NullHandler.open(device(), ""), forgets=True)
-    assert missed(report) == {"flush", "crypto erase", "at once", "command", "persistence", "errors"}
+    assert missed(report) == {"flush", "space", "crypto erase", "at once", "command", "persistence", "errors"}

@@ -21,7 +21,7 @@ from tcmu_runner.scsi.unit import Capabilities
 
 KIB = 1 << 10
 EVERYTHING = Capabilities(
-    write=True, flush=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True
+    write=True, flush=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True, space=True
 )
 
 
@@ -82,6 +82,20 @@ def test_it_describes_every_option() -> None:
 
 def test_capabilities_of_a_file(tmp_path: Path) -> None:
     assert disk(tmp_path / "a").capabilities() == EVERYTHING
+
+
+def test_space(tmp_path: Path) -> None:
+    """What stat(1) and df(1) say, and UNMAP gives back."""
+    file = disk(tmp_path / "a")
+    before = file.space()
+    file.write([memoryview(b"x" * 65536)], 0)
+    file.flush()
+    used, available = file.space()
+    assert used >= before.used + 65536
+    status = os.statvfs(tmp_path)
+    assert abs(available - status.f_bavail * status.f_frsize) < 1 << 30  # others write there, too
+    file.unmap(0, 65536)
+    assert file.space().used < used
 
 
 def test_capabilities_of_a_read_only_file(tmp_path: Path) -> None:

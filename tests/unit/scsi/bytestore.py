@@ -12,8 +12,10 @@ from tcmu_runner.scsi.operations import (
     Extent,
     Extents,
     Flush,
+    MeasureSpace,
     Operation,
     Read,
+    Space,
     Unmap,
     Write,
     WriteZeroes,
@@ -47,6 +49,8 @@ class ByteStore:
             case Extents(offset, length):
                 self._check(offset, length)
                 operation.found.extend(self._extents(offset, length))
+            case MeasureSpace():
+                operation.found = Space(sum(self.mapped) * self.block_size, 0)
             case CryptoErase():
                 self.disk[:] = bytes(len(self.disk))
                 self._mark(0, len(self.disk), mapped=True)

@@ -3,8 +3,8 @@
     play(unit, "28 00 00000008 00 0001 00", (Read(4096, space(512)), b"x" * 512), room=512)
 
 Each step is (expected operation or its type, answer). The answer is what the storage does: bytes fill a
-Read, a list of extents fills an Extents, an exception is raised at the `yield`, None is plain success. A
-command that asks for more, for less or for something else fails the test.
+Read, a list of extents fills an Extents, a Space answers MeasureSpace, an exception is raised at the `yield`,
+None is plain success. A command that asks for more, for less or for something else fails the test.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.opcodes import DISK
-from tcmu_runner.scsi.operations import Extent, Extents, Operation, Plan, Read, Write
+from tcmu_runner.scsi.operations import Extent, Extents, MeasureSpace, Operation, Plan, Read, Space, Write
 from tcmu_runner.scsi.sense import ScsiError, ScsiStatusError, Sense
 from tcmu_runner.scsi.unit import Capabilities, Identity, Limits, Unit
 
@@ -26,7 +26,7 @@ EVERYTHING = Capabilities(
 )
 BLOCKS = 1024
 
-Answer = bytes | Sequence[Extent] | Exception | None
+Answer = bytes | Sequence[Extent] | Space | Exception | None
 Step = tuple[Operation | type[Operation], Answer]
 
 
@@ -146,6 +146,9 @@ def _answer(operation: Operation, script: list[Step]) -> None:
     elif isinstance(operation, Extents):
         assert isinstance(answer, Sequence)
         operation.found.extend(item for item in answer if isinstance(item, Extent))
+    elif isinstance(operation, MeasureSpace):
+        assert isinstance(answer, Space)
+        operation.found = answer
     else:
         assert answer is None
 

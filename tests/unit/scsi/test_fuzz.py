@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.reservations import Reservations
-from tcmu_runner.scsi.unit import Capabilities, Unit, Usage
+from tcmu_runner.scsi.unit import Capabilities, Unit
 
 from .bytestore import ByteStore, run
 from .play import EVERYTHING, disk, pieces_of
@@ -16,7 +16,7 @@ from .test_alua import Ports
 
 BLOCKS = 64
 CAPABILITIES = [
-    replace(EVERYTHING, crypto_erase=True),
+    replace(EVERYTHING, crypto_erase=True, space=True),
     Capabilities(),
     Capabilities(write=True),
     Capabilities(write=True, unmap=True),
@@ -34,7 +34,6 @@ def make(capabilities: Capabilities, *, lent: bool) -> Unit:
         unit.reservations = Reservations()
         unit.ports = Ports()
         unit.luns = lambda: [0, 1]
-        unit.usage = lambda: Usage(1 << 20, 1 << 30)
     return unit
 
 

@@ -1,44 +1,48 @@
+from dataclasses import replace
+
 import pytest
 
-from tcmu_runner.scsi.operations import Read
-from tcmu_runner.scsi.unit import Unit, Usage
+from tcmu_runner.scsi.operations import MeasureSpace, Read, Space
+from tcmu_runner.scsi.unit import Unit
 
-from .play import Outcome, disk, play
+from .play import EVERYTHING, Outcome, Step, disk, play
+
+THIN = (MeasureSpace, Space(used=1 << 20, available=3 << 20))
 
 
-def sense(unit: Unit, page: int, subpage: int = 0, control: int = 1, pointer: int = 0) -> Outcome:
+def sense(
+    unit: Unit, page: int, *script: Step, subpage: int = 0, control: int = 1, pointer: int = 0
+) -> Outcome:
     cdb = bytes((0x4D, 0, control << 6 | page, subpage, 0)) + pointer.to_bytes(2, "big") + b"\x04\x00\0"
-    return play(unit, cdb, room=1024)
+    return play(unit, cdb, *script, room=1024)
 
 
-def with_usage() -> Unit:
-    unit = disk()
-    unit.usage = lambda: Usage(used=1 << 20, available=3 << 20)
-    return unit
+def thin() -> Unit:
+    return disk(replace(EVERYTHING, space=True))
 
 
 def test_supported_pages() -> None:
     # SPC-5 7.3.2: page 00h lists them in ascending order
     assert sense(disk(), 0x00).data.hex(" ") == "00 00 00 04 00 0d 10 2f"
-    assert sense(with_usage(), 0x00).data.hex(" ") == "00 00 00 05 00 0c 0d 10 2f"
+    assert sense(thin(), 0x00).data.hex(" ") == "00 00 00 05 00 0c 0d 10 2f"
 
 
 def test_supported_pages_and_subpages() -> None:
     # SPC-5 7.3.3: SPF 40h; pairs of page and subpage
-    assert sense(disk(), 0x00, 0xFF).data.hex(" ") == "40 ff 00 0a 00 00 00 ff 0d 00 10 00 2f 00"
+    assert sense(disk(), 0x00, subpage=0xFF).data.hex(" ") == "40 ff 00 0a 00 00 00 ff 0d 00 10 00 2f 00"
 
 
 def test_every_announced_page_can_be_read() -> None:
-    unit = with_usage()
+    unit = thin()
     for code in sense(unit, 0x00).data[4:]:
-        data = sense(unit, code).data
+        data = sense(unit, code, *[THIN] * (code == 0x0C)).data
         assert data[0] == code
         assert int.from_bytes(data[2:4], "big") == len(data) - 4
 
 
 def test_logical_block_provisioning() -> None:
     # SBC-4 6.4.5: 0001h available, 0002h used resource count, in blocks; FORMAT AND LINKING 11b, length 8
-    assert sense(with_usage(), 0x0C).data.hex(" ", 4) == (
+    assert sense(thin(), 0x0C, THIN).data.hex(" ", 4) == (
         "0c000018 00010308 00001800 02000000 00020308 00000800 01000000"
     )
     assert sense(disk(), 0x0C).triple == "5/24/00"
@@ -74,7 +78,7 @@ def test_the_parameter_pointer() -> None:
 
 @pytest.mark.parametrize(("page", "subpage"), [(0x01, 0), (0x0D, 1), (0x3F, 0), (0x0D, 0xFF)])
 def test_unknown_pages(page: int, subpage: int) -> None:
-    assert sense(disk(), page, subpage).triple == "5/24/00"
+    assert sense(disk(), page, subpage=subpage).triple == "5/24/00"
 
 
 @pytest.mark.parametrize(("control", "ok"), [(0, True), (1, True), (2, False), (3, False)])
@@ -96,6 +100,5 @@ def test_log_select() -> None:
 
 
 def test_counts_that_do_not_fit() -> None:
-    unit = disk()
-    unit.usage = lambda: Usage(used=1 << 60, available=0)
-    assert sense(unit, 0x0C).data[-8:].hex() == "ffffffff01000000"
+    full = MeasureSpace, Space(used=1 << 60, available=0)
+    assert sense(thin(), 0x0C, full).data[-8:].hex() == "ffffffff01000000"

@@ -151,6 +151,15 @@ def test_write_same_of_no_blocks(layout: str, _size: str) -> None:
     assert play(disk(), layout.format(0, 0), out=BLOCK).triple == "5/24/00"
 
 
+def test_write_same_to_the_end() -> None:
+    # SBC-4 5.52: NUMBER OF LOGICAL BLOCKS 0: up to the last one, as far as MAXIMUM WRITE SAME LENGTH allows
+    unit = disk(limits=Limits(write_same_to_end=True))
+    for cdb in ("41 00 00000008 00 0000 00", "93 00 0000000000000008 00000000 00 00"):
+        assert play(unit, cdb, (WriteZeroes(8 * 512, unit.size - 8 * 512), None), out=bytes(512)).status == 0
+    short = disk(limits=Limits(write_same_to_end=True, max_write_same=8))
+    assert play(short, "41 00 00000008 00 0000 00", out=bytes(512)).triple == "5/24/00"
+
+
 def test_write_same_of_too_many_blocks() -> None:
     # SBC-4 5.52: above MAXIMUM WRITE SAME LENGTH: 5/24/00
     unit = disk(limits=Limits(max_write_same=8))

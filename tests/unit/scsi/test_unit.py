@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
 from tcmu_runner.scsi.command import Command, Nexus
-from tcmu_runner.scsi.operations import Read
+from tcmu_runner.scsi.operations import MeasureSpace, Read, Space
 from tcmu_runner.scsi.sense import CAPACITY_CHANGED, NEXUS_LOSS, WRITE_ERROR
-from tcmu_runner.scsi.unit import Capabilities, Limits, Unit, Usage
+from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
 
-from .play import disk, play, space
+from .play import EVERYTHING, disk, play, space
 
 TEST_UNIT_READY = "00 00 00 00 00 00"
 WRITES = [
@@ -101,22 +103,20 @@ def test_a_deferred_error_is_told_to_everyone_with_the_next_command() -> None:
 
 def test_the_threshold_of_space_is_told_once() -> None:
     # SBC-4 4.7.3.7: 6/38/07 THIN PROVISIONING SOFT THRESHOLD REACHED
-    unit, nexus = disk(limits=Limits(soft_threshold=80)), Nexus()
+    unit, nexus = disk(replace(EVERYTHING, space=True), limits=Limits(soft_threshold=80)), Nexus()
+    assert unit.watches_space
     unit.connect(nexus)
     for used, told in ((79, False), (80, True), (90, False), (10, False), (85, True)):
-        unit.usage = lambda used=used: Usage(used, 100 - used)
-        unit.check_space()
+        for operation in unit.check_space():
+            assert isinstance(operation, MeasureSpace)
+            operation.found = Space(used, 100 - used)
         outcome = play(unit, TEST_UNIT_READY, nexus=nexus)
         assert (outcome.status == 2 and outcome.triple == "6/38/07") == told
 
 
-def test_without_a_threshold_nothing_is_told() -> None:
-    unit, nexus = disk(), Nexus()
-    unit.connect(nexus)
-    unit.check_space()
-    unit.usage = lambda: Usage(100, 0)
-    unit.check_space()
-    assert not nexus.attentions
+def test_without_a_threshold_or_a_measure_nobody_looks() -> None:
+    assert not disk(Capabilities(space=True)).watches_space
+    assert not disk(Capabilities(), limits=Limits(soft_threshold=80)).watches_space
 
 
 def test_a_new_nexus_finds_its_unit_attention() -> None:

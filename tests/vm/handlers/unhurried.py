@@ -6,7 +6,7 @@ from tcmu_runner.handlers.ram import RamHandler
 from tcmu_runner.iov import Buffers
 
 LARGE = 1 << 20  # bytes
-SPEED = 8 << 20  # bytes per second
+SPEED = 3 << 20  # bytes per second
 
 
 class Unhurried(RamHandler):

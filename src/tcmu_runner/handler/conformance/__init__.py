@@ -51,6 +51,7 @@ CHECKS: tuple[Check, ...] = (
     provisioning.unmap,
     provisioning.write_zeroes,
     provisioning.extents,
+    provisioning.space,
     provisioning.crypto_erase,
     transfers.random_sequence,
     traffic.at_once,

@@ -48,7 +48,7 @@ def capabilities(bench: Bench) -> None:
     if bench.handler.capabilities() != told:
         raise BreachError("capabilities() changes while it is open", "decide in open()")
     base = Handler if isinstance(bench.handler, Handler) else AsyncHandler
-    for name in ("write", "flush", "unmap", "write_zeroes", "extents", "crypto_erase"):
+    for name in ("write", "flush", "unmap", "write_zeroes", "extents", "space", "crypto_erase"):
         if getattr(told, name) and getattr(type(bench.handler), name) is getattr(base, name):
             raise BreachError(f"it tells {name} without defining it", f"define {name}(), or do not tell it")
     if told.unmap_reads_zero and not told.unmap:

@@ -1,4 +1,4 @@
-"""Checks of what can be given back: unmap, write_zeroes, extents; and of erasing it all."""
+"""Checks of what can be given back: unmap, write_zeroes, extents, space; and of erasing it all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from tcmu_runner.handler.conformance.bench import Bench, Opened, Region
 from tcmu_runner.handler.conformance.breach import BreachError
-from tcmu_runner.scsi.operations import Extent
+from tcmu_runner.scsi.operations import Extent, Space
 
 PARTS = ((0, 1), (5, 3), (31, 1), (8, 17), (5, 3), (0, 32))  # (block, count); one of them twice
 
@@ -122,6 +122,14 @@ def _check_extent(bench: Bench, extent: object, at: int, what: str) -> None:
             f"{what}: the length of {extent} is no number of whole blocks",
             "count a block that is partly data as data, and leave out what is empty",
         )
+
+
+def space(bench: Bench) -> None:
+    """it tells how many bytes it takes and how many are left"""
+    bench.need("space")
+    found = bench.perform("space()", lambda handler: handler.space())
+    if not isinstance(found, Space) or not all(isinstance(size, int) and size >= 0 for size in found):
+        raise BreachError(f"space() gives {found!r}", "return Space(used, available), in bytes, from 0")
 
 
 def _holes_are_zeroes(bench: Bench, offset: int, length: int, found: list[Extent]) -> None:

@@ -1,9 +1,9 @@
 """LOG SENSE and LOG SELECT (SPC-5 6.8, 6.9), and the log pages of a disk (SPC-5 7.3, SBC-4 6.4)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.operations import Plan
+from tcmu_runner.scsi.operations import MeasureSpace, Plan, Space, Steps
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, SAVING_NOT_SUPPORTED, ScsiError
 from tcmu_runner.scsi.unit import Unit
 
@@ -16,17 +16,19 @@ BINARY_LIST = 0x03  # FORMAT AND LINKING of a parameter (SPC-5 table 353)
 UNKNOWN_TEMPERATURE = 0xFF
 
 
-def log_sense(unit: Unit, command: Command) -> None:
+def log_sense(unit: Unit, command: Command) -> Plan:
     """The parameters of a page from PARAMETER POINTER on."""
     control, code = command.cdb[2] >> 6, (command.cdb[2] & 0x3F, command.cdb[3])
-    pointer = command.field(5, 2)
     if command.cdb[1] & 0x01:
         raise ScsiError(SAVING_NOT_SUPPORTED)
     if code not in supported(unit):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(3 if code[1] else 2))
     if control not in (CUMULATIVE, 0b00):  # thresholds, like the values since a reset, are not kept
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2, 7))
-    command.reply(_page(code, _body(unit, code, pointer)), command.field(7, 2))
+    if code == PROVISIONING:
+        return _tell_space(unit, command)
+    _reply(command, code, _pages(unit, code) if code[0] == 0 else _list(command, _PARAMETERS[code](unit)))
+    return None
 
 
 def log_select(unit: Unit, command: Command) -> Plan:
@@ -43,22 +45,26 @@ def log_select(unit: Unit, command: Command) -> Plan:
 
 def supported(unit: Unit) -> list[PageCode]:
     """In ascending order; of a thin unit there is something to tell where its space is known."""
-    codes = [SUPPORTED, SUPPORTED_WITH_SUBPAGES, *_PARAMETERS]
-    return [code for code in codes if code != PROVISIONING or unit.usage is not None]
+    codes = [SUPPORTED, SUPPORTED_WITH_SUBPAGES, PROVISIONING, *_PARAMETERS]
+    return [code for code in codes if code != PROVISIONING or unit.capabilities.space]
 
 
-def _page(code: PageCode, body: bytes) -> bytes:
+def _reply(command: Command, code: PageCode, body: bytes) -> None:
     """SPC-5 table 350: SPF where there is a subpage."""
     number, subpage = code
-    return bytes((number | (0x40 if subpage else 0), subpage)) + len(body).to_bytes(2, "big") + body
+    head = bytes((number | (0x40 if subpage else 0), subpage)) + len(body).to_bytes(2, "big")
+    command.reply(head + body, command.field(7, 2))
 
 
-def _body(unit: Unit, code: PageCode, pointer: int) -> bytes:
+def _pages(unit: Unit, code: PageCode) -> bytes:
+    """Supported Log Pages, Supported Log Pages and Subpages (SPC-5 7.3.2, 7.3.3)."""
     if code == SUPPORTED:
         return bytes(number for number, subpage in supported(unit) if not subpage)
-    if code == SUPPORTED_WITH_SUBPAGES:
-        return b"".join(bytes(each) for each in supported(unit))
-    parameters = _PARAMETERS[code](unit)
+    return b"".join(bytes(each) for each in supported(unit))
+
+
+def _list(command: Command, parameters: Mapping[int, bytes]) -> bytes:
+    pointer = command.field(5, 2)
     if pointer > max(parameters):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(5))
     return b"".join(
@@ -68,14 +74,17 @@ def _body(unit: Unit, code: PageCode, pointer: int) -> bytes:
     )
 
 
-def _provisioning(unit: Unit) -> dict[int, bytes]:
-    """Logical Block Provisioning (SBC-4 6.4.5): AVAILABLE and USED LBA MAPPING RESOURCE COUNT, in blocks, not
-    dedicated to this unit (SCOPE 010b)."""
-    assert unit.usage is not None
-    used, available = unit.usage()
+def _tell_space(unit: Unit, command: Command) -> Steps:
+    yield (measured := MeasureSpace())
+    _reply(command, PROVISIONING, _list(command, _provisioning(unit, measured.found)))
+
+
+def _provisioning(unit: Unit, space: Space) -> dict[int, bytes]:
+    """Logical Block Provisioning (SBC-4 6.4.5), in blocks: AVAILABLE LBA MAPPING RESOURCE COUNT, not for
+    this unit alone (SCOPE 10b); USED, of this unit (01b)."""
     return {
-        0x0001: _resource_count(unit, available, scope=0b10),
-        0x0002: _resource_count(unit, used, scope=0b01),
+        0x0001: _resource_count(unit, space.available, scope=0b10),
+        0x0002: _resource_count(unit, space.used, scope=0b01),
     }
 
 
@@ -100,7 +109,6 @@ def _exceptions(_unit: Unit) -> dict[int, bytes]:
 
 
 _PARAMETERS: dict[PageCode, Callable[[Unit], dict[int, bytes]]] = {
-    PROVISIONING: _provisioning,
     TEMPERATURE: _temperature,
     SELF_TEST: _self_tests,
     EXCEPTIONS: _exceptions,

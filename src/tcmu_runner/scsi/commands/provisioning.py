@@ -55,6 +55,8 @@ def write_same(unit: Unit, command: Command) -> Steps:
     if wants_unmap and not unit.capabilities.unmap:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 3))
     offset, length = unit.extent(command)
+    if not length and unit.limits.write_same_to_end:
+        length = unit.size - offset
     if not 0 < length <= unit.limits.max_write_same * unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(10 if len(command.cdb) == 16 else 7))
     without_data = len(command.cdb) == 16 and command.cdb[1] & 0x01

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable
 
-from tcmu_runner.handler import Device, Extent, NotHandled
+from tcmu_runner.handler import Device, Extent, NotHandled, Space
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.sense import Status
@@ -409,6 +409,22 @@ class ExtentsOfNothing(Sound):
 
     def extents(self, offset: int, length: int) -> None:  # type: ignore[override]
         pass
+
+
+@broken("space", "space() gives Space(used=-1, available=0): return Space(used, available), in bytes, from 0")
+class LessThanNothing(Sound):
+    """broken"""
+
+    def space(self) -> Space:
+        return Space(-1, 0)
+
+
+@broken("space", "space() gives 4096")
+class SpaceIsANumber(Sound):
+    """broken"""
+
+    def space(self) -> int:  # type: ignore[override]
+        return 4096
 
 
 @broken("crypto erase", "reads as before: forget the key")

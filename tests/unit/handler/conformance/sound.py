@@ -6,7 +6,16 @@ import threading
 from collections.abc import Iterable
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler import NOT_HANDLED, AsyncHandler, Device, Extent, Handler, NotHandled, RawHandler
+from tcmu_runner.handler import (
+    NOT_HANDLED,
+    AsyncHandler,
+    Device,
+    Extent,
+    Handler,
+    NotHandled,
+    RawHandler,
+    Space,
+)
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError, Status
@@ -61,6 +70,9 @@ class Sound(Handler[str]):
         for at in range(offset, offset + length, self.block_size):
             yield Extent(at, self.block_size, mapped=bool(STORE[at : at + self.block_size].strip(b"\0")))
 
+    def space(self) -> Space:
+        return Space(len(STORE), 0)
+
     def crypto_erase(self) -> None:
         STORE[:] = bytes(len(STORE))
 
@@ -100,6 +112,9 @@ class SoundAsync(AsyncHandler[str]):
 
     async def extents(self, offset: int, length: int) -> Iterable[Extent]:
         return list(self.disk.extents(offset, length))
+
+    async def space(self) -> Space:
+        return self.disk.space()
 
     async def crypto_erase(self) -> None:
         self.disk.crypto_erase()

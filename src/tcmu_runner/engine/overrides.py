@@ -1,0 +1,106 @@
+"""What an administrator sets of a unit's identity and limits, in place of what its front end would tell.
+
+[devices."user_0/vol0"]        # a device's name, or a pattern: user_0/*; all that match apply, in order
+vendor = "ACME"                # of INQUIRY: 8, 16 and 4 characters
+product = "Thin disk"
+revision = "1.0"
+rotational = true              # VPD page B1
+soft_threshold = 80            # percent of the space below a thin unit at which initiators are told
+max_unmap = 65536              # VPD page B0, in logical blocks, by the names of scsi.profile.Limits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.scsi.profile import Identity, Limits
+
+_TEXTS = {"vendor": 8, "product": 16, "revision": 4}  # bytes in INQUIRY data (SPC-5 6.6.2)
+# SBC-4 6.6.4: what the fields of VPD page B0 hold; a percentage
+_NUMBERS = {
+    "max_transfer": range(1, 1 << 32),
+    "optimal_transfer": range(1 << 32),
+    "granularity": range(1, 1 << 16),
+    "max_unmap": range(1, 1 << 32),
+    "max_unmap_descriptors": range(1, 1 << 32),
+    "unmap_granularity": range(1, 1 << 32),
+    "unmap_alignment": range(1 << 31),
+    "max_write_same": range(1, 1 << 32),
+    "max_compare_and_write": range(1, 256),
+    "max_atomic": range(1, 1 << 32),
+    "physical_exponent": range(16),
+    "soft_threshold": range(101),
+}
+_FLAGS = {"rotational", "write_same_to_end"}
+_OF_IDENTITY = {*_TEXTS, "rotational"}
+
+Value = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """identity, limits: fields of Identity and of Limits."""
+
+    identity: Mapping[str, Value] = field(default_factory=dict)
+    limits: Mapping[str, Value] = field(default_factory=dict)
+
+    def identify(self, identity: Identity) -> Identity:
+        return replace(identity, **self.identity)  # type: ignore[arg-type]  # checked by `parse`
+
+    def limit(self, limits: Limits) -> Limits:
+        """What a transport cannot carry, no administrator can allow."""
+        found = replace(limits, **self.limits)  # type: ignore[arg-type]  # checked by `parse`
+        return replace(found, max_transfer=min(found.max_transfer, limits.max_transfer or found.max_transfer))
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideTable:
+    """Overrides by pattern of a device's name."""
+
+    tables: tuple[tuple[str, Overrides], ...] = ()
+
+    def of(self, name: str) -> Overrides:
+        """name: as in configfs, user_0/vol0. What stands further down wins."""
+        identity: dict[str, Value] = {}
+        limits: dict[str, Value] = {}
+        for pattern, overrides in self.tables:
+            if fnmatchcase(name, pattern):
+                identity.update(overrides.identity)
+                limits.update(overrides.limits)
+        return Overrides(identity, limits)
+
+
+def parse(pattern: str, table: Mapping[str, object]) -> Overrides:
+    """One table of the settings. Raises ConfigError with the key and what would be right."""
+    identity: dict[str, Value] = {}
+    limits: dict[str, Value] = {}
+    for key, value in table.items():
+        checked = _check(f"devices.{pattern}.{key}", key, value)
+        (identity if key in _OF_IDENTITY else limits)[key] = checked
+    return Overrides(identity, limits)
+
+
+def _check(where: str, key: str, value: object) -> Value:
+    if key in _TEXTS:
+        return _text(where, value, _TEXTS[key])
+    if key in _FLAGS:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{where} = {value!r}: write true or false")
+        return value
+    if key not in _NUMBERS:
+        known = ", ".join(sorted({*_TEXTS, *_FLAGS, *_NUMBERS}))
+        raise ConfigError(f"unknown setting {where}; there are: {known}")
+    allowed = _NUMBERS[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value not in allowed:
+        raise ConfigError(f"{where} = {value!r}: write a number from {allowed[0]} to {allowed[-1]}")
+    return value
+
+
+def _text(where: str, value: object, longest: int) -> str:
+    """SPC-5 4.3.1: ASCII data fields hold the characters 20h to 7Eh."""
+    if isinstance(value, str) and len(value) <= longest and value.isascii() and value.isprintable():
+        return value
+    raise ConfigError(f"{where} = {value!r}: write at most {longest} printable ASCII characters")
