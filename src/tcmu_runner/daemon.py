@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcmu_runner import settings
+from tcmu_runner.engine.view import Watchable
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.figures import summary
+from tcmu_runner.kernel.fleet import Fleet
 from tcmu_runner.kernel.frontend import Frontend
 from tcmu_runner.kernel.guardian import Guardian
 from tcmu_runner.kernel.lock import DaemonLock
@@ -94,12 +97,20 @@ async def _serve(
             return LocalServer(entry, registry, paths, configured.devices, trouble)
         return WorkerServer(entry, pool, trouble)
 
-    frontend = Frontend(registry, paths, guardian, make_server)
-    loop.add_signal_handler(signal.SIGUSR1, frontend.report)
-    await frontend.run(stop)
+    fleet = Fleet(registry, paths, guardian, make_server)
+    loop.add_signal_handler(signal.SIGUSR1, report, fleet)
+    await Frontend(fleet, paths, guardian).run(stop)
     if template is not None:
         template.close()
     log.info("stopped")
+
+
+def report(watchable: Watchable) -> None:
+    """SIGUSR1: writes what each device has done, and is doing, to the log."""
+    for device in watchable.devices():
+        log.info("%s: %s", device.name, device.state.value)
+        for line in summary(device.statistics):
+            log.info("%s: %s", device.name, line)
 
 
 def _set_up_log(options: Options) -> None:

@@ -4,5 +4,6 @@ LUN         one device: unit, handler and pump together, with its life cycle.
 transport   where a ring comes from: shared memory, a wake-up, a doorbell. The engine does not know its kind.
 pump        the thread on a ring: fetch, start, complete in batches.
 executor    where a command's storage operations run: on the ring's thread, on worker threads, on asyncio.
+view        what can be seen of all this, and asked of it, from outside.
 outcome     how a command ended: status, sense, and how much data is valid.
 """

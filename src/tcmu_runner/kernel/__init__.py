@@ -13,6 +13,7 @@ Words used here:
 - **Adopt**: take over a device that exists already: block, reset the ring, open, map, serve, unblock.
 
 `genl` is bytes only, `netlink` the sockets, `uio` and `configfs` the device's two faces, `modules` what must
-be there before; `frontend` composes them. Layouts and behaviour: Linux `drivers/target/target_core_user.c`,
+be there before; `fleet` is all devices and what is done to them, `chronicle` what is told of them, `frontend`
+lets kernel and fleet speak. Layouts and behaviour: Linux `drivers/target/target_core_user.c`,
 `drivers/uio/uio.c`, `include/uapi/linux/target_core_user.h`.
 """

@@ -144,6 +144,10 @@ class Backstore:
         with suppress(ConfigfsError):
             self._write("attrib/tmr_notification", "1")
 
+    def set_size(self, size: int) -> None:
+        """Bytes. Waits for the daemon, which resizes the storage or refuses."""
+        self._write("attrib/dev_size", str(size))
+
     def set_control(self, **values: int | str) -> None:
         """Store keys of the `control` file, without an event to anybody, in one write.
 

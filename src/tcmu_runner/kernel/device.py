@@ -45,9 +45,19 @@ class KernelDevice:
         self.size = self.block_size = 0
 
     @property
+    def name(self) -> str:
+        """user_0/vol0"""
+        return self._store.name
+
+    @property
+    def pid(self) -> int:
+        """Of the process that serves it, 0 without any."""
+        return self._server.pid if self._server is not None else 0
+
+    @property
     def title(self) -> str:
         """As an administrator knows it: user_0/vol0 (file//srv/disk.img)."""
-        return f"{self._store.name} ({self.entry.name.config})"
+        return f"{self.name} ({self.entry.name.config})"
 
     async def open(self) -> None:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
@@ -124,6 +134,17 @@ class KernelDevice:
             log.error("%s: its handler did not close in %.0f s and is killed", self.title, CLOSE_SECONDS)
             server.kill()
 
+    async def drain(self, seconds: float) -> bool:
+        """Blocks the device, lets the commands under way end and closes the storage: `restart` serves it
+        again. False when they did not end in time: nothing has changed then."""
+        await in_thread(self._block)
+        drained = self._server is None or await self._server.drain(seconds)
+        if drained:
+            await self._end_server()
+        else:
+            await in_thread(self._unblock)
+        return drained
+
     async def stop(self, seconds: float) -> bool:
         """Blocks the device, lets the commands under way end, closes. False when they did not end in time:
         they are answered by nobody and will be retried."""
@@ -159,7 +180,7 @@ class KernelDevice:
     async def resize(self, size: int) -> None:
         """Raises TcmuError or OSError: the size is as before."""
         if self._server is None:
-            raise OSError(errno.EAGAIN, f"{self.title} is being restarted: try again")
+            raise OSError(errno.EAGAIN, f"{self.title} is not served at the moment: try again")
         await asyncio.wait_for(self._server.resize(size), OPEN_SECONDS)
         self.size = size
 

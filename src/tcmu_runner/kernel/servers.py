@@ -19,7 +19,10 @@ Trouble = Callable[[Exception], None]  # called on the event loop: the server ca
 
 
 class Server(Protocol):
-    """Methods raise TcmuError or OSError as the handler does."""
+    """Methods raise TcmuError or OSError as the handler does. pid: of the process that serves."""
+
+    @property
+    def pid(self) -> int: ...
 
     async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
         """Serves the ring; returns size and block size in bytes. The caller keeps `uio` and the descriptor of
@@ -51,6 +54,7 @@ class LocalServer:
         self._loop = asyncio.get_running_loop()
         self._lun: KernelLun | None = None
         self._killed = False
+        self.pid = os.getpid()
 
     async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
         own = UioDevice(uio.minor, os.dup(uio.fileno()), self._paths)

@@ -48,7 +48,7 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
-        self._pid = 0
+        self.pid = 0
         self.alive = True
         self._last_beat = self._checked = self._loop.time()
         self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
@@ -83,7 +83,7 @@ class WorkerProcess:
                 if done.id in self._waiting:
                     self._waiting[done.id].set_result(done)
             case Beat() as beat:
-                self._pid, self._last_beat = beat.pid, self._loop.time()
+                self.pid, self._last_beat = beat.pid, self._loop.time()
             case Broken() as broken:
                 gone = TransportGoneError(broken.text) if broken.gone else DeviceError(broken.text)
                 self._tell(broken.minor, gone)
@@ -98,7 +98,7 @@ class WorkerProcess:
             self._last_beat = now
         self._checked, silent = now, now - self._last_beat
         if silent > SILENT_SECONDS:
-            log.error("worker process %d has not answered for %.0f s and is killed", self._pid, silent)
+            log.error("worker process %d has not answered for %.0f s and is killed", self.pid, silent)
             self.kill()
         self._watch = self._loop.call_later(SILENT_SECONDS / 4, self._check_beat)
 
@@ -113,9 +113,9 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Ends the process; `troubles` hear of it as of any other death."""
-        if self._pid and self.alive:
+        if self.pid and self.alive:
             with suppress(ProcessLookupError):
-                os.kill(self._pid, signal.SIGKILL)
+                os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
         """Lets go of the worker, which then ends by itself."""
@@ -174,6 +174,11 @@ class WorkerServer:
         self._worker = pool.lease()
         self._worker.troubles[entry.minor] = self._early
         self._trouble = trouble
+
+    @property
+    def pid(self) -> int:
+        """0 until its first beat."""
+        return self._worker.pid
 
     def _early(self, _error: Exception) -> None:
         """Before the device is served its caller hears of a death by itself."""

@@ -1,0 +1,302 @@
+"""The fleet on a tree of files that imitates the kernel's, with servers that end and refuse as the test says:
+what state a device is in, what is told of it, and what an administrator gets."""
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from tcmu_runner.engine.view import Controllable, DeviceView, State
+from tcmu_runner.errors import DeviceError
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.handlers.ram import RamHandler
+from tcmu_runner.kernel import fleet as fleet_module
+from tcmu_runner.kernel.configfs import Backstore
+from tcmu_runner.kernel.fleet import Fleet, RefusedError
+from tcmu_runner.kernel.guardian import Guardian
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.servers import Trouble
+from tcmu_runner.kernel.uio import DeviceName, UioDevice, UioEntry
+
+from .tree import make_backstore, make_uio
+
+NAME = "user_0/vol0"
+ENTRY = UioEntry(0, DeviceName(0, "vol0", "ram/"))
+
+
+class Scripted:
+    """A server of 1 MiB; the next opening, draining or resizing goes as the list says, then all is well."""
+
+    pid = 4711
+
+    def __init__(self, script: list[OSError | bool], trouble: Trouble) -> None:
+        self.script = script
+        self.trouble = trouble
+
+    def _next(self) -> bool:
+        step = self.script.pop(0) if self.script else True
+        if isinstance(step, OSError):
+            raise step
+        return step
+
+    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
+        self._next()
+        return 1 << 20, 512
+
+    async def drain(self, seconds: float) -> bool:
+        return self._next()
+
+    async def resize(self, size: int) -> None:
+        self._next()
+
+    async def close(self) -> None:
+        return
+
+    def kill(self) -> None:
+        return
+
+
+class Bench:
+    """A fleet with one device in the tree, and the servers it made."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.action = make_backstore(paths) / "action"
+        make_uio(paths, name=str(ENTRY.name).encode())
+        self.script: list[OSError | bool] = []
+        self.servers: list[Scripted] = []
+        self.changes: list[str] = []
+        registry = Registry()
+        registry.add(RamHandler)
+        self.guardian, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.fleet = Fleet(registry, paths, Guardian(self.guardian), self._make_server)
+        self.fleet.watch(self.changes.append)
+        self.control: Controllable = self.fleet
+
+    def _make_server(self, _entry: UioEntry, trouble: Trouble) -> Scripted:
+        self.servers.append(Scripted(self.script, trouble))
+        return self.servers[-1]
+
+    def close(self) -> None:
+        self.guardian.close()
+        self._other_end.close()
+
+    @property
+    def device(self) -> DeviceView:
+        (view,) = self.control.devices()
+        return view
+
+    @property
+    def blocked(self) -> bool:
+        return (self.action / "block_dev").read_text() == "1"
+
+    async def until(self, state: State) -> None:
+        while self.device.state is not state:
+            await asyncio.sleep(0.001)
+
+
+Life = Callable[[Bench], Awaitable[None]]
+
+
+@pytest.fixture
+def live(paths: Paths) -> Iterator[Callable[[Life], Bench]]:
+    bench = Bench(paths)
+
+    def live(life: Life) -> Bench:
+        async def main() -> None:
+            await life(bench)
+
+        asyncio.run(main())
+        return bench
+
+    yield live
+    bench.close()
+
+
+def told(bench: Bench) -> list[str]:
+    return [happening.text for happening in bench.control.happenings()]
+
+
+def test_a_device_that_is_added_and_removed(live: Callable[[Life], Bench]) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        view = bench.device
+        assert (view.name, view.minor, view.handler, view.config) == (NAME, 0, "ram", "ram/")
+        assert (view.size, view.block_size, view.state, view.pid) == (1 << 20, 512, State.SERVING, 4711)
+        assert (view.last_error, view.restarts, view.statistics.opcodes) == ("", 0, ())
+        await bench.fleet.remove(0)
+        assert bench.control.devices() == []
+
+    bench = live(life)
+    assert told(bench) == ["added, 1 MiB in blocks of 512 bytes", "removed"]
+    assert [happening.level for happening in bench.control.happenings()] == [logging.INFO, logging.INFO]
+    assert set(bench.changes) == {NAME}
+
+
+def test_a_refusal_leaves_nothing_but_its_reason(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        bench.script = [OSError(errno.ENOENT, "no such file", "/srv/x")]
+        with pytest.raises(RefusedError) as refused:
+            await bench.fleet.add(ENTRY)
+        assert refused.value.errno == errno.ENOENT
+        assert bench.control.devices() == []
+
+    assert "refused: [Errno 2] no such file: '/srv/x': create" in told(live(life))[0]
+    assert caplog.messages[0].startswith("user_0/vol0 (ram/): refused")
+    caplog.clear()
+
+
+def test_a_server_that_ends_is_replaced(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module.Recovery, "trouble", lambda *_: (2, 0.05))
+
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        bench.servers[0].trouble(DeviceError("its worker process has ended"))
+        await bench.until(State.WAITING)
+        assert bench.device.last_error == "its worker process has ended; everything under way is retried"
+        await bench.until(State.SERVING)
+        assert bench.device.restarts == 1
+        assert not bench.blocked
+
+    assert told(live(life))[-2:] == ["in trouble 2 times in a row, next try in 0.1 s", "served again"]
+    caplog.clear()
+
+
+def test_a_device_that_cannot_be_taken_over_is_seen_and_can_be_tried_again(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        bench.script = [OSError(errno.ENOENT, "no such file"), OSError(errno.ENOENT, "still no such file")]
+        await bench.fleet.adopt(ENTRY)
+        assert bench.device.state is State.FAILED
+        assert "no such file" in bench.device.last_error
+        assert bench.blocked
+        with pytest.raises(DeviceError, match="still no such file"):
+            await bench.control.restart(NAME)
+        await bench.control.restart(NAME)
+        assert (bench.device.state, bench.device.last_error) == (State.SERVING, "")
+        assert not bench.blocked
+
+    live(life)
+    caplog.clear()
+
+
+def test_drained_until_its_restart(live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        bench.script[:] = [False]
+        assert not await bench.control.drain(NAME, 0)
+        assert (bench.device.state, bench.blocked) == (State.SERVING, False)
+        assert await bench.control.drain(NAME, 0)
+        assert (bench.device.state, bench.device.pid, bench.blocked) == (State.STOPPED, 0, True)
+        bench.servers[0].trouble(DeviceError("late news of the old server"))
+        await asyncio.sleep(0)
+        with pytest.raises(DeviceError, match="vol0 is stopped"):
+            await bench.control.drain(NAME, 0)
+        await bench.control.restart(NAME)
+        assert (bench.device.state, bench.device.pid, bench.blocked) == (State.SERVING, 4711, False)
+
+    live(life)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    caplog.clear()
+
+
+def test_a_restart_that_fails_is_told_and_tried_again(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        bench.script[:] = [OSError(errno.EHOSTDOWN, "the storage is down")]
+        with pytest.raises(DeviceError, match="the storage is down"):
+            await bench.control.restart(NAME)
+        await bench.until(State.SERVING)
+        assert "the storage is down" in bench.device.last_error
+
+    live(life)
+    caplog.clear()
+
+
+def test_resizes_go_through_the_kernel(live: Callable[[Life], Bench]) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        await bench.control.resize(NAME, 2 << 20)
+        assert (bench.action.parent / "attrib/dev_size").read_text() == str(2 << 20)
+
+    live(life)
+
+
+def test_a_resize_that_is_refused_tells_our_reason(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel's part: the write waits for our answer to the event and fails with the errno in it."""
+
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        loop = asyncio.get_running_loop()
+        device = bench.fleet.at(0)
+        assert device is not None
+
+        def set_size(_store: Backstore, size: int) -> None:
+            asked = asyncio.run_coroutine_threadsafe(bench.fleet.set_size(device, size), loop)
+            raise OSError(asked.exception().errno, "cannot write attrib/dev_size")  # type: ignore[union-attr]
+
+        monkeypatch.setattr(Backstore, "set_size", set_size)
+        for _ in range(2):  # the same words twice are no old news
+            bench.script[:] = [OSError(errno.ENOSPC, "no room")]
+            with pytest.raises(DeviceError, match=r"user_0/vol0: cannot be resized .*no room") as caught:
+                await bench.control.resize(NAME, 2 << 20)
+            assert caught.value.errno == errno.ENOSPC
+
+    live(life)
+    caplog.clear()
+
+
+@pytest.mark.parametrize(
+    ("ask", "why"),
+    [
+        (lambda control: control.drain("user_0/vol1", 1), "no device 'user_0/vol1'; there are: user_0/vol0"),
+        (lambda control: control.restart("vol0"), "no device 'vol0'"),
+        (lambda control: control.resize("", 1), "no device ''"),
+        (lambda control: control.drain(NAME, 3600), "3600 s: give 0 to 60 s"),
+        (lambda control: control.drain(NAME, -1), "-1 s: give 0 to 60 s"),
+        (lambda control: control.drain(NAME, float("nan")), "nan s: give 0 to 60 s"),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    live: Callable[[Life], Bench], ask: Callable[[Controllable], Awaitable[object]], why: str
+) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        with pytest.raises(DeviceError, match=why):
+            await ask(bench.control)
+
+    live(life)
+
+
+def test_a_minor_that_is_used_again_has_one_device(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        bench.script = [OSError(errno.ENOENT, "no such file")]
+        await bench.fleet.adopt(ENTRY)
+        other = UioEntry(0, DeviceName(0, "vol1", "ram/"))
+        await bench.fleet.add(other)
+        assert (bench.device.name, bench.device.state) == ("user_0/vol1", State.SERVING)
+
+    live(life)
+    caplog.clear()
+
+
+def test_the_end_stops_every_device(live: Callable[[Life], Bench]) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        await bench.fleet.stop()
+        assert (bench.device.state, bench.blocked) == (State.STOPPED, True)
+
+    live(life)
