@@ -16,6 +16,7 @@ from support import processes, sg
 from support.configfs import Backstore, store
 from support.daemon import Daemon
 from support.deadline import eventually
+from support.disk import read as disk_read
 from support.fio import Job, Verification, verifying
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
 from support.loopback import Loopback
@@ -24,6 +25,7 @@ HANDLERS = Path(__file__).parent / "handlers"
 WORKER_KILLS = int(os.environ.get("TCMU_TEST_WORKER_KILLS", "4"))
 DAEMON_KILLS = int(os.environ.get("TCMU_TEST_DAEMON_KILLS", "2"))
 LUNS = 4
+TRIGGER = 17 * MIB
 READ_AT_TRIGGER = "28 00 00008800 00 0008 00"  # READ(10): 4096 bytes at 17 MiB, see handlers/broken.py
 DIED = r"its worker process has ended; everything under way is retried"
 MEMORY_LIMIT = "256M"
@@ -160,6 +162,24 @@ def test_a_handler_that_loops_for_ever_holds_up_one_command(
         loopback.remove(1, seconds=60)
         backstore.remove(seconds=60)
         fio.progress(100)
+
+
+def test_a_handler_that_never_comes_back_is_left_behind(
+    daemon: Daemon,
+    make_backstore: MakeBackstore,
+    loopback: Loopback,
+    expected_log: ExpectedLog,
+    tmp_path: Path,
+) -> None:
+    """With tcmur_late=restart the oldest command tells; the initiator notices a late answer, and no error."""
+    expected_log("command 28000000880000000800 is late: not done after 2 s")
+    expected_log("its storage holds up a command; the others go on beside it", optional=True)
+    expected_log("commands are late: this worker process makes way for another one")
+    expected_log(DIED)
+    seen = tmp_path / "seen"
+    disk = loopback.add(make_backstore(f"stallonce/{seen};tcmur_cmd_time_out=2;tcmur_late=restart"))
+    assert disk_read(disk, TRIGGER, 4096) == bytes(4096)
+    assert seen.exists()
 
 
 def test_a_worker_that_does_not_answer_is_replaced(

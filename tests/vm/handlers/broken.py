@@ -78,6 +78,25 @@ class Hoard(Broken):
             hoard.append(bytearray(1 << 24))
 
 
+class StallOnce(Broken):
+    """stallonce//PATH: never comes back, but only while PATH does not exist, which it makes."""
+
+    subtype = "stallonce"
+
+    @classmethod
+    def open(cls, device: Device, config: str) -> "StallOnce":
+        handler = cls()
+        handler.seen = Path(config)
+        return handler
+
+    seen: Path
+
+    def break_down(self) -> None:
+        if not self.seen.exists():
+            self.seen.touch()
+            time.sleep(3600)
+
+
 class SlowOpen(Broken):
     """slowopen//PATH: opening takes until PATH exists."""
 

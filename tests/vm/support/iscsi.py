@@ -3,6 +3,7 @@
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from support.configfs import SECONDS, TARGET, Backstore, show, store
 from support.deadline import CommandError, command, eventually, within
@@ -21,11 +22,23 @@ OPEN_TO_ALL = {
 }
 
 
+class Target(Protocol):
+    """What an initiator has to know."""
+
+    @property
+    def iqn(self) -> str: ...
+
+    @property
+    def portal(self) -> str:
+        """ADDRESS:PORT."""
+
+
 @dataclass(frozen=True)
 class IscsiTarget:
     """A target with one portal group; its number tells it from others."""
 
     number: int = 0
+    portal: str = PORTAL
 
     @property
     def iqn(self) -> str:
@@ -37,7 +50,7 @@ class IscsiTarget:
 
     def create(self, *backstores: Backstore) -> "IscsiTarget":
         """Listens at the portal, with the backstores as LUN 0, 1, …"""
-        (self.group / "np" / PORTAL).mkdir(parents=True)
+        (self.group / "np" / self.portal).mkdir(parents=True)
         for number, backstore in enumerate(backstores):
             lun = self.group / "lun" / f"lun_{number}"
             lun.mkdir()
@@ -74,7 +87,7 @@ class Initiator:
     def iqn(self) -> str:
         return f"iqn.2026-11.com.example:{self.interface}"
 
-    def login(self, target: IscsiTarget, lun: int = 0, seconds: float = 60) -> Path:
+    def login(self, target: Target, lun: int = 0, seconds: float = 60) -> Path:
         """Returns the disk of `lun` as this initiator sees it, ready for use."""
         with contextlib.suppress(CommandError):  # it is there from an earlier login
             command("iscsiadm", "-m", "iface", "-I", self.interface, "--op", "new")
@@ -88,14 +101,14 @@ class Initiator:
         command("udevadm", "settle")
         return Path("/dev") / self._disks(target, lun)[0].name
 
-    def logout(self, target: IscsiTarget, seconds: float = 60) -> None:
+    def logout(self, target: Target, seconds: float = 60) -> None:
         command("iscsiadm", *self._node(target), "--logout", seconds=seconds)
         command("iscsiadm", *self._node(target), "--op", "delete")
 
-    def _node(self, target: IscsiTarget) -> list[str]:
-        return ["-m", "node", "-T", target.iqn, "-p", PORTAL, "-I", self.interface]
+    def _node(self, target: Target) -> list[str]:
+        return ["-m", "node", "-T", target.iqn, "-p", target.portal, "-I", self.interface]
 
-    def _disks(self, target: IscsiTarget, lun: int) -> list[Path]:
+    def _disks(self, target: Target, lun: int) -> list[Path]:
         return [
             disk
             for session in SESSIONS.glob("session*")

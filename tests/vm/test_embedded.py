@@ -1,0 +1,79 @@
+"""The kernel's own iSCSI initiator and a LUN of the embedded mode: no LIO, and no daemon."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support.deadline import command
+from support.fio import Job, verify
+from support.fixtures import MIB
+from support.iscsi import Initiator
+
+DISCOVERY = ("iscsiadm", "-m", "discovery", "-t", "sendtargets", "-o", "nonpersistent", "-p")
+TREE = Path("/usr/lib/python3.11/email")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A target of `tcmu-runner try`."""
+
+    portal: str
+    iqn: str
+
+
+@contextmanager
+def trying(*arguments: str | Path) -> Iterator[Embedded]:
+    """Runs it in a process of its own, which has nothing to complain of."""
+    process = subprocess.Popen(
+        ["tcmu-runner", "try", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(
+            r"iscsi://([^/]+)/([^/]+)/0", "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
+        )
+        assert found, "it does not say how to reach it"
+        yield Embedded(*found.groups())
+    finally:
+        process.terminate()
+        _, complaints = process.communicate(timeout=60)
+    assert (process.returncode, complaints) == (0, "")
+
+
+@pytest.mark.parametrize("block_size", [512, 4096])
+def test_a_file_system_survives(block_size: int, tmp_path: Path) -> None:
+    mountpoint, initiator = tmp_path / "mnt", Initiator()
+    mountpoint.mkdir()
+    image = tmp_path / "disk.img"
+    with trying("file", image, "--size", "128M", "--block-size", str(block_size)) as target:
+        assert target.iqn in command(*DISCOVERY, target.portal)
+        disk = initiator.login(target)
+        assert command("blockdev", "--getss", disk).strip() == str(block_size)
+        command("mkfs.ext4", "-q", "-F", disk)
+        command("mount", disk, mountpoint)
+        try:
+            command("cp", "-r", TREE, mountpoint / "tree")
+        finally:
+            command("umount", mountpoint)
+        command("fsck.ext4", "-f", "-n", disk)
+        initiator.logout(target)
+    command("mount", "-o", "loop,ro", image, mountpoint)  # what reached the file
+    try:
+        command("diff", "-r", TREE, mountpoint / "tree")
+    finally:
+        command("umount", mountpoint)
+
+
+def test_verified_writes() -> None:
+    initiator = Initiator()
+    with trying("ram", "--size", "64M") as target:
+        counts = verify(Job(initiator.login(target), 1 * MIB))
+        assert counts.written == counts.read == 1 * MIB // 4096
+        initiator.logout(target)
