@@ -17,6 +17,7 @@ from typing import NamedTuple, TypedDict
 
 from benchmarks import report
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.stack import Stack
 from tcmu_runner.handler.api import Handler
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.handler.registry import Registry
@@ -61,7 +62,7 @@ class Row(TypedDict):
     us: dict[str, float]
 
 
-class PassThrough(Filter):
+class PassThrough(Filter[None]):
     """Hands everything on."""
 
     def handle(self, operation: Operation) -> Steps:
@@ -142,7 +143,7 @@ def open_lun(case: Case) -> Lun:
     registry.load_entry_points()
     lun = Lun.open(Description("benchmark", f"{case.handler}/", SIZE), registry)
     filters = [PassThrough() for _ in range(case.filters)]
-    return Lun(lun.description, lun.handler, lun.device, filters=filters)
+    return Lun(lun.description, Stack(lun.stack.handler, filters), lun.device)
 
 
 def throughput(case: Case, seconds: float) -> int:

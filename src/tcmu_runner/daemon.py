@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.kernel.worker import Worker
 from tcmu_runner.kernel.workers import Pool, WorkerServer
-from tcmu_runner.settings import Settings
+from tcmu_runner.settings import Settings, StackSettings
 
 LOCK_SECONDS = 10.0
 LOG_NAME = "tcmu-runner.log"
@@ -55,18 +56,21 @@ def run(options: Options) -> int:
         lock.acquire(LOCK_SECONDS)
         paths = Paths()
         guardian = Guardian.start(paths, DaemonLock)
-        registry = load_handlers(options.handler_path)
+        registry = load_handlers(options.handler_path, configured.stacks)
         template = _template(registry, paths, configured) if workers.processes != 0 else None
         asyncio.run(_serve(registry, paths, guardian, template, configured))
     return 0
 
 
-def load_handlers(directory: Path | None) -> Registry:
-    """Handlers of installed packages and of a directory."""
+def load_handlers(directory: Path | None, stacks: Sequence[StackSettings] = ()) -> Registry:
+    """Handlers of installed packages and of a directory, and stacks over them. Raises ConfigError where a
+    stack cannot be."""
     registry = Registry()
     registry.load_entry_points()
     if directory is not None:
         registry.load_directory(directory)
+    for stack in stacks:
+        registry.add_stack(stack.name, stack.handler, stack.layers, stack.description)
     return registry
 
 

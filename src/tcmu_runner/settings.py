@@ -1,11 +1,16 @@
-"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, what they may do, and what
-initiators are told of a device (`engine.overrides` has those).
+"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, what they may do, what
+initiators are told of a device (`engine.overrides` has those), and stacks of filters.
 
 [workers]
 processes = "per-device"   # or a number shared by all devices; 0: the daemon's own process
 user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
 memory = "512M"            # how much a worker may allocate; without it there is no limit
 open_files = 4096          # how many descriptors a worker may have
+
+[stacks.vault]             # config string: vault//srv/disk.img; what follows vault/ is for the handler below
+handler = "file"
+description = "encrypted files"
+filters = [{ filter = "luks", key_file = "/etc/tcmu/vault.key" }, { filter = "stats" }]    # topmost first
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from pathlib import Path
 
 from tcmu_runner.engine.overrides import OverrideTable, parse
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.stack import Layer
 from tcmu_runner.units import parse_size
 
 DEFAULT = Path("/etc/tcmu/tcmu-runner.toml")
@@ -33,9 +39,20 @@ class Workers:
 
 
 @dataclass(frozen=True, slots=True)
+class StackSettings:
+    """A handler with filters above it, under a name of its own. layers: the topmost first."""
+
+    name: str
+    handler: str
+    layers: tuple[Layer, ...]
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     workers: Workers = field(default_factory=Workers)
     devices: OverrideTable = field(default_factory=OverrideTable)
+    stacks: tuple[StackSettings, ...] = ()
 
 
 def load(path: Path | None) -> Settings:
@@ -56,8 +73,12 @@ def load(path: Path | None) -> Settings:
 
 
 def _settings(tables: dict[str, object]) -> Settings:
-    _refuse_unknown("", tables, {"workers", "devices"})
-    return Settings(_workers(_table(tables, "workers")), _devices(_table(tables, "devices")))
+    _refuse_unknown("", tables, {"workers", "devices", "stacks"})
+    return Settings(
+        _workers(_table(tables, "workers")),
+        _devices(_table(tables, "devices")),
+        tuple(_stack(name, table) for name, table in _table(tables, "stacks").items()),
+    )
 
 
 def _table(tables: dict[str, object], name: str) -> dict[str, object]:
@@ -72,6 +93,30 @@ def _devices(tables: dict[str, object]) -> OverrideTable:
         if not isinstance(table, dict):
             raise ConfigError(f'devices.{pattern} is a table: write [devices."user_0/vol0"]')
     return OverrideTable(tuple((pattern, parse(pattern, _table(tables, pattern))) for pattern in tables))
+
+
+def _stack(name: str, table: object) -> StackSettings:
+    where = f"stacks.{name}"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} is a table: write [{where}]")
+    _refuse_unknown(f"{where}.", table, {"handler", "filters", "description"})
+    handler = _text(f"{where}.handler", table.get("handler"))
+    if handler is None:
+        raise ConfigError(f'{where}: which handler is below the filters? Write handler = "file"')
+    layers = table.get("filters", [])
+    if not isinstance(layers, list):
+        raise ConfigError(f'{where}.filters: write a list, topmost first: [{{ filter = "readonly" }}]')
+    description = _text(f"{where}.description", table.get("description")) or ""
+    return StackSettings(name, handler, tuple(_layer(where, layer) for layer in layers), description)
+
+
+def _layer(where: str, table: object) -> Layer:
+    if not isinstance(table, dict) or not isinstance(name := table.get("filter"), str):
+        raise ConfigError(f'{where}.filters: write each as {{ filter = "NAME", option = value }}')
+    try:
+        return Layer.parse(name, {key: value for key, value in table.items() if key != "filter"})
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _workers(table: dict[str, object]) -> Workers:

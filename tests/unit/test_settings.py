@@ -30,6 +30,16 @@ def test_what_initiators_are_told_of_devices(tmp_path: Path) -> None:
     assert devices.of("user_1/vol0") == Overrides()
 
 
+def test_stacks_of_filters(tmp_path: Path) -> None:
+    filters = '[{ filter = "readonly" }, { filter = "offset", offset = "1M" }]'
+    text = f'[stacks.golden]\nhandler = "file"\nfilters = {filters}\n'
+    (stack,) = load(written(tmp_path, text)).stacks
+    assert (stack.name, stack.handler, [layer.filter.name for layer in stack.layers]) == (
+        "golden", "file", ["readonly", "offset"],
+    )  # fmt: skip
+    assert stack.layers[1].size_below(4096) == 4096 + (1 << 20)
+
+
 def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
     assert load(written(tmp_path, '[workers]\nprocesses = "per-device"')).workers.processes is None
 
@@ -43,6 +53,18 @@ def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
         ("[worker]\nprocesses = 4", "unknown setting worker"),
         ('[devices]\n"user_0/a" = 4', r'write \[devices."user_0/vol0"\]'),
         ('[devices."user_0/a"]\nvendor = 4', "devices.user_0/a.vendor"),
+        ("[stacks]\na = 4", r"stacks.a is a table"),
+        ("[stacks.a]\nfilters = []", "stacks.a: which handler"),
+        ('[stacks.a]\nhandler = "file"\nfilters = "readonly"', "stacks.a.filters: write a list"),
+        ('[stacks.a]\nhandler = "file"\nfilters = ["readonly"]', "stacks.a.filters: write each as"),
+        (
+            '[stacks.a]\nhandler = "file"\nfilters = [{ filter = "no" }]',
+            "stacks.a: no filter 'no'; there are",
+        ),
+        (
+            '[stacks.a]\nhandler = "file"\nfilters = [{ filter = "offset" }]',
+            "stacks.a: filter offset: option 'offset' is missing",
+        ),
         ("workers = 4", r"write \[workers\]"),
         ('[workers]\nmemory = "much"', "workers.memory.*for example 10G"),
         ("[workers]\nuser = 7", "write a name in quotes"),

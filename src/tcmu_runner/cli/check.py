@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 
 from tcmu_runner.cli.try_ import find_handler, size
+from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.conformance import check_class
+from tcmu_runner.handler.stack import Recipe
 
 HELP = "run the conformance kit on a handler"
 EXAMPLES = """examples:
@@ -38,6 +40,10 @@ def run(options: argparse.Namespace) -> int:
     """Prints the report; 0 when the handler keeps the contract, else 1."""
     registry, text = find_handler(options.handler, options.config)
     handler, parts = registry.find(text)
+    if isinstance(handler, Recipe):
+        raise ConfigError(
+            f"{handler.subtype} has filters: check {handler.handler.subtype}, which is below them"
+        )
     report = check_class(
         handler, parts.rest, size=options.size, block_size=options.block_size,
         persistent=options.persistent, forgets=options.forgets,

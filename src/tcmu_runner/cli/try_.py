@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
+from tcmu_runner import settings
 from tcmu_runner.embedded import Credentials, Disk, Server
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.handler.stack import Layer
+from tcmu_runner.settings import StackSettings
 from tcmu_runner.units import format_size, parse_size
 
 HELP = "serve a LUN of one handler over iSCSI on this machine, without kernel module or root"
@@ -41,6 +47,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--removable", action="store_true", help="a medium that can be ejected")
     parser.add_argument("--run", metavar="COMMAND", help="run it by the shell, with the LUN's URL as $uri, "
                         "then end with its exit status")  # fmt: skip
+    parser.add_argument("--filter", action="append", default=[], type=layer, dest="layers",
+                        metavar="'NAME OPTION=VALUE ...'",
+                        help="put a filter above the handler; repeat it, the topmost first")  # fmt: skip
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="where stacks of filters are named")
     parser.add_argument("--port", type=int, default=0, help="TCP port (default: any free one)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need "
                         "--user (default: 127.0.0.1)")  # fmt: skip
@@ -56,10 +66,28 @@ def size(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def layer(text: str) -> Layer:
+    """NAME OPTION=VALUE ...: values as in the settings, where quotes around words can be left out."""
+    name, *pairs = shlex.split(text) or [""]
+    table: dict[str, object] = {}
+    for pair in pairs:
+        option, _, value = pair.partition("=")
+        try:
+            table[option] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[option] = value
+    try:
+        return Layer.parse(name, table)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 def run(options: argparse.Namespace) -> int:
     """The exit status: the command's with --run, else 0. Raises TcmuError or OSError to be shown."""
     logging.basicConfig(level=logging.WARNING, format="tcmu-runner: %(message)s")
-    registry, config = find_handler(options.handler, options.config)
+    registry, config = find_handler(options.handler, options.config, settings.load(options.settings).stacks)
+    if options.layers:
+        config = filtered(registry, config, tuple(options.layers))
     disk = Disk(config, options.size, options.block_size, options.read_only, options.removable)
     # Blocked in every thread from here on, so that only we, below, take them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
@@ -76,12 +104,14 @@ def run(options: argparse.Namespace) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def find_handler(name: str, config: str) -> tuple[Registry, str]:
+def find_handler(name: str, config: str, stacks: Sequence[StackSettings] = ()) -> tuple[Registry, str]:
     """Where the handler is found, and the whole config string. A file is looked at alone, so that it may take
     the subtype of an installed handler. Raises TcmuError or OSError."""
     registry = Registry()
     if not name.endswith(".py"):
         registry.load_entry_points()
+        for stack in stacks:
+            registry.add_stack(stack.name, stack.handler, stack.layers, stack.description)
         subtype, _, rest = name.partition("/")
         return registry, f"{subtype}/{config or rest}"
     found = registry.load_file(Path(name))
@@ -89,6 +119,14 @@ def find_handler(name: str, config: str) -> tuple[Registry, str]:
         names = ", ".join(cls.subtype for cls in found)
         raise ConfigError(f"{name} defines several handlers: {names}; try takes a file with one")
     return registry, f"{found[0].subtype}/{config}"
+
+
+def filtered(registry: Registry, config: str, layers: tuple[Layer, ...]) -> str:
+    """The config string of the same storage below these filters."""
+    subtype, _, rest = config.partition("/")
+    name = "_".join([*(each.filter.name for each in layers), subtype])
+    registry.add_stack(name, subtype, layers)
+    return f"{name}/{rest}"
 
 
 def _credentials(user: str | None) -> Credentials | None:

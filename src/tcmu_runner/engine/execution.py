@@ -87,20 +87,28 @@ class ThreadExecutor(InlineExecutor):
     A hand-over to a thread costs several times what a read from the page cache does, and gains where the
     storage waits or where large copies overlap (docs/adr/0003). So small transfers, and a command that is
     alone, run on the ring's thread while the storage has been fast. That thread counts: with `threads` N
-    there are N - 1 others; with 1 there is one other, and the ring's thread never calls the handler.
+    there are N - 1 others; with 1 there is one other, and the ring's thread never calls the handler. With
+    `apart` it never does, and there are N others.
     """
 
     def __init__(
-        self, perform: Perform, finished: Finished, publish: Publish, threads: int, name: str
+        self,
+        perform: Perform,
+        finished: Finished,
+        publish: Publish,
+        *,
+        threads: int,
+        name: str,
+        apart: bool = False,
     ) -> None:
         super().__init__(perform, finished)
         self._publish = publish
         self._jobs: SimpleQueue[Job | Work | None] = SimpleQueue()
         self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
-        self._takes_part = threads > 1
+        self._takes_part = threads > 1 and not apart
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
-            for i in range(max(threads - 1, 1))
+            for i in range(threads - 1 if self._takes_part else threads)
         ]
         for thread in self._threads:
             thread.start()

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
 
 from tcmu_runner.engine import neighbours
 from tcmu_runner.engine.background import Background
 from tcmu_runner.engine.deadlines import Deadlines
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
+from tcmu_runner.engine.loop import loop, run
 from tcmu_runner.engine.pump import Duties, Pump
+from tcmu_runner.engine.stack import Stack
 from tcmu_runner.engine.statistics import Statistics
-from tcmu_runner.engine.storage import ABORTED, AsyncStorage, Perform, Storage, through, through_async
+from tcmu_runner.engine.storage import ABORTED, Perform
 from tcmu_runner.engine.straight import StraightPath
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
+from tcmu_runner.handler.api import RawHandler
 from tcmu_runner.handler.config import Late
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.errnos import scsi_error
-from tcmu_runner.handler.filter import Filter
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.ring.consumer import Consumer
 from tcmu_runner.ring.layout import Layout
@@ -37,8 +35,6 @@ from tcmu_runner.scsi.unit import Identity, Limits, Unit
 SPACE_SECONDS = 5.0  # between looks at the space below a LUN
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 _ENDINGS = {Late.BUSY: ScsiStatusError(Status.BUSY), Late.ABORT: ABORTED}
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +69,21 @@ class Lun:
     def __init__(
         self,
         description: Description,
-        handler: Handler[object] | AsyncHandler[object],
+        stack: Stack,
         device: Device,
         *,
         time_out: int | None = None,
         late: Late = Late.LOG,
-        filters: Sequence[Filter] = (),
         statistics: Statistics | None = None,
     ) -> None:
         self.description = description
         self._time_out = time_out
         self._late = late
         self.device = device
-        self.handler = handler
-        self.filters = filters
+        self.stack = stack
         self.statistics = statistics or Statistics()
-        self.capabilities = offered = handler.capabilities()
-        for layer in reversed(filters):
-            offered = layer.capabilities(offered)
         self.unit = Unit(
-            description.block_size, description.size, DISK, offered, description.identify,
+            description.block_size, description.size, DISK, stack.capabilities, description.identify,
             description.limits,
         )  # fmt: skip
         device.on_resized = self.unit.resize
@@ -108,13 +99,11 @@ class Lun:
         """Finds the handler and opens the storage. statistics: where to count. Raises TcmuError or OSError
         when the device is refused."""
         description.check()
-        handler_class, parts = registry.find(description.config)
-        options = handler_class.parse(parts.rest)
+        offer, parts = registry.find(description.config)
         device = Device(description.name, description.size, description.block_size)
-        opened = handler_class.open(device, options)
-        handler = _on_loop(opened) if isinstance(opened, Coroutine) else opened
+        stack = Stack.open(offer, offer.parse(parts.rest), device)
         return cls(
-            description, handler, device, time_out=parts.time_out, late=parts.late, statistics=statistics
+            description, stack, device, time_out=parts.time_out, late=parts.late, statistics=statistics
         )
 
     def attach(
@@ -158,27 +147,29 @@ class Lun:
         return Deadlines(self.device, self._time_out, expired=restart)
 
     def _starter(self) -> Callable[[Command], Plan]:
-        if isinstance(self.handler, RawHandler):
+        if isinstance(self.stack.handler, RawHandler):
             return lambda command: _raw_first(self.unit, command)
         return self.unit.begin
 
     def _executor(self, pump: Pump) -> Executor:
-        handler, can = self.handler, self.capabilities
-        if isinstance(handler, AsyncHandler):
-            storage = AsyncStorage(handler, can, neighbours.perform_on)
-            perform_async = through_async(self.filters, storage.perform)
-            self._lend(lambda operation: _on_loop(perform_async(operation)))
-            return AsyncExecutor(perform_async, pump.finished, pump.publish, _loop())
-        perform = through(self.filters, Storage(handler, can, neighbours.perform_on).perform)
+        stack = self.stack
+        if stack.asynchronous:
+            perform_async = stack.perform_async(neighbours.perform_on)
+            self._lend(lambda operation: run(perform_async(operation)))
+            return AsyncExecutor(perform_async, pump.finished, pump.publish, loop())
+        perform = stack.perform(neighbours.perform_on)
         self._lend(perform)
-        if handler.threads == 0:
+        if stack.threads == 0:
             return InlineExecutor(perform, pump.finished)
-        return ThreadExecutor(perform, pump.finished, pump.publish, handler.threads, self.device.name)
+        return ThreadExecutor(
+            perform, pump.finished, pump.publish,
+            threads=stack.threads, name=self.device.name, apart=stack.blocks,
+        )  # fmt: skip
 
     def _straight_path(self, executor: Executor) -> StraightPath | None:
         """Where nothing is between unit and handler, and the ring's thread may call the handler."""
-        handler = self.handler
-        if self.filters or isinstance(handler, AsyncHandler | RawHandler) or handler.threads == 1:
+        handler = self.stack.direct
+        if handler is None or handler.threads == 1:
             return None
         return StraightPath(self.unit, handler, executor.pace if handler.threads else None)
 
@@ -223,9 +214,7 @@ class Lun:
 
     def close(self) -> None:
         """Closes the storage; only after `detach`."""
-        closed = self.handler.close()
-        if isinstance(closed, Coroutine):
-            _on_loop(closed)
+        self.stack.close()
 
     def resize(self, size: int) -> None:
         """The administrator's new size. Raises ConfigError or OSError; then it is as before.
@@ -237,9 +226,7 @@ class Lun:
         if size < before:
             self.unit.resize(size)
         try:
-            resized = self.handler.resize(size)
-            if isinstance(resized, Coroutine):
-                _on_loop(resized)
+            self.stack.resize(size)
         except BaseException:
             self.unit.resize(before)
             raise
@@ -262,21 +249,3 @@ def _raw_first(unit: Unit, command: Command) -> Steps:
             yield from plan
     elif operation.status != Status.GOOD:
         raise ScsiStatusError(Status(operation.status))
-
-
-_running: list[asyncio.AbstractEventLoop] = []
-_starting = threading.Lock()
-
-
-def _loop() -> asyncio.AbstractEventLoop:
-    """The one loop of this process for all asyncio handlers, on its own thread, made when first needed."""
-    with _starting:
-        if not _running:
-            loop = asyncio.new_event_loop()
-            threading.Thread(target=loop.run_forever, name="asyncio handlers", daemon=True).start()
-            _running.append(loop)
-        return _running[0]
-
-
-def _on_loop(coroutine: Coroutine[object, object, Result]) -> Result:
-    return asyncio.run_coroutine_threadsafe(coroutine, _loop()).result()

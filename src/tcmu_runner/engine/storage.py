@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import cast
@@ -17,6 +18,7 @@ from tcmu_runner.scsi.operations import (
     HandleCommand,
     MeasureSpace,
     Operation,
+    Pause,
     Plan,
     Read,
     Remote,
@@ -193,34 +195,46 @@ def _single(operation: Operation) -> Steps:
     yield operation
 
 
-def through(filters: Sequence[Filter], perform: Perform) -> Perform:
+def through(filters: Sequence[Filter[object]], perform: Perform) -> Perform:
     """`perform` with filters above it; the first filter is the topmost."""
     for layer in reversed(filters):
         perform = _above(layer, perform)
     return perform
 
 
-def _above(layer: Filter, below: Perform) -> Perform:
+def _above(layer: Filter[object], below: Perform) -> Perform:
+    def perform_below(operation: Operation) -> None:
+        if isinstance(operation, Pause):
+            time.sleep(operation.seconds)
+        else:
+            below(operation)
+
     def perform(operation: Operation) -> None:
         try:
-            _drive(layer.handle(operation), below)
+            _drive(layer.handle(operation), perform_below)
         except OperationError as failure:
             raise failure.error from None
 
     return perform
 
 
-def through_async(filters: Sequence[Filter], perform: PerformAsync) -> PerformAsync:
+def through_async(filters: Sequence[Filter[object]], perform: PerformAsync) -> PerformAsync:
     """`through` on the loop."""
     for layer in reversed(filters):
         perform = _above_async(layer, perform)
     return perform
 
 
-def _above_async(layer: Filter, below: PerformAsync) -> PerformAsync:
+def _above_async(layer: Filter[object], below: PerformAsync) -> PerformAsync:
+    async def perform_below(operation: Operation) -> None:
+        if isinstance(operation, Pause):
+            await asyncio.sleep(operation.seconds)
+        else:
+            await below(operation)
+
     async def perform(operation: Operation) -> None:
         try:
-            await carry_out_async(layer.handle(operation), below)
+            await carry_out_async(layer.handle(operation), perform_below)
         except OperationError as failure:
             raise failure.error from None
 

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Protocol
 
 from tcmu_runner.engine.statistics import Snapshot
-from tcmu_runner.handler.registry import AnyHandler
+from tcmu_runner.handler.registry import Offer
 
 
 class State(Enum):
@@ -66,7 +66,7 @@ class Watchable(Protocol):
     def happenings(self) -> list[Happening]:
         """The last ones, oldest first."""
 
-    def handlers(self) -> list[AnyHandler]:
+    def handlers(self) -> list[Offer]:
         """By subtype."""
 
     def watch(self, changed: Callable[[str], None]) -> None:

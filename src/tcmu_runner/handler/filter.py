@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
+from typing import ClassVar, Generic, Self, TypeVar, cast
+
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.operations import Operation, Steps
 from tcmu_runner.scsi.unit import Capabilities
 
+Options = TypeVar("Options")
 
-class Filter:
+
+class Filter(Generic[Options]):
     """Maps each operation to the operations that go to the layer below. The object is one open filter.
 
     `handle` is a generator: it yields operations, whose results are in their buffers when the `yield`
-    returns and whose failures are raised there. The same text serves inline, threaded and asyncio handlers,
-    so it must not block; commands may be in it side by side.
+    returns and whose failures are raised there. The same text serves inline, threaded and asyncio handlers.
+    Commands may be in it side by side.
 
         class ReadOnly(Filter):
+            name = "readonly"
+
             def capabilities(self, below):
                 return replace(below, write=False, unmap=False, write_zeroes=False)
 
@@ -23,7 +33,47 @@ class Filter:
                 yield operation
 
     Refuse operations you do not know: passing one on may go round what the filter is there for.
+
+    name: as in the settings. threads: 0: `handle` never blocks, and runs wherever the handler's calls do;
+    else it may, for example to encrypt, and commands run on at least so many threads. privileges: as a
+    handler's.
     """
+
+    name: ClassVar[str]
+    threads: ClassVar[int] = 0
+    privileges: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def describe(cls) -> str:
+        """What it does and its options, for people; the class's docstring by default."""
+        return (inspect.getdoc(cls) or cls.name).rstrip() + "\n"
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> Options:
+        """The typed options in a table of the settings; touches nothing. Raises ConfigError."""
+        if table:
+            raise ConfigError(f"it takes no options, found {', '.join(sorted(table))}")
+        return cast("Options", None)
+
+    @classmethod
+    def open(cls, device: Device, options: Options) -> Self:
+        """device: as seen from above. May touch the world: files of its own, keys. Raises OSError or
+        ConfigError to refuse the device. Called off the ring's thread."""
+        return cls()
+
+    @classmethod
+    def size_below(cls, size: int, options: Options) -> int:
+        """Bytes that the layer below needs for this one to offer `size`."""
+        return size
+
+    @classmethod
+    def size_above(cls, size: int, options: Options) -> int:
+        """Bytes that this layer offers over `size` bytes below: the inverse of `size_below`."""
+        return size
+
+    def start(self) -> Steps:
+        """Operations on the layer below before the first command: a header to read. Raises as `open`."""
+        yield from ()
 
     def capabilities(self, below: Capabilities) -> Capabilities:
         """What the stack can do with this filter in it; `below`: what it can without."""
@@ -32,3 +82,9 @@ class Filter:
     def handle(self, operation: Operation) -> Steps:
         """The operations for the layer below, in order."""
         raise NotImplementedError
+
+    def resized(self, size: int) -> None:
+        """The LUN has `size` bytes now, as seen from above."""
+
+    def close(self) -> None:
+        """The last call; no operation runs any more, and the layers below are still open."""

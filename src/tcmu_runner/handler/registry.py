@@ -20,55 +20,69 @@ from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import config
 from tcmu_runner.handler.api import AsyncHandler, Handler, Plugin
 from tcmu_runner.handler.config import ConfigString
+from tcmu_runner.handler.stack import Layer, Recipe
 
 GROUP = "tcmu_runner.handlers"
 _SUBTYPE = re.compile(r"[A-Za-z0-9_]+")  # a subtype is a D-Bus object path element in targetcli's contract
 
 AnyHandler = type[Handler[object]] | type[AsyncHandler[object]]
+Offer = AnyHandler | Recipe  # both have a subtype, privileges, describe and parse
 
 log = logging.getLogger(__name__)
 
 
 class Registry:
-    """Handler classes by subtype."""
+    """Handler classes, and stacks of filters over them, by subtype."""
 
     def __init__(self) -> None:
-        self._classes: Mapping[str, AnyHandler] = {}
+        self._offers: Mapping[str, Offer] = {}
 
-    def __iter__(self) -> Iterator[AnyHandler]:
+    def __iter__(self) -> Iterator[Offer]:
         """In order of subtype."""
-        return (self._classes[name] for name in sorted(self._classes))
+        return (self._offers[name] for name in sorted(self._offers))
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return len(self._offers)
 
     def add(self, *classes: type) -> None:
         """Registers all of the classes, or none and raises ConfigError: one cannot be used, or its subtype is
         another's."""
-        added = dict(self._classes)
+        added = dict(self._offers)
         for cls in map(check_class, classes):
             other = added.setdefault(cls.subtype, cls)
             if other is not cls:
                 raise ConfigError(
                     f"handler {cls.subtype!r} exists twice: {_origin(other)} and {_origin(cls)}; remove one"
                 )
-        self._classes = added
+        self._offers = added
 
-    def find(self, text: str) -> tuple[AnyHandler, ConfigString]:
-        """The handler a whole config string names; the subtype has to match as a whole."""
+    def add_stack(self, subtype: str, below: str, layers: tuple[Layer, ...], description: str = "") -> None:
+        """Registers filters over the handler `below` under a name of their own. Raises ConfigError."""
+        if not _SUBTYPE.fullmatch(subtype):
+            raise ConfigError(f"stack {subtype!r}: write a name of letters, digits and '_'")
+        if subtype in self._offers:
+            raise ConfigError(f"stack {subtype!r}: there is a handler of this name; choose another name")
+        if not isinstance(handler := self._offers.get(below), type):
+            known = ", ".join(name for name, offer in sorted(self._offers.items()) if isinstance(offer, type))
+            raise ConfigError(f"stack {subtype!r}: no handler {below!r}; there are: {known}")
+        recipe = Recipe(subtype, handler, layers, description)
+        self._offers = {**self._offers, subtype: recipe}
+
+    def find(self, text: str) -> tuple[Offer, ConfigString]:
+        """What a whole config string names; the subtype has to match as a whole."""
         parts = config.split(text)
-        cls = self._classes.get(parts.subtype)
-        if cls is None:
-            known = ", ".join(sorted(self._classes)) or "none"
+        offer = self._offers.get(parts.subtype)
+        if offer is None:
+            known = ", ".join(sorted(self._offers)) or "none"
             raise UnknownHandlerError(
                 f"no handler {parts.subtype!r}; available: {known}; correct the config string, or install it"
             )
-        return cls, parts
+        return offer, parts
 
     def check(self, text: str) -> None:
         """Raises what opening a device with this config string would raise before it touches storage."""
-        cls, parts = self.find(text)
-        cls.parse(parts.rest)
+        offer, parts = self.find(text)
+        offer.parse(parts.rest)
 
     def load_entry_points(self) -> None:
         """Handlers of installed packages; one that cannot be imported costs only itself."""
@@ -177,5 +191,7 @@ def _describe(error: BaseException, path: Path | None = None) -> str:
     return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")
 
 
-def _origin(cls: type) -> str:
-    return getattr(sys.modules.get(cls.__module__), "__file__", None) or cls.__module__
+def _origin(offer: Offer) -> str:
+    if isinstance(offer, Recipe):
+        return "a stack of the settings"
+    return getattr(sys.modules.get(offer.__module__), "__file__", None) or offer.__module__

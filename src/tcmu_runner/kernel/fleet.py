@@ -12,7 +12,7 @@ from logging import ERROR, INFO, WARNING
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.engine.view import DeviceView, Happening, State
 from tcmu_runner.errors import DeviceError
-from tcmu_runner.handler.registry import AnyHandler, Registry
+from tcmu_runner.handler.registry import Offer, Registry
 from tcmu_runner.kernel.chronicle import Chronicle, Record
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.device import KernelDevice
@@ -61,7 +61,7 @@ class Fleet:
     def happenings(self) -> list[Happening]:
         return self._chronicle.happenings()
 
-    def handlers(self) -> list[AnyHandler]:
+    def handlers(self) -> list[Offer]:
         return list(self._registry)
 
     def watch(self, changed: Callable[[str], None]) -> None:

@@ -107,7 +107,7 @@ class KernelLun:
     def _identify(self) -> Identity:
         """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""
         serial = self._store.serial() or str(uuid.uuid5(uuid.NAMESPACE_URL, f"tcmu:{self._store.name}"))
-        rotational = self._lun.handler.rotational if self._lun else False
+        rotational = self._lun.stack.handler.rotational if self._lun else False
         return self._overrides.identify(
             Identity(serial=serial, company_id=self._store.company_id(), rotational=rotational)
         )

@@ -103,6 +103,13 @@ class Remote:
 
 
 @dataclass(slots=True)
+class Pause:
+    """Wait so many seconds without keeping others waiting: for filters; no layer below sees it."""
+
+    seconds: float
+
+
+@dataclass(slots=True)
 class HandleCommand:
     """Hand the whole command to a raw handler. `handled` stays False where it has nothing to say to it."""
 
@@ -112,7 +119,17 @@ class HandleCommand:
 
 
 Operation = (
-    Read | Write | Flush | Unmap | WriteZeroes | Extents | MeasureSpace | CryptoErase | Remote | HandleCommand
+    Read
+    | Write
+    | Flush
+    | Unmap
+    | WriteZeroes
+    | Extents
+    | MeasureSpace
+    | CryptoErase
+    | Remote
+    | Pause
+    | HandleCommand
 )
 
 Steps = Generator[Operation, None, None]

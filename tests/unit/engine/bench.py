@@ -9,6 +9,7 @@ from typing import Any
 
 from tcmu_runner import AsyncHandler, Device, Filter, Handler
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.stack import Stack
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.layout import LP64
@@ -49,14 +50,15 @@ class Bench:
         self,
         handler: Handler[Any] | AsyncHandler[Any],
         time_out: int | None = None,
-        filters: Sequence[Filter] = (),
+        filters: Sequence[Filter[object]] = (),
         late: Late = Late.LOG,
         restart: Callable[[], None] | None = None,
         limits: Limits | None = None,
     ) -> None:
         self.device = Device("user_0/test", 1 << 20)
         description = Description("user_0/test", "test/", 1 << 20, limits=limits or Limits())
-        self.lun = Lun(description, handler, self.device, time_out=time_out, late=late, filters=filters)
+        stack = Stack(handler, filters)
+        self.lun = Lun(description, stack, self.device, time_out=time_out, late=late)
         self.transport = MemoryTransport()
         self.producer = self.transport.producer
         self.broken: list[Exception] = []

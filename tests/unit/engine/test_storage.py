@@ -44,7 +44,7 @@ def run_on_loop(filters: list[Filter], plan: Plan, perform: Callable[[Operation]
 both = pytest.mark.parametrize("run", [run_blocking, run_on_loop])
 
 
-class Shift(Filter):
+class Shift(Filter[None]):
     """Moves everything by 4096 bytes."""
 
     def handle(self, operation: Operation) -> Steps:
@@ -52,7 +52,7 @@ class Shift(Filter):
         yield replace(operation, offset=operation.offset + 4096)
 
 
-class Twice(Filter):
+class Twice(Filter[None]):
     """Tries a failed operation once more."""
 
     def handle(self, operation: Operation) -> Steps:
@@ -62,7 +62,7 @@ class Twice(Filter):
             yield operation
 
 
-class ReadOnly(Filter):
+class ReadOnly(Filter[None]):
     def capabilities(self, below: Capabilities) -> Capabilities:
         return replace(below, write=False)
 

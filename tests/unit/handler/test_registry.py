@@ -12,6 +12,7 @@ import pytest
 from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import AsyncHandler, Device, Handler, RawHandler, registry
 from tcmu_runner.handler.registry import Registry, check_class
+from tcmu_runner.handler.stack import Layer
 from tcmu_runner.handlers.file import FileHandler
 from tcmu_runner.handlers.null import NullHandler
 from tcmu_runner.handlers.ram import RamHandler
@@ -305,3 +306,36 @@ def test_a_broken_entry_point_costs_only_itself(
     assert "AttributeError" in messages[1]
     assert "is not a subclass of tcmu_runner.Handler" in messages[2]
     assert "SystemExit: bye" in messages[3]
+
+
+def test_a_stack_is_found_as_a_handler_is() -> None:
+    registry = Registry()
+    registry.add(FileHandler)
+    registry.add_stack("golden", "file", (Layer.parse("readonly", {}),), "images nobody changes")
+    offer, parts = registry.find("golden//srv/disk.img")
+    assert (offer.subtype, offer.privileges, parts.rest) == (
+        "golden",
+        FileHandler.privileges,
+        "/srv/disk.img",
+    )
+    assert "images nobody changes: readonly over file." in offer.describe()
+    assert [each.subtype for each in registry] == ["file", "golden"]
+    with pytest.raises(ConfigError, match="is not absolute"):
+        registry.check("golden/disk.img")
+
+
+@pytest.mark.parametrize(
+    ("name", "below", "remedy"),
+    [
+        ("file", "file", "there is a handler of this name"),
+        ("a-b", "file", "letters, digits and '_'"),
+        ("a", "fil", "no handler 'fil'; there are: file"),
+        ("a", "golden", "no handler 'golden'; there are: file"),
+    ],
+)
+def test_a_stack_that_cannot_be_is_refused(name: str, below: str, remedy: str) -> None:
+    registry = Registry()
+    registry.add(FileHandler)
+    registry.add_stack("golden", "file", ())
+    with pytest.raises(ConfigError, match=remedy):
+        registry.add_stack(name, below, ())

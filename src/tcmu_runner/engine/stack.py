@@ -1,0 +1,160 @@
+"""A handler and the filters above it, open: what is below a unit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
+from threading import BoundedSemaphore
+
+from tcmu_runner.engine.loop import run
+from tcmu_runner.engine.storage import (
+    AsyncStorage,
+    Neighbour,
+    OperationError,
+    Perform,
+    PerformAsync,
+    Storage,
+    carry_out,
+    through,
+    through_async,
+)
+from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.filter import Filter
+from tcmu_runner.handler.registry import Offer
+from tcmu_runner.handler.stack import Layer, Recipe
+from tcmu_runner.scsi.operations import Operation
+from tcmu_runner.scsi.unit import Capabilities, Unit
+
+AnyOpen = Handler[object] | AsyncHandler[object]
+
+
+def _no_neighbour(_unit: Unit, _operation: Operation) -> None:
+    """Before a LUN is attached nobody copies to another one."""
+    raise AssertionError("no command reaches other LUNs before the LUN is attached")
+
+
+class Stack:
+    """filters, layers: the topmost first. Methods may block; none is for a LUN's own threads."""
+
+    def __init__(
+        self, handler: AnyOpen, filters: Sequence[Filter[object]] = (), layers: Sequence[Layer] = ()
+    ) -> None:
+        self.handler = handler
+        self.filters = filters
+        self._layers = layers or [Layer(type(each), None) for each in filters]
+        self._below = handler.capabilities()
+        self.capabilities: Capabilities = reduce(
+            lambda offered, layer: layer.capabilities(offered), reversed(filters), self._below
+        )
+        self.blocks = any(layer.threads for layer in filters)  # commands are not for the ring's thread
+
+    @classmethod
+    def open(cls, offer: Offer, options: object, device: Device) -> Stack:
+        """device: of the LUN. Raises TcmuError or OSError: nothing is left open then."""
+        recipe = offer if isinstance(offer, Recipe) else Recipe(offer.subtype, offer)
+        devices = _devices(device, recipe.layers)
+        opened = recipe.handler.open(devices[-1], options)
+        stack = cls(opened if isinstance(opened, Handler | AsyncHandler) else run(opened))
+        try:
+            for number, layer in reversed(list(enumerate(recipe.layers))):
+                stack = stack.with_filter(layer, devices[number + 1], devices[number])
+        except BaseException:
+            stack.close()
+            raise
+        return stack
+
+    def with_filter(self, layer: Layer, below: Device, device: Device) -> Stack:
+        """This stack with one more filter on its top, which has started. device: as seen from above it."""
+        added = layer.filter.open(device, layer.options)
+        _tell_upwards(layer, added, below, device)
+        try:
+            carry_out(added.start(), self.perform())
+            return Stack(self.handler, [added, *self.filters], [layer, *self._layers])
+        except OperationError as failure:
+            added.close()
+            raise failure.error from None
+
+    @property
+    def threads(self) -> int:
+        """How many threads shall carry out commands; 0: the ring's own."""
+        own = 0 if isinstance(self.handler, AsyncHandler) else self.handler.threads
+        return max([own, *(layer.threads for layer in self.filters)])
+
+    @property
+    def asynchronous(self) -> bool:
+        """Commands are for the asyncio loop: its handler is, and no filter blocks."""
+        return isinstance(self.handler, AsyncHandler) and not self.blocks
+
+    @property
+    def direct(self) -> Handler[object] | None:
+        """The handler, where a READ or WRITE is nothing but one call of it."""
+        handler = self.handler
+        return None if self.filters or isinstance(handler, AsyncHandler | RawHandler) else handler
+
+    def perform(self, neighbour: Neighbour = _no_neighbour) -> Perform:
+        """Does one operation through all layers, on the calling thread."""
+        handler = self.handler
+        if isinstance(handler, AsyncHandler):
+            asynchronous = AsyncStorage(handler, self._below, neighbour).perform
+            return through(self.filters, lambda operation: run(asynchronous(operation)))
+        storage: Perform = Storage(handler, self._below, neighbour).perform
+        if self.threads > handler.threads:
+            storage = _at_most(max(handler.threads, 1), storage)
+        return through(self.filters, storage)
+
+    def perform_async(self, neighbour: Neighbour) -> PerformAsync:
+        """`perform` on the loop."""
+        assert isinstance(self.handler, AsyncHandler)
+        return through_async(self.filters, AsyncStorage(self.handler, self._below, neighbour).perform)
+
+    def resize(self, size: int) -> None:
+        """size: of the LUN. Raises OSError or ConfigError; then all is as before."""
+        base = reduce(lambda above, layer: layer.size_below(above), self._layers, size)
+        resized = self.handler.resize(base)
+        if resized is not None:
+            run(resized)
+        for layer, opened in zip(self._layers, self.filters, strict=True):
+            opened.resized(size)
+            size = layer.size_below(size)
+
+    def close(self) -> None:
+        for layer in self.filters:
+            layer.close()
+        closed = self.handler.close()
+        if closed is not None:
+            run(closed)
+
+
+def _devices(device: Device, layers: Sequence[Layer]) -> list[Device]:
+    """The LUN as each layer sees it from above; the last one is the handler's."""
+    found = [device]
+    for layer in layers:
+        size = layer.size_below(found[-1].size)
+        found.append(Device(device.name, size, device.block_size))
+    return found
+
+
+def _tell_upwards(layer: Layer, opened: Filter[object], below: Device, above: Device) -> None:
+    """Events of the storage, as they look through this layer."""
+
+    def resized(size: int) -> None:
+        opened.resized(layer.size_above(size))
+        above.on_resized(layer.size_above(size))
+
+    def write_lost(error: OSError) -> None:
+        above.on_write_lost(error)  # looked up then: the engine listens only after the stack is open
+
+    below.on_resized = resized
+    below.on_write_lost = write_lost
+
+
+def _at_most(calls: int, perform: Perform) -> Perform:
+    """A handler gets no more calls at once than it has asked for, however many threads its filters have."""
+    turn = BoundedSemaphore(calls)
+
+    def one_of_them(operation: Operation) -> None:
+        with turn:
+            perform(operation)
+
+    return one_of_them

@@ -1,0 +1,44 @@
+"""Options of filters, out of the tables of the settings."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import TypeVar, get_type_hints
+
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.units import parse_size
+
+Parsed = TypeVar("Parsed")
+
+
+def parse_table(into: type[Parsed], table: Mapping[str, object]) -> Parsed:
+    """A table into a dataclass whose fields are bool, int (a number, or text with K, M, G), float or str.
+
+    Raises ConfigError with the name and what would be right. What one value alone does not tell, the
+    dataclass checks when it is made.
+    """
+    types: dict[str, type] = get_type_hints(into)
+    unknown = sorted(set(table) - set(types))
+    if unknown:
+        raise ConfigError(f"no option {unknown[0]!r}; there are: {', '.join(sorted(types))}")
+    for name, parameter in inspect.signature(into).parameters.items():
+        if parameter.default is parameter.empty and name not in table:
+            raise ConfigError(f"option {name!r} is missing")
+    return into(**{name: _value(name, types[name], value) for name, value in table.items()})
+
+
+def _value(name: str, kind: type, value: object) -> object:
+    if kind is int and isinstance(value, str):
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            raise ConfigError(f"option {name}: {error}") from None
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        what = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
+        raise ConfigError(f"option {name} = {value!r}: write {what.get(kind, kind.__name__)}")
+    if isinstance(value, int | float) and value < 0:
+        raise ConfigError(f"option {name} = {value!r}: write a number from 0")
+    return value

@@ -1,0 +1,28 @@
+import pytest
+
+from tcmu_runner import ScsiError
+from tcmu_runner.scsi.unit import Capabilities
+
+from .stacked import check_stack, open_stack
+
+
+def test_it_keeps_the_contract() -> None:
+    check_stack("ram/", ("readonly", {}))
+
+
+def test_nothing_can_be_changed() -> None:
+    stack = open_stack("ram/", ("readonly", {}))
+    assert stack.capabilities() == Capabilities()
+    for change in (
+        lambda: stack.write([memoryview(bytearray(512))], 0),
+        lambda: stack.unmap(0, 512),
+        lambda: stack.write_zeroes(0, 512, unmap=True),
+        stack.crypto_erase,
+    ):
+        with pytest.raises(ScsiError) as error:
+            change()
+        assert (error.value.sense.key, error.value.sense.asc) == (
+            7,
+            0x27,
+        )  # SPC-5: DATA PROTECT, WRITE PROTECTED
+    stack.close()
