@@ -1,0 +1,137 @@
+"""`error`: faults on demand."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+from tcmu_runner import iov
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters.faults import Faults, Rule
+from tcmu_runner.filters.kinds import text
+from tcmu_runner.handler.device import Device, DeviceLog
+from tcmu_runner.handler.filter import Filter
+from tcmu_runner.scsi.operations import Operation, Pause, Read, Steps, Unmap, Write, WriteZeroes
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorOptions:
+    """file: of more rules, read again when it has changed; None: there is none."""
+
+    rules: tuple[Rule, ...]
+    seed: int = 0
+    file: Path | None = None
+
+
+class Error(Filter[ErrorOptions]):
+    """Makes operations fail, as rules say: by kind, place, count, chance and order, with any sense or status,
+    late, short, torn, or not at all done and said to be.
+
+      rules   a list of tables; the first that applies is taken
+      seed    of the dice for `probability` (0): the same seed, the same faults
+      file    a TOML file with rules = [...], used instead of the rules here once it exists; when it changes,
+              what it says counts from the next operation on
+
+    A rule says which operations: on = "read" (write, flush, unmap, write_zeroes, extents, "read write", any),
+    offset and length (bytes), nth (from the nth on), times (so often), probability, name, and after = NAME
+    (once the rule of that name was applied). And it says what happens: sense = "3/11/00", status = "busy" or
+    errno = "ENOSPC", with done = BYTES that are transferred first; lose = true; delay = SECONDS.
+
+    Examples: { filter = "error", rules = [{ on = "read", offset = "1M", length = 512, sense = "3/11/00" }] }
+              { filter = "error", rules = [{ on = "write", nth = 9, times = 1, errno = "EIO", done = 512 }] }
+    """
+
+    name = "error"
+    threads: ClassVar[int] = 16
+
+    def __init__(self, options: ErrorOptions, block_size: int, log: DeviceLog) -> None:
+        self._faults = Faults(_whole_blocks(options.rules, block_size), options.seed)
+        self._block_size = block_size
+        self._file = options.file
+        self._stamp: tuple[int, int] | None = None
+        self._log = log
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> ErrorOptions:
+        unknown = sorted(set(table) - {"rules", "seed", "file"})
+        if unknown:
+            raise ConfigError(f"no option {unknown[0]!r}; there are: file, rules, seed")
+        seed, file = table.get("seed", 0), table.get("file")
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise ConfigError(f"option seed = {seed!r}: write a whole number")
+        if file is not None and not (isinstance(file, str) and file.startswith("/")):
+            raise ConfigError(f"option file = {file!r}: write an absolute path")
+        return ErrorOptions(_rules(table.get("rules", [])), seed, Path(file) if file else None)
+
+    @classmethod
+    def open(cls, device: Device, options: ErrorOptions) -> Self:
+        return cls(options, device.block_size, device.log)
+
+    def handle(self, operation: Operation) -> Steps:
+        self._look_at_file()
+        rule = self._faults.of(operation)
+        if rule is None:
+            yield operation
+            return
+        self._log.info("%s: fault %s", text(operation), rule.name or rule.sense or rule.status or rule.errno)
+        if rule.delay:
+            yield Pause(rule.delay)
+        error = rule.error()
+        if error is None and not rule.lose:
+            yield operation
+        if error is not None:
+            yield from _beginning(operation, rule.done)
+            raise error
+
+    def _look_at_file(self) -> None:
+        """Keeps the rules it has when the file cannot be understood."""
+        if self._file is None:
+            return
+        try:
+            status = self._file.stat()
+            stamp = status.st_mtime_ns, status.st_size
+            if stamp != self._stamp:
+                self._stamp = stamp
+                rules = _rules(tomllib.loads(self._file.read_text()).get("rules", []))
+                self._faults.set(_whole_blocks(rules, self._block_size))
+                self._log.info("faults of %s are in force", self._file)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, ConfigError) as error:
+            self._log.error("%s: %s; the rules are as before", self._file, error)
+
+
+def _rules(tables: object) -> tuple[Rule, ...]:
+    if not isinstance(tables, list):
+        raise ConfigError('rules: write a list, [{ on = "read", sense = "3/11/00" }]')
+    return tuple(_numbered(tables))
+
+
+def _numbered(tables: list[object]) -> Iterator[Rule]:
+    for number, table in enumerate(tables, 1):
+        try:
+            yield Rule.parse(table)
+        except ConfigError as error:
+            raise ConfigError(f"rule {number}: {error}") from None
+
+
+def _whole_blocks(rules: tuple[Rule, ...], block_size: int) -> tuple[Rule, ...]:
+    """What is below takes nothing else."""
+    for rule in rules:
+        if rule.done % block_size:
+            raise ConfigError(f"done = {rule.done}: write whole blocks, of {block_size} bytes each")
+    return rules
+
+
+def _beginning(operation: Operation, length: int) -> Steps:
+    """The first bytes of an operation, as far as it has any."""
+    match operation:
+        case Read() if length:
+            yield Read(operation.offset, iov.cut(operation.into, 0, length))
+        case Write() if length:
+            yield Write(operation.offset, iov.cut(operation.data, 0, length))
+        case Unmap() | WriteZeroes() if length:
+            yield replace(operation, length=min(length, operation.length))

@@ -1,0 +1,80 @@
+"""`rate`: a limit on operations and bytes per second."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters.kinds import extent
+from tcmu_runner.filters.options import parse_table
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.filter import Filter
+from tcmu_runner.scsi.operations import Operation, Pause, Steps
+
+
+@dataclass(frozen=True, slots=True)
+class RateOptions:
+    """operations, bytes: per second, 0: any number. burst: seconds whose share may be used at once."""
+
+    operations: int = 0
+    bytes: int = 0
+    burst: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.operations and not self.bytes:
+            raise ConfigError("it limits nothing: give operations or bytes, per second")
+
+
+class Bucket:
+    """How long each has to wait so that all together keep to a rate. Any thread."""
+
+    def __init__(self, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._burst = burst
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._paid_until = clock()
+
+    def wait(self, cost: float) -> float:
+        """cost: seconds for which one takes the whole rate. Returns seconds from now until it may begin."""
+        with self._lock:
+            now = self._clock()
+            begin = max(self._paid_until, now - self._burst)
+            self._paid_until = begin + cost
+            return max(begin - now, 0.0)
+
+
+class Rate(Filter[RateOptions]):
+    """Keeps the storage below a number of operations, or of bytes, per second.
+
+      operations   per second
+      bytes        per second, for example "50M": read, written, zeroed and unmapped ones
+      burst        seconds of idleness whose share may be used at once (0.1)
+
+    Example: { filter = "rate", operations = 500, bytes = "20M" }
+    """
+
+    name = "rate"
+    threads: ClassVar[int] = 32
+
+    def __init__(self, options: RateOptions) -> None:
+        self._per_operation = 1 / options.operations if options.operations else 0.0
+        self._per_byte = 1 / options.bytes if options.bytes else 0.0
+        self._bucket = Bucket(options.burst)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> RateOptions:
+        return parse_table(RateOptions, table)
+
+    @classmethod
+    def open(cls, device: Device, options: RateOptions) -> Self:
+        return cls(options)
+
+    def handle(self, operation: Operation) -> Steps:
+        cost = max(self._per_operation, self._per_byte * extent(operation)[1])
+        if seconds := self._bucket.wait(cost):
+            yield Pause(seconds)
+        yield operation

@@ -1,0 +1,76 @@
+"""`retry`: failures that may pass are tried again before initiators hear of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Self
+
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters.kinds import text
+from tcmu_runner.filters.options import parse_table
+from tcmu_runner.handler.device import Device, DeviceLog
+from tcmu_runner.handler.errnos import scsi_error
+from tcmu_runner.handler.filter import Filter
+from tcmu_runner.scsi.operations import Operation, Pause, Steps
+from tcmu_runner.scsi.sense import ScsiStatusError
+
+
+@dataclass(frozen=True, slots=True)
+class RetryOptions:
+    """attempts: of an operation, together. seconds: before the second one; longest: between two at most."""
+
+    attempts: int = 5
+    seconds: float = 0.1
+    longest: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.attempts < 1:
+            raise ConfigError("option attempts = 0: write 1 or more")
+
+
+class Retry(Filter[RetryOptions]):
+    """Tries an operation again that failed for a reason which may pass: a lost connection, a time-out, a full
+    queue; whatever initiators would be told BUSY or TASK SET FULL for. Other errors go up at once.
+
+      attempts   how often one operation is tried (5)
+      seconds    how long before the second attempt (0.1); each further pause is twice as long
+      longest    the longest pause (5)
+
+    Initiators give up after their own time-out, 30 s with Linux: keep the pauses together below it.
+
+    Example: { filter = "retry", attempts = 8, seconds = 0.05 }
+    """
+
+    name = "retry"
+    threads: ClassVar[int] = 16
+
+    def __init__(self, options: RetryOptions, log: DeviceLog) -> None:
+        self._options = options
+        self._log = log
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> RetryOptions:
+        return parse_table(RetryOptions, table)
+
+    @classmethod
+    def open(cls, device: Device, options: RetryOptions) -> Self:
+        return cls(options, device.log)
+
+    def handle(self, operation: Operation) -> Steps:
+        pause = self._options.seconds
+        for left in reversed(range(self._options.attempts)):
+            try:
+                yield operation
+            except (OSError, ScsiStatusError) as error:
+                if not left or not _may_pass(error, operation):
+                    raise
+                self._log.info("%s failed: %s; once more in %.2f s", text(operation), error, pause)
+            else:
+                return
+            yield Pause(pause)
+            pause = min(2 * pause, self._options.longest)
+
+
+def _may_pass(error: OSError | ScsiStatusError, operation: Operation) -> bool:
+    return isinstance(error, ScsiStatusError) or isinstance(scsi_error(error, operation), ScsiStatusError)
