@@ -20,4 +20,5 @@ def test_the_table_of_commands_is_the_opcode_table() -> None:
 def test_the_pages_of_handlers_and_filters_are_their_docstrings(kind: str) -> None:
     page = (DOCS / f"reference/{kind}.md").read_text()
     update = f"python -c 'from tcmu_runner.handler import reference; print(reference.{kind}(), end=\"\")'"
-    assert page.partition("\n## ")[2] == getattr(reference, kind)().partition("## ")[2], f"update it: {update}"
+    found, expected = page.partition("\n## ")[2], getattr(reference, kind)().partition("## ")[2]
+    assert found == expected, f"update it: {update}"
