@@ -1,6 +1,6 @@
 #!/bin/sh
 # Turns a fresh Debian root directory into the guest's. Called by mmdebstrap as `customize.sh ROOT`, with
-# $WHEELS the directory of the test tools' wheels.
+# $WHEELS the directory of the wheels: tests/ and targetcli/.
 set -eu
 root=$1
 here=$(dirname "$0")
@@ -13,16 +13,20 @@ chroot "$root" passwd --quiet --delete root
 # two daemons on one kernel race for the same netlink replies. A masked unit also ends its D-Bus activation.
 chroot "$root" systemctl --quiet mask tcmu-runner.service
 chroot "$root" systemctl --quiet disable rtslib-fb-targetctl.service
+# Servers that tests start for themselves.
+chroot "$root" systemctl --quiet mask ceph.target ceph-crash.service
 chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
     e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service systemd-pstore.service \
     systemd-update-utmp.service systemd-update-utmp-runlevel.service
 chroot "$root" systemctl --quiet enable vm-agent.service vm-journal.service
 
-# Our daemon's home, with what its tests need. System packages are visible: rtslib is one.
-chroot "$root" python3 -m venv --system-site-packages /opt/tcmu-runner
+# Our daemon's home, with what its tests need, and the targetcli of PyPI. System packages are visible: rtslib is one.
 mkdir "$root/tmp/wheels"
-cp "$WHEELS"/*.whl "$root/tmp/wheels/"
-chroot "$root" sh -c '/opt/tcmu-runner/bin/pip install --quiet --no-index --no-deps /tmp/wheels/*.whl'
+cp -r "$WHEELS/." "$root/tmp/wheels/"
+for home in tcmu-runner:tests targetcli:targetcli; do
+    chroot "$root" python3 -m venv --system-site-packages "/opt/${home%:*}"
+    chroot "$root" sh -c "/opt/${home%:*}/bin/pip install --quiet --no-index --no-deps /tmp/wheels/${home#*:}/*.whl"
+done
 rm -r "$root/tmp/wheels"
 
 chroot "$root" update-initramfs -u

@@ -19,12 +19,19 @@ HERE = Path(__file__).parent
 
 SYSTEM = "linux-image-amd64 systemd-sysv udev dbus kmod procps iproute2 lz4 rsync less psmisc logrotate"
 PYTHON_AND_LIO = "python3 python3-venv python3-pip python3-gi python3-dbus python3-rtslib-fb targetcli-fb"
-PEER = "tcmu-runner"
-INSTRUMENTS = "open-iscsi libiscsi-bin sg3-utils lsscsi fio qemu-utils xfsprogs e2fsprogs strace"
-PACKAGES = f"{SYSTEM} {PYTHON_AND_LIO} {PEER} {INSTRUMENTS}".split()
+LIBRARIES = "python3-dbus-fast python3-rich python3-shtab python3-prometheus-client"
+LIBRARIES += " python3-zstandard python3-lmdb python3-argon2 python3-cryptography librbd1 libgfapi0"
+PEERS = "tcmu-runner ceph-mon ceph-osd ceph-common cryptsetup-bin dmsetup nbdkit qemu-system-common"
+PEERS += " qemu-block-extra"
+INSTRUMENTS = "open-iscsi libiscsi-bin sg3-utils lsscsi fio qemu-utils xfsprogs e2fsprogs strace keyutils"
+INSTRUMENTS += " libglib2.0-bin curl"
+PACKAGES = f"{SYSTEM} {PYTHON_AND_LIO} {LIBRARIES} {PEERS} {INSTRUMENTS}".split()
 
 # What the tests need in the guest's Python 3.11, whatever Python the host has. All are pure Python.
 TEST_TOOLS = ("pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100")
+
+# The targetcli that PyPI has, beside Debian's: /opt/targetcli. Its other dependencies are Debian's.
+TARGETCLI = ("targetcli==3.0.2", "rtslib-fb==2.2.4", "configshell-fb==2.0.3")
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ def ensure() -> Image:
 
 def fingerprint() -> str:
     """Names an image by everything it is made from, except the state of Debian's archive."""
-    digest = hashlib.sha256(repr((SUITE, SIZE, PACKAGES, TEST_TOOLS)).encode())
+    digest = hashlib.sha256(repr((SUITE, SIZE, PACKAGES, TEST_TOOLS, TARGETCLI)).encode())
     parts = [HERE / "customize.sh", *sorted(p for p in (HERE / "rootfs").rglob("*") if p.is_file())]
     for part in parts:
         digest.update(f"{part.relative_to(HERE)}\0".encode() + part.read_bytes())
@@ -87,8 +94,8 @@ def bootstrap(became_root: list[str], work: Path) -> None:
     """Debian's packages into `work`/root, customised."""
     wheels = work / "wheels"
     host.say("fetching the test tools' wheels")
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(wheels), *TEST_TOOLS]
-    step([*download, "--only-binary=:all:", "--implementation=py", "--abi=none", "--python-version=3.11"])
+    fetch(wheels / "tests", *TEST_TOOLS)
+    fetch(wheels / "targetcli", "--no-deps", *TARGETCLI)
     sources = apt.sources(SUITE, work)
     host.say(f"installing {len(PACKAGES)} Debian packages and what they need")
     options = ["--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
@@ -96,6 +103,12 @@ def bootstrap(became_root: list[str], work: Path) -> None:
     options += [f'--customize-hook={shlex.quote(str(HERE / "customize.sh"))} "$1"']
     mmdebstrap = [*became_root, "env", f"WHEELS={wheels}", host.program("mmdebstrap"), *options]
     step([*mmdebstrap, SUITE, str(work / "root"), *sources])
+
+
+def fetch(directory: Path, *wanted: str) -> None:
+    """Pure wheels for the guest's Python."""
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(directory), *wanted]
+    step([*download, "--only-binary=:all:", "--implementation=py", "--abi=none", "--python-version=3.11"])
 
 
 def pack(became_root: list[str], work: Path) -> None:

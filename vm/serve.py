@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from vm import host, image, install
 from vm.machine import Machine
 
-DIRECTORY = host.CACHE / "serve"
+DIRECTORY = host.OUT / "serve"
 STATE = DIRECTORY / "state.json"
 INSTALLED = DIRECTORY / "installed"
 """Fingerprint of the packaging (entry points, names) that was installed in the guest last."""
