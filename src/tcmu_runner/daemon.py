@@ -52,6 +52,7 @@ def run(options: Options) -> int:
     _set_up_log(options)
     configured = settings.load(options.settings)
     workers = configured.workers
+    _be_urgent(workers.nice)
     with DaemonLock() as lock:
         lock.acquire(LOCK_SECONDS)
         paths = Paths()
@@ -60,6 +61,14 @@ def run(options: Options) -> int:
         template = _template(registry, paths, configured) if workers.processes != 0 else None
         asyncio.run(_serve(registry, paths, guardian, template, configured))
     return 0
+
+
+def _be_urgent(nice: int) -> None:
+    """For this process and all it forks: who waits for a disk waits for us (docs/adr/0004)."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except PermissionError:
+        log.info("not allowed to run with nice %d (CAP_SYS_NICE); this one is as urgent as others", nice)
 
 
 def load_handlers(directory: Path | None, stacks: Sequence[StackSettings] = ()) -> Registry:

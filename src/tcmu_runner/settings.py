@@ -6,6 +6,7 @@ processes = "per-device"   # or a number shared by all devices; 0: the daemon's 
 user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
 memory = "512M"            # how much a worker may allocate; without it there is no limit
 open_files = 4096          # how many descriptors a worker may have
+nice = -10                 # how urgent the daemon's processes are, -20 to 19
 
 [stacks.vault]             # config string: vault//srv/disk.img; what follows vault/ is for the handler below
 handler = "file"
@@ -26,16 +27,19 @@ from tcmu_runner.units import parse_size
 
 DEFAULT = Path("/etc/tcmu/tcmu-runner.toml")
 PER_DEVICE = "per-device"
+NICE = -10
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit."""
+    """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit.
+    nice: of the supervisor and the workers (nice(2)): initiators wait for each command."""
 
     processes: int | None = None
     user: str | None = None
     memory: int = 0
     open_files: int = 0
+    nice: int = NICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +124,13 @@ def _layer(where: str, table: object) -> Layer:
 
 
 def _workers(table: dict[str, object]) -> Workers:
-    _refuse_unknown("workers.", table, {"processes", "user", "memory", "open_files"})
+    _refuse_unknown("workers.", table, {"processes", "user", "memory", "open_files", "nice"})
     return Workers(
         processes=_processes(table.get("processes", PER_DEVICE)),
         user=_text("workers.user", table.get("user")),
         memory=_size("workers.memory", table.get("memory", 0)),
         open_files=_size("workers.open_files", table.get("open_files", 0)),
+        nice=_nice(table.get("nice", NICE)),
     )
 
 
@@ -142,6 +147,12 @@ def _processes(value: object) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     raise ConfigError(f'workers.processes = {value!r}: write "{PER_DEVICE}", or a number from 0')
+
+
+def _nice(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and -20 <= value <= 19:
+        return value
+    raise ConfigError(f"workers.nice = {value!r}: write a number from -20, the most urgent, to 19")
 
 
 def _text(name: str, value: object) -> str | None:

@@ -106,18 +106,15 @@ class ThreadExecutor(InlineExecutor):
         self._jobs: SimpleQueue[Job | Work | None] = SimpleQueue()
         self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
         self._takes_part = threads > 1 and not apart
-        self._threads = [
-            threading.Thread(target=self._work, name=f"{name}-{i}", daemon=True)
-            for i in range(threads - 1 if self._takes_part else threads)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._name = name
+        self._most = threads - 1 if self._takes_part else threads
+        self._threads: list[threading.Thread] = []  # started with the first jobs: many LUNs never need them
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         now = time.monotonic()
         if not self._suits_ring_thread(plan, now, alone=alone):
             self._queued.add(command)
-            self._jobs.put((command, plan))
+            self._put((command, plan))
             return
         self.pace.begin(now)
         super().submit(command, plan, alone=alone)
@@ -125,8 +122,15 @@ class ThreadExecutor(InlineExecutor):
 
     def lend(self, work: Work) -> bool:
         if PROCESSORS > 1:
-            self._jobs.put(work)
+            self._put(work)
         return PROCESSORS > 1
+
+    def _put(self, job: Job | Work) -> None:
+        self._jobs.put(job)
+        if (number := len(self._threads)) < self._most:
+            thread = threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _suits_ring_thread(self, plan: Plan, now: float, *, alone: bool) -> bool:
         if not (self._takes_part and isinstance(plan, Read | Write) and self.pace.at_once(now)):

@@ -63,6 +63,7 @@ class KernelDevice:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
         self._uio = UioDevice.open(self.entry.minor, self._paths)
         try:
+            await in_thread(self._store.notify_task_management)
             await self._serve()
         except BaseException:
             self._let_go()
@@ -80,7 +81,6 @@ class KernelDevice:
         self.size, self.block_size = await self._slots.run(self._start(self._uio), OPEN_SECONDS)
 
     async def _start(self, uio: UioDevice) -> tuple[int, int]:
-        await in_thread(self._store.notify_task_management)
         server = self._make_server(self)
         try:
             facts = await server.open(uio, self._counters)
@@ -99,6 +99,7 @@ class KernelDevice:
         await in_thread(self._block)
         self._uio = await self._open_when_free(HOLDER_SECONDS)
         try:
+            await in_thread(self._store.notify_task_management)
             await in_thread(self._reset)
             await self._serve()
         except BaseException:
@@ -118,9 +119,11 @@ class KernelDevice:
 
     async def restart(self) -> None:
         """After the end of its server or a corrupt ring: everything under way is retried on a fresh ring."""
-        await in_thread(self._block)
-        await self._end_server()
-        await in_thread(self._reset)
+        if self._server is not None and not self._server.ended:
+            await in_thread(self._block)  # what comes while it closes is retried, too
+            await self._end_server()
+        self._server = None
+        await in_thread(self._start_over)
         await self._serve()
         await in_thread(self._unblock)
 
@@ -198,6 +201,10 @@ class KernelDevice:
                 raise
             return Event(EventKind.ADDED, str(self.entry.name), self.entry.minor, self._store.device_id(), 2)
         return None
+
+    def _start_over(self) -> None:
+        self._block()
+        self._reset()
 
     def _block(self) -> None:
         try:

@@ -24,6 +24,10 @@ class Server(Protocol):
     @property
     def pid(self) -> int: ...
 
+    @property
+    def ended(self) -> bool:
+        """Whether nobody is there any more to do anything, or to be asked."""
+
     async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
         """Serves the ring; returns size and block size in bytes. The caller keeps `uio` and the descriptor of
         the statistics."""
@@ -74,6 +78,10 @@ class LocalServer:
         self._lun = lun
         self._watch()
         return facts
+
+    @property
+    def ended(self) -> bool:
+        return False
 
     def _watch(self) -> None:
         if self._lun is not None:

@@ -180,6 +180,10 @@ class WorkerServer:
         """0 until its first beat."""
         return self._worker.pid
 
+    @property
+    def ended(self) -> bool:
+        return not self._worker.alive
+
     def _early(self, _error: Exception) -> None:
         """Before the device is served its caller hears of a death by itself."""
 

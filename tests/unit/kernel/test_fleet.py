@@ -31,6 +31,7 @@ class Scripted:
     """A server of 1 MiB; the next opening, draining or resizing goes as the list says, then all is well."""
 
     pid = 4711
+    ended = False
 
     def __init__(self, script: list[OSError | bool], trouble: Trouble) -> None:
         self.script = script
