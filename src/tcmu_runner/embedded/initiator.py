@@ -65,12 +65,12 @@ class Result:
 class Initiator:
     """A connection to host:port. `login`, then `command`; or `send` and `receive` for single PDUs.
 
-    tsih, cid: for a further connection of a session.
+    tsih, cid: for a further connection of a session. time_out: seconds that the target may be silent.
     """
 
     def __init__(
         self, host: str, port: int, name: str = "iqn.2024-01.org.tcmu-runner:initiator", *,
-        isid: bytes = b"\x80\0\0\0\0\1", tsih: int = 0, cid: int = 0,
+        isid: bytes = b"\x80\0\0\0\0\1", tsih: int = 0, cid: int = 0, time_out: float = TIME_OUT,
     ) -> None:  # fmt: skip
         self.name = name
         self.isid, self.tsih, self.cid = isid, tsih, cid
@@ -79,7 +79,7 @@ class Initiator:
         self.tag = 0
         self.agreed: text.Pairs = {}
         self._framer, self._sender = Framer(SEGMENT), Sender()
-        self._socket = socket.create_connection((host, port), TIME_OUT)
+        self._socket = socket.create_connection((host, port), time_out)
 
     # Single PDUs
 

@@ -1,0 +1,38 @@
+"""Cases, and where they are found."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.backend import Backend
+
+NO_SERVER = dict.fromkeys(
+    ("backend_killed", "backend_slow", "backend_gone"), "it stores in local files, without a server"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """make: the backend, from its directory and the size of the LUN. size, block_size: of the LUN, bytes.
+
+    room: bytes of the file system that is filled up. without: scenarios that do not apply, and why.
+    complaints: patterns of what may be logged while the backend is away.
+    """
+
+    name: str
+    make: Callable[[Path, int], Backend]
+    size: int = 24 << 20
+    block_size: int = 512
+    room: int = 16 << 20
+    without: Mapping[str, str] = field(default_factory=dict)
+    complaints: tuple[str, ...] = ()
+
+
+def all_cases() -> list[Case]:
+    found: list[Case] = []
+    for path in sorted((Path(__file__).parents[1] / "cases").glob("[!_]*.py")):
+        found += importlib.import_module(f"cases.{path.stem}").CASES
+    return found
