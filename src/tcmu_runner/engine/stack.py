@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from threading import BoundedSemaphore
 
@@ -47,6 +48,8 @@ class Stack:
         self.capabilities: Capabilities = reduce(
             lambda offered, layer: layer.capabilities(offered), reversed(filters), self._below
         )
+        if filters:  # what one of them changes such an operation would go round
+            self.capabilities = replace(self.capabilities, compare_and_write=False, write_same=False)
         self.blocks = any(layer.threads for layer in filters)  # commands are not for the ring's thread
 
     @classmethod

@@ -11,6 +11,7 @@ from typing import cast
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import (
+    CompareAndWrite,
     CryptoErase,
     Extent,
     Extents,
@@ -26,6 +27,7 @@ from tcmu_runner.scsi.operations import (
     Steps,
     Unmap,
     Write,
+    WriteSame,
     WriteZeroes,
 )
 from tcmu_runner.scsi.sense import ScsiStatusError, Status
@@ -120,8 +122,8 @@ def _calls(
                 yield handler.flush()
         case Unmap():
             yield handler.unmap(operation.offset, operation.length)
-        case WriteZeroes():
-            yield handler.write_zeroes(operation.offset, operation.length, unmap=operation.unmap)
+        case WriteZeroes() | CompareAndWrite() | WriteSame():
+            yield from _change(handler, operation)
             if operation.fua and can.flush:
                 yield handler.flush()
         case Extents():
@@ -131,6 +133,19 @@ def _calls(
             operation.found = cast("Space", (yield handler.space()))
         case CryptoErase():
             yield handler.crypto_erase()
+
+
+def _change(
+    handler: Handler[object] | AsyncHandler[object], operation: WriteZeroes | CompareAndWrite | WriteSame
+) -> Generator[object, object, None]:
+    match operation:
+        case WriteZeroes():
+            yield handler.write_zeroes(operation.offset, operation.length, unmap=operation.unmap)
+        case CompareAndWrite():
+            told = yield handler.compare_and_write(operation.expected, operation.data, operation.offset)
+            operation.mismatch = cast("int | None", told)
+        case WriteSame():
+            yield handler.write_same(operation.offset, operation.length, operation.block)
 
 
 def _hand_over(handler: Handler[object], operation: HandleCommand) -> None:

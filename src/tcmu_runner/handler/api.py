@@ -68,6 +68,8 @@ class Plugin(Generic[Options]):
             extents=defines("extents"),
             space=defines("space"),
             crypto_erase=defines("crypto_erase"),
+            compare_and_write=defines("compare_and_write"),
+            write_same=defines("write_same"),
         )
 
 
@@ -139,6 +141,16 @@ class Handler(Plugin[Options]):
         """Forget the key: nothing that was stored can be read afterwards (SANITIZE, cryptographic erase)."""
         raise NotImplementedError
 
+    def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        """Store `data` at `offset` where the bytes there are `expected`, which is as long, and return None;
+        else store nothing, and return the offset in `expected` of the first byte that differs. Define it
+        where the storage does that at once, also for other hosts; it is not called below a filter."""
+        raise NotImplementedError
+
+    def write_same(self, offset: int, length: int, block: bytes) -> None:
+        """Store `block` (of the block size) again and again over the range. Not called below a filter."""
+        raise NotImplementedError
+
     def resize(self, size: int) -> None:
         """The administrator wants the LUN to have `size` bytes. Raise OSError to refuse, as this does."""
         raise OSError(errno.EOPNOTSUPP, f"{type(self).__name__} cannot resize a LUN: make a new one")
@@ -181,6 +193,12 @@ class AsyncHandler(Plugin[Options]):
         raise NotImplementedError
 
     async def crypto_erase(self) -> None:
+        raise NotImplementedError
+
+    async def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        raise NotImplementedError
+
+    async def write_same(self, offset: int, length: int, block: bytes) -> None:
         raise NotImplementedError
 
     async def resize(self, size: int) -> None:

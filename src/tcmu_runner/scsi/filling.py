@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcmu_runner.scsi.operations import Steps, Unmap, Write, WriteZeroes
+from tcmu_runner.scsi.operations import Steps, Unmap, Write, WriteSame, WriteZeroes
 
 if TYPE_CHECKING:
     from tcmu_runner.scsi.unit import Unit
 
 CHUNK = 1 << 20  # bytes written at once where a pattern is repeated
 STRIDE = 1 << 30  # bytes zeroed or unmapped at once by the storage's own means
+
+
+def fill(unit: Unit, offset: int, length: int, block: bytes) -> Steps:
+    """The same block over the whole range, by the storage's own means where it has any."""
+    fua = not unit.mode.write_cache
+    if not unit.capabilities.write_same:
+        yield from repeat(offset, length, block, fua=fua)
+        return
+    for at in range(offset, offset + length, STRIDE):
+        yield WriteSame(at, min(STRIDE, offset + length - at), block, fua)
 
 
 def repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:

@@ -95,6 +95,28 @@ class CryptoErase:
 
 
 @dataclass(slots=True)
+class CompareAndWrite:
+    """Store `data` where the bytes are `expected`, else nothing: then `mismatch` is the offset of the first
+    byte that differs, in `expected`. Both are equally long. Asked only of a storage that can."""
+
+    offset: int
+    expected: Buffers
+    data: Buffers
+    fua: bool = False
+    mismatch: int | None = None
+
+
+@dataclass(slots=True)
+class WriteSame:
+    """Store `block`, of the block size, again and again over the range. Asked only of a storage that can."""
+
+    offset: int
+    length: int
+    block: bytes
+    fua: bool = False
+
+
+@dataclass(slots=True)
 class Remote:
     """Do the operation on another LUN of this daemon (EXTENDED COPY); asked only where `peers` are lent."""
 
@@ -127,6 +149,8 @@ Operation = (
     | Extents
     | MeasureSpace
     | CryptoErase
+    | CompareAndWrite
+    | WriteSame
     | Remote
     | Pause
     | HandleCommand

@@ -10,7 +10,8 @@ class Capabilities:
     """What the storage below a unit can do; what a unit announces follows from it.
 
     extents: it knows which blocks are mapped. space: how much it takes of the space below it, and what is
-    left there. crypto_erase: it can throw its key away.
+    left there. crypto_erase: it can throw its key away. compare_and_write, write_same: it does these as one
+    operation, which the unit else makes of reads and writes.
     """
 
     write: bool = False
@@ -21,6 +22,8 @@ class Capabilities:
     extents: bool = False
     space: bool = False
     crypto_erase: bool = False
+    compare_and_write: bool = False
+    write_same: bool = False
 
 
 @dataclass(frozen=True, slots=True)

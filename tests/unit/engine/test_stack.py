@@ -186,6 +186,23 @@ def test_an_asyncio_handler_keeps_its_loop_unless_a_filter_blocks(
     stack.close()
 
 
+class AllAtOnce(Store):
+    def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        raise AssertionError("below a filter nobody asks for it")
+
+    def write_same(self, offset: int, length: int, block: bytes) -> None:
+        raise AssertionError("below a filter nobody asks for it")
+
+
+def test_what_is_one_operation_of_the_storage_is_not_above_a_filter() -> None:
+    alone = opened(Device("user_0/vol0", 4096), handler=AllAtOnce)
+    below = opened(Device("user_0/vol0", 4096), Header, handler=AllAtOnce)
+    for stack, offered in ((alone, True), (below, False)):
+        assert stack.capabilities.compare_and_write is offered
+        assert stack.capabilities.write_same is offered
+        stack.close()
+
+
 def test_a_handler_alone_can_be_called_directly() -> None:
     stack = opened(Device("user_0/vol0", 4096))
     assert stack.direct is stack.handler

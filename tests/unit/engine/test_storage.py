@@ -19,7 +19,18 @@ from tcmu_runner.engine.storage import (
     through_async,
 )
 from tcmu_runner.iov import Buffers
-from tcmu_runner.scsi.operations import Flush, Operation, Plan, Read, Steps, Unmap, Write, WriteZeroes
+from tcmu_runner.scsi.operations import (
+    CompareAndWrite,
+    Flush,
+    Operation,
+    Plan,
+    Read,
+    Steps,
+    Unmap,
+    Write,
+    WriteSame,
+    WriteZeroes,
+)
 from tcmu_runner.scsi.sense import WRITE_PROTECTED
 from tcmu_runner.scsi.unit import Capabilities
 
@@ -140,6 +151,13 @@ def test_operations_reach_the_methods_that_bear_their_name() -> None:
         def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
             calls.append(("write_zeroes", offset, length, unmap))
 
+        def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+            calls.append(("compare_and_write", offset))
+            return 7
+
+        def write_same(self, offset: int, length: int, block: bytes) -> None:
+            calls.append(("write_same", offset, length, block))
+
     handler = Recorder()
     storage = Storage(handler, handler.capabilities(), perform_on)
     for operation in (
@@ -147,9 +165,13 @@ def test_operations_reach_the_methods_that_bear_their_name() -> None:
         Unmap(512, 1024),
         WriteZeroes(0, 512, unmap=True, fua=True),
         Flush(),
+        both := CompareAndWrite(512, [], []),
+        WriteSame(0, 1024, b"x" * 512, fua=True),
     ):
         storage.perform(operation)
     assert calls == [
         ("write", 0), ("flush",), ("unmap", 512, 1024),
         ("write_zeroes", 0, 512, True), ("flush",), ("flush",),
+        ("compare_and_write", 512), ("write_same", 0, 1024, b"x" * 512), ("flush",),
     ]  # fmt: skip
+    assert both.mismatch == 7

@@ -3,8 +3,9 @@
     play(unit, "28 00 00000008 00 0001 00", (Read(4096, space(512)), b"x" * 512), room=512)
 
 Each step is (expected operation or its type, answer). The answer is what the storage does: bytes fill a
-Read, a list of extents fills an Extents, a Space answers MeasureSpace, an exception is raised at the `yield`,
-None is plain success. A command that asks for more, for less or for something else fails the test.
+Read, a list of extents fills an Extents, a Space answers MeasureSpace, a number is where a CompareAndWrite
+found another byte, an exception is raised at the `yield`, None is plain success. A command that asks for
+more, for less or for something else fails the test.
 """
 
 from __future__ import annotations
@@ -16,7 +17,17 @@ from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.opcodes import DISK
-from tcmu_runner.scsi.operations import Extent, Extents, MeasureSpace, Operation, Plan, Read, Space, Write
+from tcmu_runner.scsi.operations import (
+    CompareAndWrite,
+    Extent,
+    Extents,
+    MeasureSpace,
+    Operation,
+    Plan,
+    Read,
+    Space,
+    Write,
+)
 from tcmu_runner.scsi.sense import ScsiError, ScsiStatusError, Sense
 from tcmu_runner.scsi.unit import Capabilities, Identity, Limits, Unit
 
@@ -26,7 +37,7 @@ EVERYTHING = Capabilities(
 )
 BLOCKS = 1024
 
-Answer = bytes | Sequence[Extent] | Space | Exception | None
+Answer = bytes | Sequence[Extent] | Space | Exception | int | None
 Step = tuple[Operation | type[Operation], Answer]
 
 
@@ -146,6 +157,9 @@ def _answer(operation: Operation, script: list[Step]) -> None:
     elif isinstance(operation, Extents):
         assert isinstance(answer, Sequence)
         operation.found.extend(item for item in answer if isinstance(item, Extent))
+    elif isinstance(operation, CompareAndWrite):
+        assert answer is None or isinstance(answer, int)
+        operation.mismatch = answer
     elif isinstance(operation, MeasureSpace):
         assert isinstance(answer, Space)
         operation.found = answer
@@ -160,5 +174,8 @@ def shape(operation: Operation) -> tuple[object, ...]:
             return Read, operation.offset, iov.length(operation.into)
         case Write():
             return Write, operation.offset, iov.gather(operation.data), operation.fua
+        case CompareAndWrite():
+            halves = iov.gather(operation.expected), iov.gather(operation.data)
+            return CompareAndWrite, operation.offset, halves, operation.fua
         case _:
             return type(operation), operation

@@ -1,12 +1,13 @@
 import errno
+from dataclasses import replace
 
 import pytest
 
 from tcmu_runner.scsi.opcodes import DISK
-from tcmu_runner.scsi.operations import Read, Write
+from tcmu_runner.scsi.operations import CompareAndWrite, Read, Write
 from tcmu_runner.scsi.unit import Capabilities, Limits
 
-from .play import bytes_of, disk, play, space
+from .play import EVERYTHING, bytes_of, disk, play, space
 
 BLOCK, OTHER = bytes(range(256)) * 2, bytes(range(255, -1, -1)) * 2
 CAW = "89 {:02x} 0000000000000008 000000 {:02x} 00 00"  # SBC-4 table 40
@@ -52,6 +53,17 @@ def test_compare_and_write_through() -> None:
 
 def test_compare_and_write_of_no_blocks() -> None:
     assert play(disk(), CAW.format(0, 0)).status == 0
+
+
+def test_compare_and_write_by_the_storage() -> None:
+    """One operation, for a storage that does it for all hosts at once."""
+    unit = disk(replace(EVERYTHING, compare_and_write=True))
+    asked = CompareAndWrite(8 * 512, bytes_of(BLOCK), bytes_of(OTHER), fua=True)
+    assert play(unit, CAW.format(0x08, 1), (asked, None), out=BLOCK + OTHER).status == 0
+    missed = play(unit, CAW.format(0x08, 1), (asked, 77), out=BLOCK + OTHER)
+    assert missed.triple == "E/1D/00"
+    assert missed.sense is not None
+    assert missed.sense.information == 77
 
 
 @pytest.mark.parametrize("size", [0, 512, 1023, 1025, 2048])

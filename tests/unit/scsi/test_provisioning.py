@@ -1,9 +1,10 @@
 import errno
+from dataclasses import replace
 
 import pytest
 
 from tcmu_runner.scsi.commands import provisioning
-from tcmu_runner.scsi.operations import Extent, Extents, Unmap, Write, WriteZeroes
+from tcmu_runner.scsi.operations import Extent, Extents, Unmap, Write, WriteSame, WriteZeroes
 from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
 
 from .play import EVERYTHING, Outcome, Step, bytes_of, disk, play
@@ -80,6 +81,13 @@ def test_without_the_capability_there_is_no_unmap() -> None:
 def test_write_same_repeats_the_block(layout: str, _size: str) -> None:
     outcome = play(disk(), layout.format(0, 4), (Write(8 * 512, bytes_of(BLOCK * 4)), None), out=BLOCK)
     assert outcome.status == 0
+
+
+@pytest.mark.parametrize(("layout", "_size"), WRITE_SAME)
+def test_write_same_by_the_storage(layout: str, _size: str) -> None:
+    unit = disk(replace(EVERYTHING, write_same=True))
+    step = (WriteSame(8 * 512, 4 * 512, BLOCK), None)
+    assert play(unit, layout.format(0, 4), step, out=BLOCK).status == 0
 
 
 @pytest.mark.parametrize(("layout", "_size"), WRITE_SAME)

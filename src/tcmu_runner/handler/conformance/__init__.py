@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from tcmu_runner.handler.api import AsyncHandler, Handler
-from tcmu_runner.handler.conformance import declaration, life, provisioning, traffic, transfers
+from tcmu_runner.handler.conformance import declaration, life, provisioning, shortcuts, traffic, transfers
 from tcmu_runner.handler.conformance.bench import Bench, Setup
 from tcmu_runner.handler.conformance.breach import NotApplicableError
 from tcmu_runner.handler.conformance.callers import HungError
@@ -53,6 +53,8 @@ CHECKS: tuple[Check, ...] = (
     provisioning.extents,
     provisioning.space,
     provisioning.crypto_erase,
+    shortcuts.compare_and_write,
+    shortcuts.write_same,
     transfers.random_sequence,
     traffic.at_once,
     traffic.inline,

@@ -8,6 +8,10 @@ from tcmu_runner.handler.conformance.bench import Bench
 from tcmu_runner.handler.conformance.breach import BreachError
 from tcmu_runner.handler.registry import check_class
 
+METHODS = (
+    "write", "flush", "unmap", "write_zeroes", "extents", "space", "crypto_erase", "compare_and_write",
+    "write_same",
+)  # fmt: skip
 STRINGS = ("", "/", ";", "=;=", ";;a=b", "nosuch;option=1", "%s%n", "\u00e4" * 100, "x" * 250)
 
 
@@ -48,7 +52,7 @@ def capabilities(bench: Bench) -> None:
     if bench.handler.capabilities() != told:
         raise BreachError("capabilities() changes while it is open", "decide in open()")
     base = Handler if isinstance(bench.handler, Handler) else AsyncHandler
-    for name in ("write", "flush", "unmap", "write_zeroes", "extents", "space", "crypto_erase"):
+    for name in METHODS:
         if getattr(told, name) and getattr(type(bench.handler), name) is getattr(base, name):
             raise BreachError(f"it tells {name} without defining it", f"define {name}(), or do not tell it")
     if told.unmap_reads_zero and not told.unmap:

@@ -8,8 +8,8 @@ from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.commands.transfer import data_out, through
 from tcmu_runner.scsi.commands.verification import compare
-from tcmu_runner.scsi.operations import Plan, Read, Steps, Write
-from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
+from tcmu_runner.scsi.operations import CompareAndWrite, Plan, Read, Steps, Write
+from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, MISCOMPARE, ScsiError
 from tcmu_runner.scsi.unit import Unit
 
 
@@ -31,6 +31,12 @@ def compare_and_write(unit: Unit, command: Command) -> Plan:
 def _compare_then_write(
     unit: Unit, offset: int, expected: Buffers, replacement: Buffers, *, fua: bool
 ) -> Steps:
+    if unit.capabilities.compare_and_write:
+        both = CompareAndWrite(offset, expected, replacement, fua)
+        yield both
+        if both.mismatch is not None:
+            raise ScsiError(MISCOMPARE.with_information(both.mismatch))
+        return
     yield from compare(unit, offset, expected)
     yield Write(offset, replacement, fua)
 

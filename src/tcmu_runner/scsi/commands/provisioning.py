@@ -62,7 +62,7 @@ def write_same(unit: Unit, command: Command) -> Steps:
     without_data = len(command.cdb) == 16 and command.cdb[1] & 0x01
     block = bytes(unit.block_size) if without_data else _one_block(unit, command)
     if block.count(0) < len(block):
-        return filling.repeat(offset, length, block, fua=not unit.mode.write_cache)
+        return filling.fill(unit, offset, length, block)
     return filling.clear(unit, offset, length, unmap=wants_unmap)
 
 

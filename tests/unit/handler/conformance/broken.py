@@ -435,6 +435,35 @@ class RemembersTheKey(Sound):
         STORE[:4096] = bytes(4096)
 
 
+# -- shortcuts -----------------------------------------------------------------------------------------
+
+
+@broken("compare and write", "write nothing where one byte differs")
+class WritesWhateverIsThere(Sound):
+    """broken"""
+
+    def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        different = super().compare_and_write(expected, data, offset)
+        self.write(data, offset)
+        return different
+
+
+@broken("compare and write", "return the offset in `expected`")
+class SaysOnlyThatItDiffers(Sound):
+    """broken"""
+
+    def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        return None if super().compare_and_write(expected, data, offset) is None else -1
+
+
+@broken("write same", "repeat the block over the range")
+class WritesOneBlock(Sound):
+    """broken"""
+
+    def write_same(self, offset: int, length: int, block: bytes) -> None:
+        STORE[offset : offset + len(block)] = block
+
+
 # -- traffic -------------------------------------------------------------------------------------------
 
 

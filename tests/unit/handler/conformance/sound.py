@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
+from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import (
     NOT_HANDLED,
@@ -76,6 +77,17 @@ class Sound(Handler[str]):
     def crypto_erase(self) -> None:
         STORE[:] = bytes(len(STORE))
 
+    def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        with self.lock:
+            there = bytes(STORE[offset : offset + iov.length(expected)])
+            different = iov.first_difference(there, iov.gather(expected))
+            if different is None:
+                self.write(data, offset)
+            return different
+
+    def write_same(self, offset: int, length: int, block: bytes) -> None:
+        STORE[offset : offset + length] = block * (length // len(block))
+
     def resize(self, size: int) -> None:
         STORE.extend(bytes(max(0, size - len(STORE))))
         self.size = size
@@ -118,6 +130,12 @@ class SoundAsync(AsyncHandler[str]):
 
     async def crypto_erase(self) -> None:
         self.disk.crypto_erase()
+
+    async def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        return self.disk.compare_and_write(expected, data, offset)
+
+    async def write_same(self, offset: int, length: int, block: bytes) -> None:
+        self.disk.write_same(offset, length, block)
 
     async def resize(self, size: int) -> None:
         self.disk.resize(size)
