@@ -1,0 +1,268 @@
+"""The filter `luks`: a LUN in a LUKS volume."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+from tcmu_runner import iov
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters.luks import making, opening, secret
+from tcmu_runner.filters.luks.key import KeySource
+from tcmu_runner.filters.luks.opening import Found
+from tcmu_runner.filters.luks.secret import Secret
+from tcmu_runner.filters.luks.xts import SECTOR, Xts, xts
+from tcmu_runner.filters.options import parse_table
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.filter import Filter
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.operations import (
+    CryptoErase,
+    Extents,
+    Flush,
+    HandleCommand,
+    MeasureSpace,
+    Operation,
+    Read,
+    Remote,
+    Steps,
+    Unmap,
+    Write,
+)
+from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError
+from tcmu_runner.scsi.unit import Capabilities
+
+TAIL = 64 << 10  # bytes at the end of a disk where partition tables and RAIDs leave a copy
+KEPT = 1 << 20  # bytes of scratch memory that a thread keeps
+
+
+@dataclass(frozen=True, slots=True)
+class LuksOptions:
+    """header: bytes before the data. See Luks."""
+
+    key_file: str = ""
+    credential: str = ""
+    keyring: str = ""
+    header: int = 16 << 20
+    discard: bool = False
+    create: bool = False
+    kdf: str = "argon2id"
+    kdf_time: int = 3
+    kdf_memory: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        self.source  # noqa: B018 - it raises what is wrong
+        if self.kdf not in ("argon2id", "argon2i", "pbkdf2"):
+            raise ConfigError(f"option kdf = {self.kdf!r}: there are argon2id, argon2i, pbkdf2")
+        if self.header % SECTOR or not self.header:
+            raise ConfigError(f"option header = {self.header}: write whole sectors, for example 16M")
+
+    @property
+    def source(self) -> KeySource:
+        return KeySource(self.key_file, self.credential, self.keyring)
+
+    @property
+    def cost(self) -> making.Cost:
+        return making.Cost(self.kdf, self.kdf_time, self.kdf_memory >> 10)
+
+
+class Luks(Filter[LuksOptions]):
+    """Encrypts all that is stored, as LUKS2 (LUKS1 is opened, too), with AES-XTS. What is below is a volume
+    that cryptsetup opens, and manages: key slots, header backups, other passphrases.
+
+      key_file     a file whose bytes, to the last one, are the passphrase (cryptsetup --key-file)
+      credential   or the name of a systemd credential of the daemon's unit
+      keyring      or the description of a key of the type user in the kernel's keyring
+      header       bytes before the data: "16M" as cryptsetup makes it by default; "2M" with LUKS1
+      create       true: makes a volume where the storage is empty (zeroes); else it has to be one
+      discard      true: UNMAP gives space back, and whoever sees the storage sees which blocks are unused
+      kdf          for create: argon2id, argon2i or pbkdf2, with kdf_time (3) and kdf_memory ("64M")
+
+    The storage below is larger than the LUN by the header. A new volume has sectors of the size of the LUN's
+    blocks; an existing one with sectors of 4096 bytes needs hw_block_size=4096. SANITIZE with cryptographic
+    erase makes a new volume key, with a single key slot for the same passphrase, and destroys all others.
+
+    Example: { filter = "luks", key_file = "/etc/tcmu/vault.key", create = true }
+    """
+
+    name = "luks"
+    threads: ClassVar[int] = 4
+
+    _found: Found
+    _key: Secret
+    _xts: Xts
+
+    def __init__(self, device: Device, options: LuksOptions) -> None:
+        self._device = device
+        self._options = options
+        self._scratch = threading.local()
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> LuksOptions:
+        return parse_table(LuksOptions, table)
+
+    @classmethod
+    def open(cls, device: Device, options: LuksOptions) -> Self:
+        secret.forbid_core_dumps()
+        return cls(device, options)
+
+    @classmethod
+    def size_below(cls, size: int, options: LuksOptions) -> int:
+        return size + options.header
+
+    @classmethod
+    def size_above(cls, size: int, options: LuksOptions) -> int:
+        return size - options.header
+
+    # opening
+
+    def start(self) -> Steps:
+        found = yield from opening.find(self._device.size + self._options.header)
+        if found is None:
+            yield from self._create()
+            return
+        self._check(found)
+        slot, key = yield from opening.unlock(found.volume, self._options.source)
+        self._use(found, key)
+        volume = found.volume
+        self._device.log.info("LUKS%d volume %s, by key slot %d", volume.version, volume.uuid, slot)
+        if found.damage:
+            self._device.log.warning(
+                "LUKS volume %s: %s: the other copy is used; mend it with cryptsetup repair",
+                volume.uuid, found.damage,
+            )  # fmt: skip
+
+    def _check(self, found: Found) -> None:
+        volume = found.volume
+        if volume.data_offset != self._options.header:
+            raise ConfigError(
+                f"the data of the LUKS volume begins at {volume.data_offset}, not {self._options.header}: "
+                f"write header = {volume.data_offset}"
+            )
+        if self._device.block_size % volume.sector_size:
+            raise ConfigError(
+                f"the LUKS volume has sectors of {volume.sector_size} bytes, the LUN blocks of "
+                f"{self._device.block_size}: set hw_block_size={volume.sector_size}"
+            )
+
+    def _create(self) -> Steps:
+        below = self._device.size + self._options.header
+        if not self._options.create:
+            raise ConfigError("there is no LUKS volume: correct the config string, or add create = true")
+        for start, end in ((0, self._options.header), (below - TAIL, below)):
+            if not (yield from opening.is_empty(max(start, 0), end)):
+                raise ConfigError(
+                    "there is no LUKS volume but other data, which create = true does not overwrite: correct "
+                    "the config string, or empty the storage (truncate, blkdiscard -z)"
+                )
+        key = Secret.random(making.KEY_SIZE)
+        with self._options.source.read() as passphrase:
+            options = self._options
+            found = yield from making.create(
+                passphrase, key, options.cost, options.header, self._device.block_size
+            )
+        self._use(found, key)
+        self._device.log.info("made the LUKS2 volume %s", found.volume.uuid)
+
+    def _use(self, found: Found, key: Secret) -> None:
+        self._found, self._key, self._xts = found, key, xts(key, found.volume.sector_size)
+
+    def close(self) -> None:
+        if hasattr(self, "_key"):
+            del self._xts  # with OpenSSL's copies of the key
+            self._key.wipe()
+
+    # operation
+
+    def capabilities(self, below: Capabilities) -> Capabilities:
+        """What has been given back reads as noise, and zeroes have to be encrypted like everything else."""
+        return Capabilities(
+            write=below.write,
+            flush=below.flush,
+            unmap=below.unmap and (self._options.discard or self._found.volume.discards),
+            extents=below.extents,
+            space=below.space,
+            crypto_erase=below.write and self._found.header is not None,
+        )
+
+    def handle(self, operation: Operation) -> Steps:
+        base = self._options.header
+        match operation:
+            case Read():
+                yield Read(operation.offset + base, operation.into)
+                self._decrypt(operation.into, operation.offset)
+            case Write():
+                data = self._encrypted(operation.data, operation.offset)
+                yield Write(operation.offset + base, data, operation.fua)
+            case Unmap():
+                yield replace(operation, offset=operation.offset + base)
+            case Extents():
+                below = Extents(operation.offset + base, operation.length)
+                yield below
+                operation.found += [run._replace(offset=run.offset - base) for run in below.found]
+            case Flush() | MeasureSpace() | Remote():
+                yield operation
+            case CryptoErase():
+                yield from self._erase()
+            case HandleCommand():
+                return  # a raw handler would see plain bytes: the unit does it all
+            case _:
+                raise ScsiError(INVALID_OPCODE)
+
+    def _tweak(self, offset: int) -> int:
+        return offset // SECTOR + self._found.volume.tweak
+
+    def _decrypt(self, into: Buffers, offset: int) -> None:
+        """Where the bytes are, if no sector is cut in two."""
+        if self._whole_sectors(into):
+            for buffer in into:
+                self._xts.decrypt(buffer, buffer, self._tweak(offset))
+                offset += len(buffer)
+        else:
+            plain = self._gathered(into)
+            self._xts.decrypt(plain, plain, self._tweak(offset))
+            iov.scatter(into, plain)
+
+    def _encrypted(self, data: Buffers, offset: int) -> Buffers:
+        """In other memory: should this process die, the next one does the command again."""
+        if not self._whole_sectors(data):
+            data = [self._gathered(data)]
+        encrypted, at = self._memory(iov.length(data)), 0
+        for buffer in data:
+            self._xts.encrypt(encrypted[at : at + len(buffer)], buffer, self._tweak(offset + at))
+            at += len(buffer)
+        return [encrypted]
+
+    def _whole_sectors(self, buffers: Buffers) -> bool:
+        size = self._found.volume.sector_size
+        return not any(len(buffer) % size for buffer in buffers)
+
+    def _gathered(self, buffers: Buffers) -> memoryview:
+        return memoryview(bytearray(iov.gather(buffers)))
+
+    def _memory(self, size: int) -> memoryview:
+        """This thread's: until it has done the operation it begins no other one."""
+        found: memoryview | None = getattr(self._scratch, "memory", None)
+        if found is None or len(found) < size:
+            found = secret.pages(size)
+            if size <= KEPT:
+                self._scratch.memory = found
+        return found[:size]
+
+    # erasing
+
+    def _erase(self) -> Steps:
+        """The new key is in force, here and there, before the old key slots are overwritten."""
+        before, header = self._found, self._found.header
+        if header is None:
+            raise ScsiError(INVALID_OPCODE)
+        key = Secret.random(making.KEY_SIZE)
+        with self._options.source.read() as passphrase:
+            found = yield from making.renew(before, header, passphrase, key, self._options.cost)
+        old = self._key
+        self._use(found, key)
+        old.wipe()
+        yield from making.wipe(before.volume)
+        self._device.log.info("LUKS volume %s: its key is destroyed, all data with it", found.volume.uuid)

@@ -1,0 +1,139 @@
+"""The other side: volumes that cryptsetup makes and opens. With dm-crypt: tests/vm/test_luks.py."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from tcmu_runner.errors import DeviceError
+from tcmu_runner.filters.luks import header2
+
+from .volumes import Place, read, write
+
+QUICK1 = ("--type", "luks1", "--pbkdf-force-iterations", "1000")
+QUICK2 = ("--type", "luks2", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+ARGON = ("--pbkdf-force-iterations", "4", "--pbkdf-memory", "4096", "--pbkdf-parallel", "2")
+SMALL = ("--luks2-keyslots-size", "512k", "--offset", "2048")
+KINDS = {
+    "luks2": ((*QUICK2, "--sector-size", "512"), 512, 16 << 20, 512),
+    "luks2, large sectors": ((*QUICK2, "--sector-size", "4096"), 4096, 16 << 20, 512),
+    "luks2, argon2id": (("--type", "luks2", "--sector-size", "512", *ARGON), 512, 16 << 20, 512),
+    "luks2, argon2i": (("--type", "luks2", "--pbkdf", "argon2i", *ARGON), 4096, 16 << 20, 512),
+    "luks2, short keys, sha512": ((*QUICK2, "--hash", "sha512", "--sector-size", "512"), 512, 16 << 20, 256),
+    "luks2, small": ((*QUICK2, "--sector-size", "512", *SMALL), 512, 1 << 20, 512),
+    "luks1": (QUICK1, 512, 2 << 20, 512),
+    "luks1, sha1": ((*QUICK1, "--hash", "sha1"), 512, 2 << 20, 256),
+}  # fmt: skip
+DATA = bytes(range(256)) * 64
+
+
+def dumped_key(place: Place) -> bytes:
+    """The volume key as cryptsetup tells it."""
+    told = place.cryptsetup("luksDump", "--dump-volume-key", "-q")
+    digits = re.search(r"^(?:MK|Volume) (?:dump|key):((?:[\s0-9a-f]{2,})+)", told, re.MULTILINE)
+    assert digits, told
+    return bytes.fromhex(digits[1])
+
+
+def decrypted(place: Place, key: bytes, sector_size: int, offset: int, length: int) -> bytes:
+    stored, found = place.image.read_bytes()[place.header :], b""
+    for at in range(offset, offset + length, sector_size):
+        tweak = (at // 512).to_bytes(16, "little")
+        decryptor = Cipher(algorithms.AES(key), modes.XTS(tweak)).decryptor()
+        found += decryptor.update(stored[at : at + sector_size])
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_volume_of_cryptsetup_opens_here(kind: str, tmp_path: Path) -> None:
+    arguments, block_size, header, key_size = KINDS[kind]
+    place = Place(tmp_path, header=header).format(*arguments, key_size=key_size)
+    key = dumped_key(place)
+    assert len(key) == key_size // 8
+    header_before = place.image.read_bytes()[:header]
+    disk = place.open(block_size=block_size)
+    write(disk, 1 << 20, DATA)
+    assert read(disk, 1 << 20, len(DATA)) == DATA
+    disk.close()
+    assert decrypted(place, key, block_size, 1 << 20, len(DATA)) == DATA
+    assert place.image.read_bytes()[:header] == header_before
+
+
+@pytest.mark.parametrize("block_size", [512, 4096])
+@pytest.mark.parametrize("kdf", ["argon2id", "argon2i", "pbkdf2"])
+def test_a_volume_of_ours_opens_there(kdf: str, block_size: int, tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    cost = {"kdf_time": 1000} if kdf == "pbkdf2" else {"kdf_time": 4, "kdf_memory": "4M"}
+    disk = place.create(block_size=block_size, kdf=kdf, **cost)
+    write(disk, 1 << 20, DATA)
+    disk.close()
+    place.cryptsetup("luksOpen", "--test-passphrase")
+    told = place.cryptsetup("luksDump")
+    assert kdf in told and f"sector: {block_size} [bytes]" in told
+    assert decrypted(place, dumped_key(place), block_size, 1 << 20, len(DATA)) == DATA
+
+
+def test_key_slots_are_managed_by_cryptsetup(tmp_path: Path) -> None:
+    """It adds a second passphrase to a volume of ours, and removes the first one."""
+    place = Place(tmp_path, header=16 << 20).created()
+    other = tmp_path / "other"
+    other.write_bytes(b"the second one")
+    cheap = ("--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000")
+    place.cryptsetup("luksAddKey", *cheap, after=(str(other),))
+    place.open().close()
+    first = place.key.read_bytes()
+    place.key.write_bytes(other.read_bytes())
+    place.cryptsetup("luksKillSlot", "-q", after=("0",))
+    place.key.write_bytes(first)
+    with pytest.raises(DeviceError, match="opens no key slot"):
+        place.open()
+    place.key.write_bytes(other.read_bytes())
+    disk = place.open()
+    write(disk, 0, DATA)
+    disk.crypto_erase()
+    assert read(disk, 0, len(DATA)) != DATA
+    write(disk, 0, DATA)
+    disk.close()
+    place.cryptsetup("luksOpen", "--test-passphrase")
+    told = place.cryptsetup("luksDump")
+    assert re.findall(r"^  (\d+): luks2$", told, re.MULTILINE) == ["0"]
+    assert decrypted(place, dumped_key(place), 512, 0, len(DATA)) == DATA
+
+
+def test_all_slots_destroyed_by_cryptsetup(tmp_path: Path) -> None:
+    place = Place(tmp_path).created()
+    place.cryptsetup("luksErase", "-q")
+    before = place.state()
+    with pytest.raises(DeviceError, match="has no key slot left"):
+        place.create()
+    assert place.state() == before
+
+
+def test_a_persistent_flag_of_cryptsetup_counts(tmp_path: Path) -> None:
+    """`cryptsetup open --allow-discards --persistent` sets it, but needs dm-crypt; luksDump reads it here."""
+    place = Place(tmp_path, header=16 << 20).format(*QUICK2, "--sector-size", "512")
+    disk = place.open()
+    assert not disk.capabilities().unmap
+    disk.close()
+    header = header2.parse(place.image.read_bytes()[:0x4000])
+    metadata = json.loads(header.json)
+    metadata["config"]["flags"] = ["allow-discards"]
+    place.patch(0, header.next(json.dumps(metadata).encode()).copies())
+    assert re.search(r"^Flags:\s+allow-discards", place.cryptsetup("luksDump"), re.MULTILINE)
+    disk = place.open()
+    assert disk.capabilities().unmap
+    disk.close()
+
+
+def test_a_cipher_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    place = Place(tmp_path, header=16 << 20).format(*QUICK2, "--cipher", "aes-cbc-essiv:sha256", key_size=256)
+    before = place.state()
+    with pytest.raises(
+        DeviceError, match="is encrypted with aes-cbc-essiv:sha256; this filter knows aes-xts-plain64"
+    ):
+        place.open()
+    assert place.state() == before

@@ -1,0 +1,122 @@
+"""Damaged headers, wrong keys: a clear error each, and no byte changed."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tcmu_runner.errors import DeviceError, TcmuError
+from tcmu_runner.filters.luks.volume import HeaderError
+
+from .volumes import Place, read, write
+
+DATA = b"kept data".ljust(512)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    disk = made.create()
+    write(disk, 0, DATA)
+    disk.close()
+    return made
+
+
+def refused(place: Place, why: str, kind: type[Exception] = TcmuError) -> None:
+    before = place.state()
+    for options in ({}, {"create": True}):
+        with pytest.raises(kind, match=why):
+            place.open(**options)
+    assert place.state() == before
+
+
+@pytest.mark.parametrize(
+    ("offset", "damage"),
+    [
+        (0, "its first header is gone"),
+        (100, "at 0 the LUKS volume has a header whose checksum is wrong"),
+        (0x1000, "at 0 the LUKS volume has a header whose checksum is wrong"),
+        (0x4000, "at 16384 the LUKS volume has no header there"),
+        (0x5010, "at 16384 the LUKS volume has a header whose checksum is wrong"),
+    ],
+)
+def test_one_damaged_header_is_survived_and_said(
+    place: Place, offset: int, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.patch(offset, b"\xff" * 16)
+    before = place.state()
+    disk = place.open()
+    assert read(disk, 0, 512) == DATA
+    disk.close()
+    assert place.state() == before
+    assert damage in caplog.text
+    assert "the other copy is used; mend it with cryptsetup repair" in caplog.text
+    caplog.clear()
+
+
+def test_the_newer_header_counts(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    before = place.image.read_bytes()[:0x4000]
+    disk = place.open()
+    disk.crypto_erase()
+    write(disk, 0, DATA)
+    disk.close()
+    place.patch(0, before)
+    disk = place.open()
+    assert read(disk, 0, 512) == DATA
+    disk.close()
+    assert "one of its headers is older than the other" in caplog.text
+    caplog.clear()
+
+
+def test_two_damaged_headers_are_refused(place: Place) -> None:
+    place.patch(200, b"x")
+    place.patch(0x4000 + 200, b"x")
+    refused(place, "has no header left .* restore it with cryptsetup luksHeaderRestore", HeaderError)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(at=st.integers(0, 0x8000 - 64), junk=st.binary(min_size=1, max_size=64))
+def test_whatever_stands_in_one_header_the_data_is_right_or_refused(
+    place: Place, caplog: pytest.LogCaptureFixture, at: int, junk: bytes
+) -> None:
+    original = place.image.read_bytes()[at : at + len(junk)]
+    place.patch(at, junk)
+    try:
+        disk = place.open()
+        assert read(disk, 0, 512) == DATA
+        disk.close()
+    except TcmuError:
+        pass
+    place.patch(at, original)
+    caplog.clear()
+
+
+def test_a_wrong_key_is_refused(place: Place) -> None:
+    place.key.write_bytes(b"another")
+    refused(place, f"key file {place.key} opens no key slot .* tried 0: correct the key", DeviceError)
+    with pytest.raises(DeviceError) as error:
+        place.open()
+    assert error.value.errno == errno.EKEYREJECTED
+
+
+def test_a_newline_at_the_end_is_hinted_at(place: Place) -> None:
+    place.key.write_bytes(place.key.read_bytes() + b"\n")
+    refused(place, r"it ends with a newline, which is part of the key")
+
+
+def test_damaged_key_material_is_refused(place: Place) -> None:
+    place.patch(0x8000 + 4096, b"\xff" * 8)
+    refused(place, "opens no key slot")
+
+
+def test_the_key_is_in_no_error_and_no_log(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    place.open().close()
+    place.key.write_bytes(b"wrong horse")
+    with pytest.raises(DeviceError) as error:
+        place.open()
+    for text in (caplog.text, repr(error.value)):
+        assert "horse" not in text
