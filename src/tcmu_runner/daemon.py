@@ -9,14 +9,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tcmu_runner import settings
+from tcmu_runner.engine.figures import summary
 from tcmu_runner.engine.view import Watchable
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.kernel.figures import summary
 from tcmu_runner.kernel.fleet import Fleet
 from tcmu_runner.kernel.frontend import Frontend
 from tcmu_runner.kernel.guardian import Guardian
@@ -28,7 +29,7 @@ from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.kernel.worker import Worker
 from tcmu_runner.kernel.workers import Pool, WorkerServer
-from tcmu_runner.settings import Settings, StackSettings
+from tcmu_runner.settings import Metrics, Settings, StackSettings
 
 LOCK_SECONDS = 10.0
 LOG_NAME = "tcmu-runner.log"
@@ -112,10 +113,30 @@ async def _serve(
 
     fleet = Fleet(registry, paths, guardian, make_server)
     loop.add_signal_handler(signal.SIGUSR1, report, fleet)
-    await Frontend(fleet, paths, guardian).run(stop)
+    async with _site(fleet, configured.metrics):
+        await Frontend(fleet, paths, guardian).run(stop)
     if template is not None:
         template.close()
     log.info("stopped")
+
+
+@asynccontextmanager
+async def _site(watchable: Watchable, wanted: Metrics) -> AsyncIterator[None]:
+    """Whoever wants to see the daemon must not keep it from its work: where it cannot listen, it says so."""
+    if not wanted.port:
+        yield
+        return
+    from tcmu_runner.web.site import Site  # noqa: PLC0415 - for no worker, and for nobody who has it off
+
+    site = Site(watchable, wanted.names)
+    try:
+        await site.open(wanted.host, wanted.port)
+    except OSError as error:
+        log.error("no status page and no metrics: %s; correct [metrics] in the settings", error)
+    try:
+        yield
+    finally:
+        site.close()
 
 
 def report(watchable: Watchable) -> None:

@@ -12,6 +12,11 @@ nice = -10                 # how urgent the daemon's processes are, -20 to 19
 handler = "file"
 description = "encrypted files"
 filters = [{ filter = "luks", key_file = "/etc/tcmu/vault.key" }, { filter = "stats" }]    # topmost first
+
+[metrics]                  # without it, nothing listens
+port = 9809                # of the status page, http://127.0.0.1:9809/, and of /metrics for Prometheus
+host = "127.0.0.1"         # an address to listen on; whoever reaches it can read all there is
+names = ["san.example"]    # by which browsers may call it, besides localhost and addresses
 """
 
 from __future__ import annotations
@@ -53,10 +58,20 @@ class StackSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where the status page and the metrics are. port: 0 is nowhere."""
+
+    port: int = 0
+    host: str = "127.0.0.1"
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     workers: Workers = field(default_factory=Workers)
     devices: OverrideTable = field(default_factory=OverrideTable)
     stacks: tuple[StackSettings, ...] = ()
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def load(path: Path | None) -> Settings:
@@ -77,11 +92,12 @@ def load(path: Path | None) -> Settings:
 
 
 def _settings(tables: dict[str, object]) -> Settings:
-    _refuse_unknown("", tables, {"workers", "devices", "stacks"})
+    _refuse_unknown("", tables, {"workers", "devices", "stacks", "metrics"})
     return Settings(
         _workers(_table(tables, "workers")),
         _devices(_table(tables, "devices")),
         tuple(_stack(name, table) for name, table in _table(tables, "stacks").items()),
+        _metrics(_table(tables, "metrics")),
     )
 
 
@@ -132,6 +148,18 @@ def _workers(table: dict[str, object]) -> Workers:
         open_files=_size("workers.open_files", table.get("open_files", 0)),
         nice=_nice(table.get("nice", NICE)),
     )
+
+
+def _metrics(table: dict[str, object]) -> Metrics:
+    if not table:
+        return Metrics()
+    _refuse_unknown("metrics.", table, {"port", "host", "names"})
+    port, names = table.get("port"), table.get("names", [])
+    if not isinstance(port, int) or isinstance(port, bool) or port not in range(1, 65536):
+        raise ConfigError(f"metrics.port = {port!r}: write a number from 1 to 65535, for example 9809")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f'metrics.names = {names!r}: write a list, ["san.example"]')
+    return Metrics(port, _text("metrics.host", table.get("host")) or Metrics().host, tuple(names))
 
 
 def _refuse_unknown(prefix: str, table: dict[str, object], known: set[str]) -> None:

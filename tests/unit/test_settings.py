@@ -6,7 +6,7 @@ import pytest
 
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.settings import Settings, Workers, load
+from tcmu_runner.settings import Metrics, Settings, Workers, load
 
 
 def written(directory: Path, text: str) -> Path:
@@ -40,6 +40,13 @@ def test_stacks_of_filters(tmp_path: Path) -> None:
     assert stack.layers[1].size_below(4096) == 4096 + (1 << 20)
 
 
+def test_metrics_are_off_and_on_loopback_unless_told_otherwise(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "")).metrics == Metrics(0, "127.0.0.1", ())
+    assert load(written(tmp_path, "[metrics]\nport = 9809")).metrics == Metrics(9809, "127.0.0.1", ())
+    text = '[metrics]\nport = 80\nhost = "::"\nnames = ["san.example"]'
+    assert load(written(tmp_path, text)).metrics == Metrics(80, "::", ("san.example",))
+
+
 def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
     assert load(written(tmp_path, '[workers]\nprocesses = "per-device"')).workers.processes is None
 
@@ -69,6 +76,12 @@ def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
         ('[workers]\nmemory = "much"', "workers.memory.*for example 10G"),
         ("[workers]\nnice = -21", "workers.nice = -21: write a number from -20"),
         ("[workers]\nuser = 7", "write a name in quotes"),
+        ('[metrics]\nhost = "::"', "metrics.port = None: write a number from 1"),
+        ("[metrics]\nport = true", "metrics.port = True: write a number from 1"),
+        ("[metrics]\nport = 65536", "metrics.port = 65536: write a number from 1 to 65535, for example 9809"),
+        ('[metrics]\nport = 80\nnames = "san.example"', "metrics.names.*write a list"),
+        ("[metrics]\nport = 80\nhost = 1", "metrics.host = 1: write a name in quotes"),
+        ("[metrics]\nports = 80", "unknown setting metrics.ports; there are: .*metrics.port"),
         ("[workers\nprocesses = 4", "line 1"),
     ],
 )

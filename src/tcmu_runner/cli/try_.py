@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tcmu_runner import settings
 from tcmu_runner.embedded import Credentials, Disk, Server
+from tcmu_runner.embedded.watch import Watch
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handler.stack import Layer
@@ -56,6 +58,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
                         "--user (default: 127.0.0.1)")  # fmt: skip
     parser.add_argument("--user", metavar="NAME", help="demand CHAP: this user, whose secret of 12 bytes or "
                         "more is in the environment variable CHAP_SECRET")  # fmt: skip
+    parser.add_argument("--metrics", type=int, metavar="PORT", help="show a status page, and metrics for "
+                        "Prometheus, on this port of loopback; 0 is any free one")  # fmt: skip
     parser.set_defaults(run_subcommand=run)
 
 
@@ -94,10 +98,10 @@ def run(options: argparse.Namespace) -> int:
     credentials = _credentials(options.user)
     server = Server([disk], registry, host=options.host, ports=[options.port], credentials=credentials)
     try:
-        with server:
+        with server, _watched(server, registry, options.metrics) as page:
             if options.run is not None:
                 return _run_command(options.run, _with_secret(server.url(), credentials))
-            print(_how_to_reach(server, disk), flush=True)
+            print(_how_to_reach(server, disk, page), flush=True)
             _wait(server)
             return 0
     finally:
@@ -129,6 +133,22 @@ def filtered(registry: Registry, config: str, layers: tuple[Layer, ...]) -> str:
     return f"{name}/{rest}"
 
 
+@contextmanager
+def _watched(server: Server, registry: Registry, port: int | None) -> Iterator[str]:
+    """The status page's URL; empty where nobody wants it."""
+    if port is None:
+        yield ""
+        return
+    from tcmu_runner.web.site import Site  # noqa: PLC0415 - for nobody who does not want it
+
+    site = Site(Watch(server, registry))
+    server.on_loop(lambda: site.open("127.0.0.1", port))
+    try:
+        yield site.url
+    finally:
+        server.on_loop(site.close)
+
+
 def _credentials(user: str | None) -> Credentials | None:
     if user is None:
         return None
@@ -155,12 +175,13 @@ def _run_command(command: str, url: str) -> int:
     return status if status >= 0 else 128 - status
 
 
-def _how_to_reach(server: Server, disk: Disk) -> str:
+def _how_to_reach(server: Server, disk: Disk, page: str) -> str:
     url, portal = server.url(), server.portals[0]
     address, name = portal.address, server.target.name
     what = f"{disk.config}: {format_size(disk.size)} in blocks of {disk.block_size} bytes"
+    shown = f"\n  {page} shows what it does" if page else ""
     return f"""{what}
-  {url}
+  {url}{shown}
 
   iscsi-inq {url}
   qemu-img info {url}

@@ -50,7 +50,7 @@ class LocalLun:
         self._watching: asyncio.TimerHandle
         self._serve: Callable[[], None] = self.run
         self._reaping = False  # whether `run` is coming anyway
-        self._broken: Exception | None = None
+        self.broken: Exception | None = None  # why it serves no more
 
     # The engine's Transport
 
@@ -109,7 +109,7 @@ class LocalLun:
         producer = self._producer
         while True:
             self._reaping = True
-            while producer.event_due() and self._broken is None:
+            while producer.event_due() and self.broken is None:
                 self._turn()
                 self._ended(producer.reap())
             self._reaping = False
@@ -142,7 +142,7 @@ class LocalLun:
 
     def _fail(self, error: Exception) -> None:
         """The engine is out of step with the ring: no command reaches the storage any more."""
-        self._broken = error
+        self.broken = error
         self.lun.device.log.error("its ring cannot be served any more: %s; start it anew", error)
         ended = self._producer.reset(2)
         self._ended(ended + self._producer.block())

@@ -66,7 +66,7 @@ class Server:
         self.unsent: set[Stream] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="iscsi portals", daemon=True)
-        self._luns: list[LocalLun] = []
+        self.luns: list[LocalLun] = []
         self.portals: list[Portal] = []
         self.target = Target(name)
         try:
@@ -75,11 +75,11 @@ class Server:
                 self.portals.append(Portal(self, host, port, group, policy))
                 self.target.portal_groups.append(group)
             for number, disk in enumerate(disks):
-                self._luns.append(open_disk(disk, registry, number, name))
+                self.luns.append(open_disk(disk, registry, number, name))
         except BaseException:
             self.stop()
             raise
-        for number, lun in enumerate(self._luns):
+        for number, lun in enumerate(self.luns):
             self.target.add(number, lun)
 
     def url(self, lun: int = 0, portal: int = 0) -> str:
@@ -93,7 +93,7 @@ class Server:
     @property
     def commands(self) -> int:
         """How many commands the LUNs have had."""
-        return sum(lun.commands for lun in self._luns)
+        return sum(lun.commands for lun in self.luns)
 
     @property
     def sessions(self) -> int:
@@ -102,12 +102,12 @@ class Server:
 
     def start(self) -> None:
         self._thread.start()
-        self._on_loop(self._open)
+        self.on_loop(self._open)
 
     def begin_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Serves the LUNs on a loop of the caller's, without listening: for tests that make connections
         themselves."""
-        for lun in self._luns:
+        for lun in self.luns:
             lun.start(loop, self.run)
 
     async def _open(self) -> None:
@@ -115,8 +115,8 @@ class Server:
         for portal in self.portals:
             await portal.open()
 
-    def _on_loop(self, function: Callable[[], object]) -> None:
-        """Runs a function of ours on the loop's thread, and waits for it."""
+    def on_loop(self, function: Callable[[], object]) -> None:
+        """Runs a function, or what it returns for the loop to run, on the loop's thread, and waits for it."""
         done: Future[None] = Future()
 
         async def call() -> None:
@@ -135,7 +135,7 @@ class Server:
     def run(self) -> None:
         """Serves what was submitted, and sends what there is to send. On the loop's thread."""
         while True:
-            for lun in self._luns:
+            for lun in self.luns:
                 lun.run()
             if not self.unsent:
                 return
@@ -145,16 +145,16 @@ class Server:
     def stop(self) -> None:
         """Ends connections, then LUNs; waits for commands that are with their handlers."""
         if self._thread.is_alive():
-            self._on_loop(self._close_portals)
-            for lun in self._luns:
-                self._on_loop(lun.leave)
+            self.on_loop(self._close_portals)
+            for lun in self.luns:
+                self.on_loop(lun.leave)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         else:
             self._close_portals()
-            for lun in self._luns:
+            for lun in self.luns:
                 lun.leave()
-        for lun in self._luns:
+        for lun in self.luns:
             lun.stop()
         self._loop.close()
 

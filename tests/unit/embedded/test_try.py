@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -121,3 +124,17 @@ def test_in_the_foreground_until_a_signal(number: signal.Signals) -> None:
     text = "".join(shown)
     assert "ram/: 1 MiB in blocks of 512 bytes" in text
     assert "iscsiadm -m discovery -t sendtargets -p 127.0.0.1:" in text
+
+
+def test_the_status_page_beside_it() -> None:
+    with subprocess.Popen(
+        program("ram", "--size", "1M", "--metrics", "0"), stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        url = next(match[1] for line in running.stdout if (match := re.search(r"(http://\S+/) shows", line)))
+        with urlopen(f"{url}status.json", timeout=60) as answer:
+            assert [device["config"] for device in json.load(answer)["devices"]] == ["ram/"]
+        with urlopen(f"{url}metrics", timeout=60) as answer:
+            assert b'tcmu_device_state{device="lun0",state="serving"} 1.0' in answer.read()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 0

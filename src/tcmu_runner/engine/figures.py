@@ -1,12 +1,20 @@
-"""Statistics as lines for people."""
+"""Statistics in the words of people."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tcmu_runner.engine.statistics import Opcode, Snapshot
+from tcmu_runner.scsi import sense
 from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.scsi.sense import Sense, SenseKey, Status
 from tcmu_runner.units import format_size
+
+_NAMES = {
+    (value.key, value.asc, value.ascq): name.replace("_", " ").lower()
+    for name, value in vars(sense).items()
+    if isinstance(value, Sense)
+}
 
 
 def summary(snapshot: Snapshot) -> Iterator[str]:
@@ -20,7 +28,7 @@ def summary(snapshot: Snapshot) -> Iterator[str]:
             f"99 % below {percentile(opcode, 0.99)} us"
         )
     for (status, key, asc, ascq), count in snapshot.errors.items():
-        yield f"status {status:02X} sense {key:X}/{asc:02X}/{ascq:02X}: {count} commands"
+        yield f"{error_name(status, key, asc, ascq)}: {count} commands"
 
 
 def percentile(opcode: Opcode, part: float) -> int:
@@ -36,3 +44,16 @@ def percentile(opcode: Opcode, part: float) -> int:
 def name(opcode: int) -> str:
     """Of an opcode with service actions, that of the first."""
     return next((row.name for row in DISK if row.opcode == opcode), f"opcode {opcode:02X}")
+
+
+def error_name(status: int, key: int, asc: int, ascq: int) -> str:
+    """How a command ended: 'BUSY', or with sense 'MEDIUM ERROR 11/00 (unrecovered read error)'."""
+    if status != Status.CHECK_CONDITION:
+        return _words(Status, status, f"status {status:02X}")
+    meaning = _NAMES.get((key, asc, ascq))
+    code = f"{_words(SenseKey, key, f'sense key {key:X}')} {asc:02X}/{ascq:02X}"
+    return f"{code} ({meaning})" if meaning else code
+
+
+def _words(kind: type[Status | SenseKey], value: int, otherwise: str) -> str:
+    return kind(value).name.replace("_", " ") if value in set(kind) else otherwise
