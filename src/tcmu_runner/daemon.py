@@ -10,8 +10,9 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from tcmu_runner import settings
@@ -113,7 +114,7 @@ async def _serve(
 
     fleet = Fleet(registry, paths, guardian, make_server)
     loop.add_signal_handler(signal.SIGUSR1, report, fleet)
-    async with _site(fleet, configured.metrics):
+    async with _site(fleet, configured.metrics), _on_dbus(registry, fleet):
         await Frontend(fleet, paths, guardian).run(stop)
     if template is not None:
         template.close()
@@ -137,6 +138,20 @@ async def _site(watchable: Watchable, wanted: Metrics) -> AsyncIterator[None]:
         yield
     finally:
         site.close()
+
+
+def _on_dbus(registry: Registry, fleet: Fleet) -> AbstractAsyncContextManager[None]:
+    """D-Bus for the time of the block, where its library is: loaded here, it costs workers nothing."""
+    try:
+        from tcmu_runner.dbus.presence import presence  # noqa: PLC0415
+    except ImportError as error:
+        log.warning(
+            "not on D-Bus, so that targetcli does not see our handlers: %s; install dbus-fast (Debian: "
+            "python3-dbus-fast)",
+            error,
+        )
+        return nullcontext()
+    return presence(registry, fleet, version("tcmu-runner"))
 
 
 def report(watchable: Watchable) -> None:

@@ -11,12 +11,12 @@ from contextlib import suppress
 
 from tcmu_runner.engine import statistics
 from tcmu_runner.engine.statistics import Snapshot, Statistics
+from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKernel
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.servers import Server
 from tcmu_runner.kernel.slots import Slots
-from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 
 OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open

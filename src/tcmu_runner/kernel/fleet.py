@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from logging import ERROR, INFO, WARNING
 
+from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.engine.view import DeviceView, Happening, State
 from tcmu_runner.errors import DeviceError
@@ -23,7 +24,6 @@ from tcmu_runner.kernel.recovery import Recovery
 from tcmu_runner.kernel.servers import Server, Trouble
 from tcmu_runner.kernel.slots import Slots
 from tcmu_runner.kernel.tasks import Tasks
-from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.units import format_size
 

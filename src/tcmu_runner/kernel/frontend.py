@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 
+from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.kernel.fleet import Fleet, RefusedError
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
 from tcmu_runner.kernel.guardian import BEAT_SECONDS, GONE, RELEASED, Guardian
@@ -18,7 +19,6 @@ from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.tasks import Tasks
-from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
 
 log = logging.getLogger(__name__)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tcmu_runner.engine.overrides import OverrideTable
+from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.threads import in_thread
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.kernel.worker import BEAT_SECONDS
 

@@ -1,0 +1,69 @@
+"""Signals of a branch: what came, went or changed since the last look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from dbus_fast import Message, Variant
+
+from tcmu_runner.dbus import standard
+from tcmu_runner.dbus.interface import Interface, Served
+from tcmu_runner.dbus.tree import Branch, values
+
+CALM_SECONDS = 0.1  # what changes in so short a time is told together
+
+Shown = dict[tuple[str, str], dict[str, Variant]]  # by path and interface: the properties that tell
+
+
+class Announcer:
+    """On the event loop. emit: sends a signal."""
+
+    def __init__(self, branch: Branch, emit: Callable[[Message], None]) -> None:
+        self._branch = branch
+        self._emit = emit
+        self._shown = self._look()
+        self._due: asyncio.TimerHandle | None = None
+
+    def poke(self) -> None:
+        """Something is not as it was."""
+        if self._due is None:
+            self._due = asyncio.get_running_loop().call_later(CALM_SECONDS, self._announce)
+
+    def _announce(self) -> None:
+        self._due = None
+        before, self._shown = self._shown, self._look()
+        paths, old_paths = {path for path, _ in self._shown}, {path for path, _ in before}
+        for path in sorted(old_paths - paths):
+            gone = [name for other, name in before if other == path]
+            self._signal(self._branch.root, standard.MANAGER, "InterfacesRemoved", path, gone)
+        for path in sorted(paths - old_paths):
+            come = {each.interface.name: values(each) for each in self._branch.objects()[path]}
+            self._signal(self._branch.root, standard.MANAGER, "InterfacesAdded", path, come)
+        for (path, name), shown in self._shown.items():
+            old = before.get((path, name), shown)
+            changed = {key: value for key, value in shown.items() if value != old[key]}
+            if changed:
+                self._signal(path, standard.PROPERTIES, "PropertiesChanged", name, changed, [])
+
+    def _look(self) -> Shown:
+        return {
+            (path, each.interface.name): _telling(each)
+            for path, served in self._branch.objects().items()
+            if _is_listed(served)
+            for each in served
+        }
+
+    def _signal(self, path: str, interface: Interface, name: str, *body: object) -> None:
+        signature = next(signal.signature for signal in interface.signals if signal.name == name)
+        self._emit(Message.new_signal(path, interface.name, name, signature, list(body)))
+
+
+def _is_listed(served: Sequence[Served]) -> bool:
+    return all(each.listed for each in served)
+
+
+def _telling(served: Served) -> dict[str, Variant]:
+    telling = [each for each in served.interface.properties if each.tells]
+    found = served.read() if telling else {}
+    return {each.name: Variant(each.signature, found[each.name]) for each in telling}

@@ -1,0 +1,99 @@
+"""Handlers of other processes: they register over D-Bus, serve their devices by themselves, and are forgotten
+when their process ends."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tcmu_runner.dbus.interface import Call
+from tcmu_runner.dbus.names import HANDLER, external_name, external_path
+
+_SUBTYPE = re.compile(r"[A-Za-z0-9_]+")
+
+log = logging.getLogger(__name__)
+
+
+class Peers(Protocol):
+    """Other processes on the bus. On the event loop; errors are CallError."""
+
+    async def owner(self, name: str) -> str:
+        """The unique name of who owns a name; empty when nobody does."""
+
+    async def call(
+        self, name: str, path: str, interface: str, method: str, signature: str = "", *arguments: object
+    ) -> Sequence[object]:
+        """What the method gives."""
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """owner: its process, by its unique name."""
+
+    subtype: str
+    description: str
+    owner: str
+
+
+class Externals:
+    """On the event loop. own: whether a subtype is one of our handlers."""
+
+    def __init__(self, own: Callable[[str], bool]) -> None:
+        self._own = own
+        self._registered: dict[str, External] = {}
+        self._watchers: list[Callable[[], None]] = []
+        self.peers: Peers
+
+    def __iter__(self) -> Iterator[External]:
+        return iter(self._registered.values())
+
+    def __contains__(self, subtype: str) -> bool:
+        return subtype in self._registered
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """`changed` is called from now on when one has come or gone."""
+        self._watchers.append(changed)
+
+    async def register(self, subtype: str, description: str) -> Sequence[object]:
+        """RegisterHandler."""
+        if not _SUBTYPE.fullmatch(subtype):
+            return [False, f"subtype {subtype!r}: write letters, digits and '_'"]
+        if self._own(subtype):
+            return [False, f"tcmu-runner has a handler {subtype!r} of its own: choose another subtype"]
+        owner = await self.peers.owner(external_name(subtype))
+        if not owner:
+            return [False, f"Cannot find handler bus name: own {external_name(subtype)} first"]
+        self._registered[subtype] = External(subtype, description, owner)
+        log.info("handler %s of another process is registered", subtype)
+        self._tell()
+        return [True, "succeeded"]
+
+    def owner_changed(self, name: str) -> None:
+        """Somebody has let go of a bus name, or taken it over."""
+        for each in list(self):
+            if external_name(each.subtype) == name:
+                del self._registered[each.subtype]
+                log.info("handler %s is gone with its process", each.subtype)
+                self._tell()
+
+    def forget_all(self) -> None:
+        """The bus is gone, and with it what was on it."""
+        for each in list(self):
+            self.owner_changed(external_name(each.subtype))
+
+    def _tell(self) -> None:
+        for changed in self._watchers:
+            changed()
+
+    def ask(self, external: External) -> Call:
+        """CheckConfig of a handler, by its process."""
+
+        async def check_config(text: str) -> Sequence[object]:
+            return await self.peers.call(
+                external.owner, external_path(external.subtype), HANDLER.name, "CheckConfig", "s", text
+            )
+
+        return check_config

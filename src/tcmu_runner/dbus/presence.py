@@ -1,0 +1,34 @@
+"""All of D-Bus for the daemon: both branches, their signals, the bus."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tcmu_runner.dbus.announcer import Announcer
+from tcmu_runner.dbus.bus import Bus
+from tcmu_runner.dbus.devices import DevicesBranch
+from tcmu_runner.dbus.external import Externals
+from tcmu_runner.dbus.names import SERVICE
+from tcmu_runner.dbus.service import ServiceBranch
+from tcmu_runner.dbus.tree import Tree
+from tcmu_runner.engine.view import Controllable
+from tcmu_runner.handler.registry import Registry
+
+
+@asynccontextmanager
+async def presence(
+    registry: Registry, fleet: Controllable, version: str, name: str = SERVICE
+) -> AsyncIterator[None]:
+    """The daemon is on the bus for the time of the block, as soon as there is one."""
+    externals = Externals(lambda subtype: subtype in {offer.subtype for offer in registry})
+    handlers, devices = ServiceBranch(registry, externals), DevicesBranch(fleet, version)
+    bus = externals.peers = Bus(name, Tree([handlers, devices]), externals)
+    externals.watch(Announcer(handlers, bus.emit).poke)
+    news = Announcer(devices, bus.emit)
+    fleet.watch(lambda _device: news.poke())
+    await bus.start()
+    try:
+        yield
+    finally:
+        await bus.stop()

@@ -1,0 +1,79 @@
+"""What targetcli and other tools know of a tcmu-runner: the branch /org/kernel/TCMUService1.
+
+Each object that its manager lists is a handler: targetcli makes a backstore user:NAME of it, whose name is
+the last element of the path. So there is nothing else in the list.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from tcmu_runner.dbus.external import Externals
+from tcmu_runner.dbus.interface import Call, Served
+from tcmu_runner.dbus.names import HANDLER, MANAGER, ROOT, path
+from tcmu_runner.dbus.tree import Objects
+from tcmu_runner.engine.threads import in_thread
+from tcmu_runner.errors import ConfigError, TcmuError
+from tcmu_runner.handler import config
+from tcmu_runner.handler.registry import Offer, Registry
+
+CHECK_SECONDS = 10.0  # targetcli waits for 25 s, and then ends with a traceback
+
+
+class ServiceBranch:
+    """Our handlers, and those that other processes have registered. On the event loop."""
+
+    root = ROOT
+
+    def __init__(self, registry: Registry, externals: Externals) -> None:
+        self._registry = registry
+        self._externals = externals
+
+    def objects(self) -> Objects:
+        own = {
+            path(offer.subtype): [_handler(offer.describe(), _bounded(_own(self._registry, offer)))]
+            for offer in self._registry
+        }
+        others = {
+            path(each.subtype): [_handler(each.description, _bounded(self._externals.ask(each)))]
+            for each in self._externals
+        }
+        manager = Served(MANAGER, calls={"RegisterHandler": self._externals.register}, listed=False)
+        return {**own, **others, path("HandlerManager1"): [manager]}
+
+
+def _handler(description: str, check: Call) -> Served:
+    return Served(HANDLER, lambda: {"ConfigDesc": description}, {"CheckConfig": check})
+
+
+def _own(registry: Registry, offer: Offer) -> Call:
+    """A handler's parse is foreign code: it may take its time."""
+
+    def check(text: str) -> None:
+        config.split(text)
+        if not text.startswith(offer.subtype + "/"):
+            raise ConfigError(f"config string {text!r} is not for handler {offer.subtype}")
+        registry.check(text)
+
+    async def check_config(text: str) -> Sequence[object]:
+        await in_thread(lambda: check(text))
+        return [True, "success"]
+
+    return check_config
+
+
+def _bounded(check: Call) -> Call:
+    """Always an answer: targetcli does not bear a D-Bus error."""
+
+    async def check_config(text: str) -> Sequence[object]:
+        try:
+            return await asyncio.wait_for(check(text), CHECK_SECONDS)
+        except TimeoutError:
+            return [False, f"no answer in {CHECK_SECONDS:.0f} s: look at the log of tcmu-runner"]
+        except (TcmuError, OSError) as error:
+            return [False, str(error)]
+        except Exception as error:  # a bug in a handler's parse
+            return [False, f"the handler fails: {type(error).__name__}: {error}"]
+
+    return check_config

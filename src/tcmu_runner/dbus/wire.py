@@ -1,0 +1,122 @@
+"""Devices and what happens to them, as D-Bus says it: names, paths, and the way there and back.
+
+The interface has a version in its names: what is in it stays; more may come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tcmu_runner.dbus.interface import Interface, Method, Property
+from tcmu_runner.engine.statistics import Opcode, Snapshot
+from tcmu_runner.engine.view import DeviceView, Happening, State
+
+ROOT = "/org/kernel/TCMURunner2"
+_PREFIX = "org.kernel.TCMURunner2."
+
+DAEMON = Interface(
+    _PREFIX + "Daemon1",
+    properties=(Property("Version", "s"),),
+    methods=(Method("Happenings", gives=(("happenings", "a(dsis)"),)),),
+)
+DEVICE = Interface(
+    _PREFIX + "Device1",
+    properties=(
+        Property("Name", "s"),
+        Property("Minor", "u"),
+        Property("Handler", "s"),
+        Property("Config", "s"),
+        Property("Size", "t"),
+        Property("BlockSize", "u"),
+        Property("State", "s"),
+        Property("Since", "d"),
+        Property("LastError", "s"),
+        Property("Restarts", "u"),
+        Property("Pid", "u"),
+    ),
+    methods=(
+        Method("Drain", takes=(("seconds", "d"),), gives=(("drained", "b"),)),
+        Method("Restart"),
+        Method("Resize", takes=(("size", "t"),)),
+    ),
+)
+STATISTICS = Interface(
+    _PREFIX + "Statistics1",
+    properties=(
+        Property("UnderWay", "u", tells=False),
+        Property("Oldest", "d", tells=False),
+        Property("Opcodes", "a(yttttat)", tells=False),
+        Property("Errors", "a(yyyyt)", tells=False),
+    ),
+)
+
+_SPECIAL = re.compile("[^A-Za-z0-9]")
+
+
+def path(name: str) -> str:
+    """Of a device's object: user_0/vol0 is .../devices/user_0/vol0; other bytes than letters and digits of
+    its own name are _ and two hex digits."""
+    hba, _, device = name.partition("/")
+    text = device.encode(errors="surrogateescape").decode("latin-1")  # a character for each byte
+    own = _SPECIAL.sub(lambda match: f"_{ord(match[0]):02x}", text)
+    return f"{ROOT}/devices/{hba}/{own}"
+
+
+def device(view: DeviceView) -> dict[str, object]:
+    """The properties of DEVICE."""
+    return {
+        "Name": view.name,
+        "Minor": view.minor,
+        "Handler": view.handler,
+        "Config": view.config,
+        "Size": view.size,
+        "BlockSize": view.block_size,
+        "State": view.state.value,
+        "Since": view.since,
+        "LastError": view.last_error,
+        "Restarts": view.restarts,
+        "Pid": view.pid,
+    }
+
+
+def statistics(snapshot: Snapshot) -> dict[str, object]:
+    """The properties of STATISTICS."""
+    return {
+        "UnderWay": snapshot.under_way,
+        "Oldest": snapshot.oldest,
+        "Opcodes": [
+            [each.opcode, each.count, each.bytes, each.errors, each.microseconds, list(each.histogram)]
+            for each in snapshot.opcodes
+        ],
+        "Errors": [[*kind, count] for kind, count in snapshot.errors.items()],
+    }
+
+
+def view(about: Mapping[str, Any], numbers: Mapping[str, Any]) -> DeviceView:
+    """Of the properties of DEVICE and STATISTICS, without variants."""
+    opcodes = tuple(
+        Opcode(opcode, count, length, errors, microseconds, tuple(histogram))
+        for opcode, count, length, errors, microseconds, histogram in numbers["Opcodes"]
+    )
+    kinds = {(status, key, asc, ascq): count for status, key, asc, ascq, count in numbers["Errors"]}
+    return DeviceView(
+        name=about["Name"],
+        minor=about["Minor"],
+        handler=about["Handler"],
+        config=about["Config"],
+        size=about["Size"],
+        block_size=about["BlockSize"],
+        state=State(about["State"]),
+        since=about["Since"],
+        last_error=about["LastError"],
+        restarts=about["Restarts"],
+        pid=about["Pid"],
+        statistics=Snapshot(numbers["UnderWay"], numbers["Oldest"], opcodes, kinds),
+    )
+
+
+def happening(one: Happening) -> list[object]:
+    """An element of what Happenings gives."""
+    return [one.time, one.device, one.level, one.text]
