@@ -89,9 +89,7 @@ class Tree:
     def _children(self, path: str) -> set[str]:
         """The next elements of all paths below this one."""
         below = path.rstrip("/") + "/"
-        return {
-            other.removeprefix(below).split("/")[0] for other in self._paths() if other.startswith(below)
-        }
+        return {other.removeprefix(below).split("/")[0] for other in self._paths() if other.startswith(below)}
 
     def _paths(self) -> Iterator[str]:
         for branch in self.branches:
