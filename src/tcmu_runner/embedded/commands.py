@@ -16,16 +16,13 @@ from tcmu_runner.embedded.pdu import (
     Reason,
     ScsiCommand,
 )
-from tcmu_runner.embedded.task import Answer, MalformedCommandError, Task, read_cdb
+from tcmu_runner.embedded.task import RESULT, Answer, MalformedCommandError, Task, read_cdb
 from tcmu_runner.embedded.transfer import DIGEST_ERROR, UNEXPECTED_DATA, Gathering
-from tcmu_runner.ring.ticket import Ticket
 from tcmu_runner.scsi.sense import Status
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
     from tcmu_runner.embedded.framing import Frame
-
-NO_DATA = memoryview(b"")
 
 
 def command(connection: Connection, pdu: ScsiCommand, frame: Frame) -> None:
@@ -107,20 +104,22 @@ def start(task: Task) -> None:
 def submit(task: Task) -> None:
     """Puts a task on the ring of its unit."""
     assert task.lun is not None
-    data = NO_DATA if task.gathering is None else memoryview(task.gathering.data)
-    task.ticket = task.lun.submit(task.cdb, data, min(task.data_in_expected, MAX_TRANSFER), task)
-    if task.ticket.status is not None:
-        ended(task, task.ticket)
+    if task.gathering is not None:
+        task.data_out = memoryview(task.gathering.data)
+    task.submitted = True
+    task.lun.submit(task)
+    if task.status is not None:
+        ended(task)
 
 
-def ended(task: Task, ticket: Ticket) -> None:
+def ended(task: Task) -> None:
     """The unit has answered."""
-    assert ticket.status is not None
+    assert task.status is not None
     task.connection.started_ended(task)
     if task.over:
         return
-    if task.answer is Answer.RESULT:
-        _answer(task, ticket.status, ticket.sense, ticket.data)
+    if task.answer is RESULT:
+        _answer(task, task.status, task.sense, task.data)
     else:
         end(task)
 

@@ -41,7 +41,7 @@ from tcmu_runner.embedded.pdu import (
     Text,
     decode,
 )
-from tcmu_runner.embedded.session import IMMEDIATE_MAX, Session, Turn
+from tcmu_runner.embedded.session import IMMEDIATE_MAX, LATER, NOW, Session
 from tcmu_runner.embedded.stream import Stream
 from tcmu_runner.embedded.text import Parameters
 from tcmu_runner.ring.layout import TmrType
@@ -122,9 +122,9 @@ class Connection(Stream):
         session = self.session
         if not pdu.opcode & IMMEDIATE:
             turn = session.turn(pdu.cmd_sn)
-            if turn is Turn.NOW:
+            if turn is NOW:
                 self.execute(pdu, frame)
-            elif turn is Turn.LATER:
+            elif turn is LATER:
                 session.hold(self, pdu, frame, pdu.cmd_sn)
         else:
             if session.immediate >= IMMEDIATE_MAX:

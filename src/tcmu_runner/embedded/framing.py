@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from tcmu_runner.embedded.digest import crc32c, digest
@@ -24,6 +26,10 @@ class Frame(NamedTuple):
     ahs: bytes
     data: memoryview
     intact: bool
+
+
+_frame: Callable[[tuple[bytes, bytes, memoryview, bool]], Frame] = partial(tuple.__new__, Frame)
+NO_DATA = memoryview(b"")
 
 
 class Framer:
@@ -55,9 +61,9 @@ class Framer:
             return None
         header = view[start : start + HEADER_LENGTH].tobytes()
         at = start + HEADER_LENGTH
-        if header[4:8] == _ZEROES and not self.header_digest:
+        if not self.header_digest and header[4:8] == _ZEROES:
             self._start = at
-            return Frame(header, b"", view[at:at], True)
+            return _frame((header, b"", NO_DATA, True))
         return self._with_segments(header, at)
 
     def _with_segments(self, header: bytes, at: int) -> Frame | None:

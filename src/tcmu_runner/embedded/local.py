@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import os
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from tcmu_runner.engine.lun import Lun
 from tcmu_runner.engine.pump import Pump
@@ -24,12 +23,14 @@ MAX_TRANSFER = 16 << 20  # bytes of one command
 WATCH_SECONDS = 1.0
 
 
-class Origin(Protocol):
-    """Who submits a command: told when it has ended."""
+class LocalCommand(Ticket):
+    """One that is submitted here. nexus: over which it came."""
 
-    nexus: Nexus | None
+    nexus: Nexus | None = None
 
-    def completed(self, ticket: Ticket) -> None: ...
+    def completed(self) -> None:
+        """Called when it has ended."""
+        raise NotImplementedError
 
 
 class LocalLun:
@@ -43,7 +44,6 @@ class LocalLun:
         os.ftruncate(self._memory, RING_SIZE + DATA_SIZE)
         self._map = mmap.mmap(self._memory, RING_SIZE + DATA_SIZE)
         self._producer = Producer(memoryview(self._map), RING_SIZE)
-        self._under_way: dict[Ticket, Origin] = {}
         self.commands = 0  # so far
         self._pump: Pump | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -82,27 +82,23 @@ class LocalLun:
         self._watching = loop.call_later(WATCH_SECONDS, self._watch, loop)
 
     def _nexus_of(self, command_id: int) -> Nexus:
-        ticket = self._producer.ticket(command_id)
-        nexus = None if ticket is None else self._under_way[ticket].nexus
-        assert nexus is not None, f"command {command_id} is not ours"
-        return nexus
+        command = self._producer.ticket(command_id)
+        assert isinstance(command, LocalCommand) and command.nexus is not None
+        return command.nexus
 
-    def submit(self, cdb: bytes, data_out: memoryview, data_in_length: int, origin: Origin) -> Ticket:
-        """Puts a command on the ring; its origin is told by `run`, now or later. `data_out` is copied.
+    def submit(self, command: LocalCommand) -> None:
+        """Puts a command on the ring; `run` tells it, now or later, when it has ended. `data_out` is copied.
 
-        The ticket has a status if the command was refused; nobody is told then.
+        It has a status if it was refused, and is not told then.
         """
         self.commands += 1
-        ticket = self._producer.submit(cdb, data_out, data_in_length)
-        if ticket.status is None:
-            self._under_way[ticket] = origin
-            if not ticket.id:
-                ticket.data_out = memoryview(bytes(data_out))  # the caller's buffer will hold other data soon
-        return ticket
+        self._producer.post(command)
+        if not command.id and command.status is None:
+            command.data_out = memoryview(bytes(command.data_out))  # the buffer will hold other data soon
 
-    def abort(self, function: TmrType, tickets: list[Ticket]) -> None:
+    def abort(self, function: TmrType, commands: Sequence[LocalCommand]) -> None:
         """Task management: the engine is told which commands nobody waits for any more. They still end."""
-        self._ended(self._producer.task_management(function, tickets))
+        self._ended(self._producer.task_management(function, commands))
 
     def run(self) -> None:
         """Serves what is on the ring, and hands out what has ended."""
@@ -134,7 +130,8 @@ class LocalLun:
 
     def _ended(self, tickets: list[Ticket]) -> None:
         for ticket in tickets:
-            self._under_way.pop(ticket).completed(ticket)
+            assert isinstance(ticket, LocalCommand)
+            ticket.completed()
 
     def reset(self) -> None:
         """A logical unit reset, after the unit's tasks have ended."""

@@ -128,12 +128,12 @@ def abort(tasks: list[Task], kind: TmrType, done: Done) -> None:
         if task.answer is Answer.RESULT:
             task.answer = Answer.NOTHING
         if task in running:
-            task.when_ended.append(one_ended)
+            task.when_ended = (*task.when_ended, one_ended)
         else:
             task.connection.forget_backlog(task)
             commands.end(task)
     for lun in {task.lun for task in running if task.lun is not None}:
-        lun.abort(kind, [task.ticket for task in running if task.lun is lun and task.ticket is not None])
+        lun.abort(kind, [task for task in running if task.lun is lun])
     if not running:
         done()
 

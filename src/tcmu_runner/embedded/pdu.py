@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
+from functools import partial
 from struct import Struct
 from typing import NamedTuple, TypeVar
 
@@ -418,8 +419,11 @@ _ROWS: dict[Opcode, tuple[type[Pdu], Struct]] = {
     Opcode.REJECT: (Reject, Struct(">BBBxI8xI4xIIII8x")),
 }
 _STRUCTS: dict[type[Pdu], Struct] = dict(_ROWS.values())
-# By the opcode's number; an IntEnum member costs more to hash than the rest of the look-up.
-_BY_OPCODE = {int(opcode): (cls._make, layout.unpack) for opcode, (cls, layout) in _ROWS.items()}
+# By the opcode's number; an IntEnum member costs more to hash than the rest of the look-up, and `_make` more
+# than the tuple.
+_BY_OPCODE: dict[int, tuple[Callable[[tuple[object, ...]], Pdu], Callable[..., tuple[object, ...]]]] = {
+    int(opcode): (partial(tuple.__new__, cls), layout.unpack) for opcode, (cls, layout) in _ROWS.items()
+}
 
 
 class UnknownOpcodeError(Exception):

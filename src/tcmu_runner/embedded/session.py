@@ -35,6 +35,9 @@ class Turn(Enum):
     NEVER = auto()  # outside the window, or here before
 
 
+NOW, LATER, NEVER = Turn  # looked up for each command; through the class it costs more than all of `turn`
+
+
 class Session:
     """initiator, isid: the initiator port. tsih: our handle for it. portal_group: with the target's name, the
     target port. discovery: there is no target, only SendTargets."""
@@ -84,9 +87,9 @@ class Session:
         ahead = cmd_sn - self.exp_cmd_sn & MASK
         if not ahead:
             self.exp_cmd_sn = cmd_sn + 1 & MASK
-            return Turn.NOW
+            return NOW
         outside = ahead >= HALF or ahead > (self.max_cmd_sn - self.exp_cmd_sn & MASK)
-        return Turn.NEVER if outside or cmd_sn in self._held else Turn.LATER
+        return NEVER if outside or cmd_sn in self._held else LATER
 
     def hold(self, connection: Connection, pdu: Pdu, frame: Frame, cmd_sn: int) -> None:
         """Keeps a request until those before it are here."""

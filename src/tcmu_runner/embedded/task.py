@@ -6,6 +6,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from tcmu_runner.embedded.framing import NO_DATA
+from tcmu_runner.embedded.local import MAX_TRANSFER, LocalCommand
 from tcmu_runner.embedded.pdu import READ, WRITE, ScsiCommand
 from tcmu_runner.ring.layout import CDB_LENGTHS, cdb_length
 
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
     from tcmu_runner.embedded.local import LocalLun
     from tcmu_runner.embedded.transfer import Gathering
-    from tcmu_runner.ring.producer import Ticket
-    from tcmu_runner.scsi.command import Nexus
 
 EXTENDED_CDB, BIDI_LENGTH = 1, 2  # types of additional header segments (11.2.2.1)
 
@@ -27,62 +27,47 @@ class Answer(Enum):
     TASK_ABORTED = auto()  # another initiator did
 
 
-class Task:
+RESULT = Answer.RESULT  # looked up for each command
+
+
+class Task(LocalCommand):
     """connection: the one its command came on, and its answer goes to. lun: the unit, or None.
 
-    gathering: its Data-Out until that is complete. ticket: once it is on the unit's ring. expected,
-    bidi_expected: the bytes the initiator expects to move; of a bidirectional command, the first is out, the
-    second in. over: it was answered, or nobody waits for its answer. when_ended: called after its end by
-    those who wait for it.
+    gathering: its Data-Out until that is complete. submitted: its unit has it. expected, bidi_expected: the
+    bytes the initiator expects to move; of a bidirectional command, the first is out, the second in. over: it
+    was answered, or nobody waits for its answer. when_ended: called after its end by those who wait for it.
     """
 
-    __slots__ = (
-        "_ended",
-        "answer",
-        "cdb",
-        "connection",
-        "data_in_expected",
-        "expected",
-        "gathering",
-        "lun",
-        "nexus",
-        "over",
-        "pdu",
-        "reads",
-        "ticket",
-        "when_ended",
-        "writes",
-    )  # fmt: skip
+    lun: LocalLun | None = None
+    gathering: Gathering | None = None
+    submitted = False
+    answer = RESULT
+    over = False
+    when_ended: tuple[Callable[[], None], ...] = ()
 
     def __init__(
         self, pdu: ScsiCommand, cdb: bytes, bidi_expected: int, connection: Connection,
-        ended: Callable[[Task, Ticket], None],
+        ended: Callable[[Task], None],
     ) -> None:  # fmt: skip
         self.pdu = pdu
-        self.cdb = cdb
         self.connection = connection
         self._ended = ended
-        self.expected = pdu.expected_length
-        self.reads = bool(pdu.flags & READ)
-        self.writes = bool(pdu.flags & WRITE)
-        self.data_in_expected = 0
-        if self.reads:
-            self.data_in_expected = bidi_expected if self.writes else self.expected
-        self.gathering: Gathering | None = None
-        self.lun: LocalLun | None = None
-        self.nexus: Nexus | None = None
-        self.ticket: Ticket | None = None
-        self.answer = Answer.RESULT
-        self.over = False
-        self.when_ended: list[Callable[[], None]] = []
+        self.expected = expected = pdu.expected_length
+        flags = pdu.flags
+        self.reads, self.writes = bool(flags & READ), bool(flags & WRITE)
+        if not self.reads:
+            expected = 0
+        elif self.writes:
+            expected = bidi_expected
+        self.data_in_expected = expected
+        super().__init__(cdb, NO_DATA, min(expected, MAX_TRANSFER))
 
-    def completed(self, ticket: Ticket) -> None:
-        """Its unit has answered."""
-        self._ended(self, ticket)
+    def completed(self) -> None:
+        self._ended(self)
 
     @property
     def on_ring(self) -> bool:
-        return self.ticket is not None and self.ticket.status is None
+        return self.submitted and self.status is None
 
 
 class MalformedCommandError(Exception):

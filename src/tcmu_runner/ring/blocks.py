@@ -1,7 +1,7 @@
 """The data area: the kernel gives out the lowest free blocks first, and merges adjacent ones into one iov."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tcmu_runner.ring.layout import Iov
 
@@ -21,10 +21,14 @@ class Blocks:
 
     def take(self, length: int) -> list[Iov]:
         """Blocks for `length` bytes, of which there are enough: one iov for each run of adjacent blocks."""
-        iovs = []
         runs = self._runs
-        rest = self.whole(length)
+        rest = -(-length // self._block_size) * self._block_size
         self.free -= rest
+        if rest and rest < runs[0][1] - runs[0][0]:  # as nearly always
+            start, end = runs[0]
+            runs[0] = (start + rest, end)
+            return [(start, length)]
+        iovs = []
         while rest > 0:
             start, end = runs[0]
             cut = start + rest
@@ -42,7 +46,7 @@ class Blocks:
         """Free the blocks of iovs that were taken."""
         runs = self._runs
         for start, length in iovs:
-            size = self.whole(length)
+            size = -(-length // self._block_size) * self._block_size
             self.free += size
             end = start + size
             at = bisect_left(runs, (start, end))
@@ -60,6 +64,9 @@ class Blocks:
             self._area[base : base + length] = data[at : at + length]
             at += length
 
-    def read(self, iovs: Iterable[Iov]) -> bytes:
+    def read(self, iovs: Sequence[Iov]) -> bytes:
         """What the blocks hold."""
+        if len(iovs) == 1:
+            base, length = iovs[0]
+            return self._area[base : base + length].tobytes()
         return b"".join([self._area[base : base + length] for base, length in iovs])

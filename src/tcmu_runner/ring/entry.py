@@ -9,6 +9,7 @@ from tcmu_runner.ring.layout import (
     CDB_LENGTHS,
     CMD,
     CMD_LENGTH,
+    SHORT_LENGTH,
     TMR,
     TMR_ENTRY,
     TMR_LENGTH,
@@ -114,10 +115,12 @@ class EntryReader:
         return TaskManagement(type_, self._area[first : first + 2 * count].cast("H").tolist())
 
 
-def command_entry(layout: Layout, at: int, length: int, ticket: Ticket) -> bytearray:
+def command_entry(layout: Layout, at: int, length: int, ticket: Ticket) -> bytes | bytearray:
     """The CMD entry of this length, as the layout has it, to be placed at the offset `at` in the area."""
     iovs, cdb, main = ticket.iovs, ticket.cdb, ticket.main
     count = len(iovs)
+    if count == main == 1 and length == SHORT_LENGTH:  # as nearly always
+        return layout.short.pack(length | CMD, ticket.id, 0, 0, 1, 0, 0, at + CMD_LENGTH, *iovs[0], cdb)
     where = layout.cdb_offset(count)
     entry = bytearray(length)
     base, size = iovs[0] if iovs else (0, 0)

@@ -7,7 +7,7 @@ a 32-bit process on a 64-bit kernel sees the 64-bit layout).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from struct import Struct
 
@@ -31,6 +31,7 @@ CMD_LENGTH = 112  # at least: the response, which overlays the request, ends the
 RESPONSE = Struct("=HBBB3xI")  # at CMD_ID: cmd_id, kflags, uflags, scsi_status, read_len
 CHECK_CONDITION_RESPONSE = Struct("=HBBB3xI96s")  # the same, and the sense buffer
 SENSE_LENGTH = 96
+SHORT_LENGTH = CMD_LENGTH + 16  # of an entry with one iov, and a CDB of more than 8 and at most 16 bytes
 
 TMR_ENTRY = Struct("=IHBBB3xI16x")  # header, tmr_type, cmd_cnt; then cmd_cnt ids of 16 bits
 TMR_LENGTH = 32
@@ -94,6 +95,11 @@ class Layout:
     request: Struct  # header, iov_cnt, iov_bidi_cnt, iov_dif_cnt, cdb_off, then the first iov (base, length)
     iov: Struct  # base, length
     iov_offset: int  # of the first iov in the entry
+    short: Struct = field(init=False)  # a whole entry with one iov and a CDB of 9 to 16 bytes
+
+    def __post_init__(self) -> None:
+        gap = CMD_LENGTH - self.iov_offset - self.iov.size
+        object.__setattr__(self, "short", Struct(f"{self.request.format}{gap}x16s"))
 
     @classmethod
     def for_machine(cls, machine: str) -> "Layout":

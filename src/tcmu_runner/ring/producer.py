@@ -147,6 +147,11 @@ class Producer:
             raise ValueError(f"CDB of {len(cdb)} bytes, {length} expected: {cdb.hex()}")
         out = memoryview(data_out).cast("B") if data_out else _NOTHING
         ticket = Ticket(cdb[:length], out, data_in_length)
+        self.post(ticket)
+        return ticket
+
+    def post(self, ticket: Ticket) -> None:
+        """`submit` for who makes the ticket: its CDB has the right length."""
         if self._blocked:
             ticket.end(BUSY)
         elif self._ring.broken:
@@ -157,20 +162,20 @@ class Producer:
                     self._waiting.append(ticket)
             except _Refused as refused:
                 ticket.end(*refused.args)
-        return ticket
 
     def _place(self, ticket: Ticket) -> bool:
         """Put a command on the ring. False: no room yet. Raises _Refused."""
         blocks, out = self._blocks, len(ticket.data_out)
         main, bidi = (out, ticket.data_in_length) if out else (ticket.data_in_length, 0)
-        needed = blocks.whole(main) + blocks.whole(bidi)
-        if needed > blocks.total:
-            raise _Refused(*INVALID_FIELD)
+        needed = blocks.whole(main) + blocks.whole(bidi) if bidi else blocks.whole(main)
         if needed > blocks.free:
+            if needed > blocks.total:
+                raise _Refused(*INVALID_FIELD)
             return False
         iovs = blocks.take(main)
         ticket.main = len(iovs)
-        iovs += blocks.take(bidi)
+        if bidi:
+            iovs += blocks.take(bidi)
         placed = False
         try:
             placed = self._place_entry(ticket, iovs)
@@ -180,10 +185,10 @@ class Producer:
         return placed
 
     def _place_entry(self, ticket: Ticket, iovs: list[Iov]) -> bool:
-        length = self._layout.entry_length(len(iovs), len(ticket.cdb))
-        if length > self._ring.size // 2:
+        ring, length = self._ring, self._layout.entry_length(len(iovs), len(ticket.cdb))
+        if length > ring.size // 2:
             raise _Refused(*INVALID_FIELD)
-        if not self._ring.has_room(length):
+        if not ring.has_room(length):
             return False
         if len(self._commands) == ID_MAX:
             raise _Refused(TASK_SET_FULL)
@@ -193,8 +198,8 @@ class Producer:
         if ticket.data_out:
             self._blocks.write(iovs[: ticket.main], ticket.data_out)
             ticket.data_out = _NOTHING
-        at = self._ring.place(length)
-        self._ring.append(command_entry(self._layout, at, length, ticket), ticket.id)
+        at = ring.place(length)
+        ring.append(command_entry(self._layout, at, length, ticket), ticket.id)
         return True
 
     def _new_id(self) -> int:
@@ -361,8 +366,9 @@ class Producer:
 
     def _answer(self, ticket: Ticket, at: int, status: int, read_len: int, uflags: int) -> None:
         """What the initiator gets. `read_len` is 0 unless it is valid; a bidirectional command has none."""
-        bidi = ticket.iovs[ticket.main :]
-        length, iovs = ticket.data_in_length, bidi or ticket.iovs
+        iovs, length = ticket.iovs, ticket.data_in_length
+        if bidi := len(iovs) > ticket.main:
+            iovs = iovs[ticket.main :]
         if uflags & UNKNOWN_OP:
             self._end(ticket, *COMMUNICATION_FAILURE)
             return

@@ -1,5 +1,7 @@
 """What became of a command given to the producer; and the answers that the kernel gives by itself."""
 
+from collections.abc import Sequence
+
 from tcmu_runner.ring.layout import SENSE_LENGTH, Iov
 
 # SAM-5 5.3.1
@@ -24,21 +26,24 @@ class Ticket:
     data     Data-In as far as it is valid, which may be less than `data_in_length`
 
     `id` is 0 as long as the command waits for room on the ring.
+
+    cdb: as long as its first byte tells. data_out: until it is copied into the area. iovs: the main buffer's,
+    then the bidirectional Data-In's. main: how many are the main buffer's.
     """
 
-    __slots__ = ("cdb", "data", "data_in_length", "data_out", "id", "iovs", "kept", "main", "sense", "status")
+    # What most commands begin with lies in the class: making tickets is a good part of small commands' cost.
+    id = 0
+    iovs: Sequence[Iov] = ()
+    main = 0
+    kept = False
+    status: int | None = None
+    sense = b""
+    data = b""
 
     def __init__(self, cdb: bytes, data_out: memoryview, data_in_length: int) -> None:
         self.cdb = cdb
-        self.data_out = data_out  # until it is copied into the area
+        self.data_out = data_out
         self.data_in_length = data_in_length
-        self.id = 0
-        self.iovs: list[Iov] = []  # the main buffer's, then the bidirectional Data-In's
-        self.main = 0  # how many are the main buffer's
-        self.kept = False
-        self.status: int | None = None
-        self.sense = b""
-        self.data = b""
 
     def __repr__(self) -> str:
         return f"<Ticket {self.id}: CDB {self.cdb.hex()}, status {self.status}>"

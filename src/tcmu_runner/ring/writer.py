@@ -41,9 +41,9 @@ class RingWriter:
         One byte at least stays free, so that a full ring does not look empty.
         """
         self._check_head()
-        to_end = self.size - self._head
-        needed = length if length <= to_end else to_end + length
-        return needed < self.size - (self._head - self._cleaned) % self.size
+        head, size = self._head, self.size
+        needed = length if length <= size - head else size - head + length
+        return needed < size - (head - self._cleaned) % size
 
     def place(self, length: int) -> int:
         """The offset in the area for an entry that `has_room`. None straddles the end of the ring."""
@@ -54,11 +54,11 @@ class RingWriter:
 
     def append(self, entry: bytes | bytearray, id_: int = 0) -> None:
         """Write an entry in its place, and only then move the head: by one aligned store."""
-        at = MAILBOX_LENGTH + self._head
-        self._area[at : at + len(entry)] = entry
-        self._slots.append((self._words[at >> 2], id_))
-        self._head = (self._head + len(entry)) % self.size
-        self._words[HEAD] = self._head
+        head, length, words = self._head, len(entry), self._words
+        at = MAILBOX_LENGTH + head
+        self._area[at : at + length] = entry
+        self._slots.append((words[at >> 2], id_))
+        words[HEAD] = self._head = (head + length) % self.size
         self.posted = True
 
     def completed(self) -> Iterator[tuple[int, int, int]]:
