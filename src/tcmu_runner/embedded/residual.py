@@ -14,6 +14,7 @@ _BLOCKS: dict[int, Blocks] = {
 }  # fmt: skip
 Residual = tuple[int, int]  # OVERFLOW, UNDERFLOW or 0; bytes
 NONE: Residual = (0, 0)
+COUNT_MAX = 0xFFFFFFFF
 
 
 def demand(cdb: bytes, block_size: int) -> int | None:
@@ -23,7 +24,8 @@ def demand(cdb: bytes, block_size: int) -> int | None:
 
 
 def between(expected: int, moved: int) -> Residual:
-    """What is to be told when `expected` bytes were, and `moved` were or would have been moved."""
+    """What is to be told when `expected` bytes were, and `moved` were or would have been moved: a CDB can
+    want far more than the 32 bits of a count tell."""
     if moved == expected:
         return NONE
-    return (OVERFLOW, moved - expected) if moved > expected else (UNDERFLOW, expected - moved)
+    return (OVERFLOW, min(moved - expected, COUNT_MAX)) if moved > expected else (UNDERFLOW, expected - moved)

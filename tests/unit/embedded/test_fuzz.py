@@ -1,6 +1,8 @@
 """Whatever an initiator sends ends in answers or a closed connection: no traceback, no hang, no leak.
 
-The other side is the real connection with a transport that keeps what is written; no socket, no thread.
+The other side is the real connection with a transport that keeps what is written; no socket, no thread. What
+earlier commands have left in the ring's data area is a pattern that must come up nowhere: not in what the
+initiator gets, and not on the disk.
 """
 
 from __future__ import annotations
@@ -12,11 +14,18 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scsi.test_fuzz import plausible_cdbs, takes_data
 
 from tcmu_runner.embedded import Disk, Server, pdu, serve, text
 from tcmu_runner.embedded.connection import Connection
 from tcmu_runner.embedded.framing import Framer
+from tcmu_runner.embedded.local import RING_SIZE
 from tcmu_runner.embedded.pdu import DATA_LENGTH, Opcode
+from tcmu_runner.handlers.ram import RamHandler
+from tcmu_runner.scsi.medium import Medium
+from tcmu_runner.scsi.reservations import Reservations
+
+SIZE = POISONED = 1 << 20
 
 
 class Wire(asyncio.Transport):
@@ -54,13 +63,28 @@ class Options:
         pass
 
 
+STALE = bytes.fromhex("dead5aa7")
+
+
 class Target:
     """A server whose loop is this test's, with one connection at a time."""
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self.server, self.loop = server, loop
+        self.lun = server.target.luns[0]
+        handler = self.lun.lun.stack.handler
+        assert isinstance(handler, RamHandler)
+        self.disk = handler.view
+
+    def renew(self) -> None:
+        """The unit is as at its start, and its data area full of what earlier commands left there."""
+        unit = self.lun.unit
+        unit.reset()
+        unit.medium, unit.reservations = Medium(), Reservations()
+        self.lun.area()[RING_SIZE : RING_SIZE + POISONED] = STALE * (POISONED // len(STALE))
 
     def converse(self, *pieces: bytes) -> tuple[bytes, Connection, Wire]:
+        self.renew()
         connection, wire = Connection(self.server.portals[0]), Wire()
 
         async def talk() -> None:
@@ -90,7 +114,7 @@ class Target:
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
     loop = asyncio.new_event_loop()
-    server = serve(Disk("ram/", 1 << 20))
+    server = serve(Disk("ram/", SIZE))
     server.begin_on(loop)
     yield Target(server, loop)
     server.stop()
@@ -113,7 +137,13 @@ def silent(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def check(target: Target, connection: Connection, written: bytes) -> None:
-    """All that was written are PDUs of a target; and when the connection goes, everything goes."""
+    """All that was written are PDUs of a target, without anything stale; no task hangs but those that wait
+    for data; and when the connection goes, everything goes."""
+    assert STALE not in written
+    assert STALE not in bytes(target.disk[:SIZE])
+    for session in target.server.target.sessions.values():
+        waiting = [task.gathering for task in session.tasks.values()]
+        assert all(gathering is not None and not gathering.complete for gathering in waiting)
     framer = Framer(1 << 24)
     framer.header_digest, framer.data_digest = connection.framer.header_digest, connection.framer.data_digest
     if not framer.header_digest and not framer.data_digest:  # else the login's PDUs have none, later ones do
@@ -131,6 +161,8 @@ def check(target: Target, connection: Connection, written: bytes) -> None:
 
 
 SMALL = st.binary(max_size=64)
+READ, WRITE, INQUIRY = "28000000000000000100", "2a000000000000000100", "12000000ff00"
+CDBS = [bytes.fromhex(cdb) for cdb in (READ, WRITE, INQUIRY, "a0", "")]
 
 
 @given(st.lists(st.binary(max_size=300), max_size=4))
@@ -156,8 +188,8 @@ def requests(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         header[20:24] = draw(st.sampled_from([0, 512, 4096, 0xFFFFFFFF])).to_bytes(4, "big")
     header[24:28] = draw(st.sampled_from([1, 2, 3, 4, 5, 6])).to_bytes(4, "big")
-    cdb = draw(st.sampled_from(["28000000000000000100", "2a000000000000000100", "12000000ff00", "a0", ""]))
-    header[32 : 32 + len(cdb) // 2] = bytes.fromhex(cdb)
+    cdb = draw(st.one_of(st.sampled_from(CDBS), plausible_cdbs()))[:16]
+    header[32 : 32 + len(cdb)] = cdb
     return (
         bytes(header)
         + draw(st.binary(min_size=header[4] * 4, max_size=header[4] * 4))
@@ -174,6 +206,48 @@ KEYS = st.sampled_from(
 @given(KEYS, st.lists(requests(), max_size=8))
 @settings(max_examples=400)
 def test_any_requests_after_the_login(target: Target, keys: dict[str, str], sent: list[bytes]) -> None:
+    written, connection, _ = target.converse(login(target, **keys), b"".join(sent))
+    check(target, connection, written)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[bytes]:
+    """Commands whose numbers, tags and directions are right, so that most get as far as their unit; some of
+    the data that is asked for; and now and then a byte is another one."""
+    sent: list[bytes] = []
+    for number in range(1, draw(st.integers(2, 9))):
+        cdb = draw(st.one_of(st.sampled_from(CDBS[:3]), plausible_cdbs()))[:16]
+        out = takes_data(cdb)
+        expected = draw(st.sampled_from([0, 4, 36, 512, 1024, 4096, 70000]))
+        data = draw(st.binary(max_size=min(expected, 600))) if out else b""
+        flags = pdu.FINAL | (pdu.WRITE if out else pdu.READ)
+        lun = draw(st.sampled_from([bytes(8), bytes(8), bytes(8), b"\0\1" + bytes(6)]))
+        command = pdu.ScsiCommand(
+            Opcode.SCSI_COMMAND, flags, len(data), lun, number, expected, number, 0, cdb.ljust(16, b"\0")
+        )
+        sent.append(pdu.encode(command) + data + bytes(-len(data) & 3))
+        if out and draw(st.booleans()):
+            sent.append(draw(answers_to_r2t(number)))
+    for at in draw(st.lists(st.integers(0, len(sent) - 1), max_size=2)):
+        broken = bytearray(sent[at])
+        broken[draw(st.integers(0, len(broken) - 1))] = draw(st.integers(0, 255))
+        sent[at] = bytes(broken)
+    return sent
+
+
+@st.composite
+def answers_to_r2t(draw: st.DrawFn, tag: int) -> bytes:
+    data = draw(st.sampled_from([b"", b"x" * 512, b"y" * 4096]))
+    header = pdu.DataOut(
+        Opcode.DATA_OUT, draw(st.sampled_from([0, pdu.FINAL])), len(data), bytes(8), tag,
+        draw(st.integers(1, 4)), 0, 0, draw(st.sampled_from([0, 0, 512])),
+    )  # fmt: skip
+    return pdu.encode(header) + data
+
+
+@given(KEYS, conversations())
+@settings(max_examples=600)
+def test_any_commands_to_a_unit(target: Target, keys: dict[str, str], sent: list[bytes]) -> None:
     written, connection, _ = target.converse(login(target, **keys), b"".join(sent))
     check(target, connection, written)
 

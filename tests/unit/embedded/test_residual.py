@@ -23,7 +23,17 @@ def test_demand(cdb: str, length: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("expected", "moved", "told"), [(512, 512, (0, 0)), (512, 100, (0x02, 412)), (100, 512, (0x04, 412))]
+    ("expected", "moved", "told"),
+    [
+        (512, 512, (0, 0)),
+        (512, 100, (0x02, 412)),
+        (100, 512, (0x04, 412)),
+        (
+            0,
+            1 << 32,
+            (0x04, 0xFFFFFFFF),
+        ),  # READ(12) of 800000h blocks, with an initiator that expects nothing
+    ],
 )
 def test_between(expected: int, moved: int, told: tuple[int, int]) -> None:
     assert between(expected, moved) == told

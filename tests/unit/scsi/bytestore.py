@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import Protocol
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
@@ -59,6 +60,9 @@ class ByteStore:
             case _:
                 raise AssertionError(f"unexpected {operation}")
 
+    def close(self) -> None:
+        """It has nothing to let go of."""
+
     def _check(self, offset: int, length: int) -> None:
         assert length > 0
         assert offset % self.block_size == 0
@@ -74,10 +78,14 @@ class ByteStore:
         return [Extent(at, size, self.mapped[at // size]) for at in range(offset, offset + length, size)]
 
 
+class Performs(Protocol):
+    def perform(self, operation: Operation) -> None: ...
+
+
 def run(
-    unit: Unit, store: ByteStore, cdb: bytes, data: Buffers, nexus: Nexus
+    unit: Unit, store: Performs, cdb: bytes, data: Buffers, nexus: Nexus
 ) -> tuple[int, Sense | None, bytes]:
-    """(status, sense, valid data-in) of one command over the store."""
+    """(status, sense, valid data-in) of one command over the storage."""
     command = Command(cdb, data, nexus)
     try:
         plan = unit.begin(command)
