@@ -31,6 +31,7 @@ from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.kernel.worker import Worker
 from tcmu_runner.kernel.workers import Pool, WorkerServer
 from tcmu_runner.settings import Metrics, Settings, StackSettings
+from tcmu_runner.systemd import ServiceManager
 
 LOCK_SECONDS = 10.0
 LOG_NAME = "tcmu-runner.log"
@@ -115,7 +116,7 @@ async def _serve(
     fleet = Fleet(registry, paths, guardian, make_server)
     loop.add_signal_handler(signal.SIGUSR1, report, fleet)
     async with _site(fleet, configured.metrics), _on_dbus(registry, fleet):
-        await Frontend(fleet, paths, guardian).run(stop)
+        await Frontend(fleet, paths, guardian, ServiceManager()).run(stop)
     if template is not None:
         template.close()
     log.info("stopped")

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tcmu_runner import daemon, settings
-from tcmu_runner.cli import check, try_
+from tcmu_runner.cli import check, release, try_
 from tcmu_runner.errors import TcmuError
 
 OPEN_FILES = range(65536, 1048577)
@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(run_subcommand=_run_daemon)
     subcommands = parser.add_subparsers(title="subcommands", metavar="")
-    for module in (try_, check):
+    for module in (try_, release, check):
         module.add_parser(subcommands)
     return parser
 

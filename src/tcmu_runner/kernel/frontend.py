@@ -20,15 +20,18 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.tasks import Tasks
 from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
+from tcmu_runner.systemd import ServiceManager
 
 log = logging.getLogger(__name__)
 
 
 class Frontend:
-    """Tells the fleet what the kernel and the guardian say, and the kernel what the fleet answers."""
+    """Tells the fleet what the kernel and the guardian say, and the kernel what the fleet answers. manager:
+    hears when devices can be made, and that the event loop lives."""
 
-    def __init__(self, fleet: Fleet, paths: Paths, guardian: Guardian) -> None:
+    def __init__(self, fleet: Fleet, paths: Paths, guardian: Guardian, manager: ServiceManager) -> None:
         self._fleet = fleet
+        self._manager = manager
         self._paths = paths
         self._guardian = guardian
         self._tasks = Tasks()
@@ -47,7 +50,9 @@ class Frontend:
             self._loop.add_reader(self._netlink.fileno(), self._receive)
             self._loop.add_reader(self._guardian.fileno(), self._catch_up)
             self._beat()
+            self._manager.ready(f"{len(self._fleet.devices())} devices at the start")
             await stop.wait()
+            self._manager.stopping()
             self._loop.remove_reader(self._netlink.fileno())
             self._loop.remove_reader(self._guardian.fileno())
             self._gate.block_and_reset()
@@ -134,6 +139,7 @@ class Frontend:
 
     def _beat(self) -> None:
         self._guardian.beat()
+        self._manager.alive()
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _catch_up(self) -> None:

@@ -1,0 +1,26 @@
+"""`tcmu-runner release`: tidies up after a daemon that has died. systemd runs it (ExecStopPost)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from tcmu_runner.kernel.lock import DaemonLock
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.release import release
+
+HELP = "after a crash of the daemon: end commands that wait for it, let initiators retry until it is back"
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser("release", help=HELP, description=HELP.capitalize() + ".")
+    parser.set_defaults(run_subcommand=run)
+
+
+def run(_options: argparse.Namespace) -> int:
+    """0: there is nothing (more) to be done."""
+    if os.environ.get("SERVICE_RESULT") == "success":  # systemd.exec(5): the daemon has ended in order
+        return 0
+    blocked = release(Paths(), DaemonLock())
+    print(f"{len(blocked)} devices wait for a daemon" + (": " + ", ".join(blocked) if blocked else ""))
+    return 0

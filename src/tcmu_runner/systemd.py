@@ -1,0 +1,32 @@
+"""What systemd is told (sd_notify(3)); without it nothing happens."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+
+
+class ServiceManager:
+    """Whoever has started us with Type=notify. Nothing here blocks or raises."""
+
+    def __init__(self, address: str | None = None) -> None:
+        address = os.environ.get("NOTIFY_SOCKET", "") if address is None else address
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+
+    def ready(self, status: str) -> None:
+        """Devices can be made from now on. status: for `systemctl status`."""
+        self._say(f"READY=1\nSTATUS={status}")
+
+    def alive(self) -> None:
+        """To be said more often than every WatchdogSec/2, or we are restarted."""
+        self._say("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        self._say("STOPPING=1\nSTATUS=waiting for the commands under way")
+
+    def _say(self, text: str) -> None:
+        if self._address:
+            with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+                line.setblocking(False)
+                line.sendto(text.encode(), self._address)

@@ -1,0 +1,34 @@
+import socket
+from pathlib import Path
+
+import pytest
+
+from tcmu_runner.systemd import ServiceManager
+
+
+def test_what_systemd_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        service = ServiceManager()
+        service.ready("2 devices")
+        service.alive()
+        service.stopping()
+        heard = [manager.recv(100) for _ in range(3)]
+    assert heard == [
+        b"READY=1\nSTATUS=2 devices",
+        b"WATCHDOG=1",
+        b"STOPPING=1\nSTATUS=waiting for the commands under way",
+    ]
+
+
+def test_an_abstract_address() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0tcmu-test-notify")
+        ServiceManager("@tcmu-test-notify").alive()
+        assert manager.recv(100) == b"WATCHDOG=1"
+
+
+@pytest.mark.parametrize("address", ["", "/nowhere/notify"])
+def test_nobody_has_to_listen(address: str) -> None:
+    ServiceManager(address).ready("")
