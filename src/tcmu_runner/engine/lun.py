@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -209,6 +210,7 @@ class Lun:
             self._lookout.stop()
             self._pump.stop()
             self.unit.nexuses.clear()
+            gc.collect()  # errors that handlers raised hold buffers by their tracebacks, often in a cycle
             self._consumer.release()
             self._pump = self._consumer = None
 

@@ -51,7 +51,7 @@ class Device:
 
     def lost_connection(self) -> None:
         """The storage cannot be reached at the moment."""
-        self.log.error("lost the connection to its storage; commands end in BUSY until it is back")
+        self.log.error("lost the connection to its storage; commands wait or end in BUSY until it is back")
 
     def lost_lock(self) -> None:
         """Another host took the storage's lock."""

@@ -1,0 +1,148 @@
+"""One connection to a server, in its transmission phase. On the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections import deque
+from contextlib import suppress
+from typing import Protocol
+
+from tcmu_runner.handlers.nbd.replies import Replies
+from tcmu_runner.handlers.nbd.request import Request
+from tcmu_runner.handlers.nbd.wire import REQUEST, REQUEST_MAGIC, Export, Kind, NbdError
+
+VECTORS = 256  # buffers of one sendmsg()
+RECORDS = 64 << 10  # bytes that are encrypted at once
+_WANTS = {"SSLWantReadError", "SSLWantWriteError"}  # named, since importing ssl would cost a worker 5 MB
+
+
+class Owner(Protocol):
+    """Who sends requests."""
+
+    def answered(self, request: Request) -> None:
+        """Its reply has come; request.error may be set."""
+
+    def lost(self, connection: Connection, reason: str) -> None:
+        """Nothing more will come. `connection.unanswered` holds what waits for a reply."""
+
+
+class Connection:
+    """socket: connected and negotiated; it belongs to the connection from now on."""
+
+    def __init__(
+        self, connected: socket.socket, export: Export, owner: Owner, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.export = export
+        self._socket = connected
+        self._owner = owner
+        self._loop = loop
+        self._pending: dict[int, Request] = {}
+        self._cookies = itertools.count(1)
+        self._replies = Replies(self._pending, owner.answered)
+        self._outgoing: deque[memoryview | bytes] = deque()
+        self._sending = False  # whether `_send` is coming anyway
+        self._open = True
+        self._encrypted = hasattr(connected, "pending")  # a socket of the module ssl, not imported for this
+        self._send_some = _send_encrypted if self._encrypted else _send_vectors
+        connected.setblocking(False)
+        loop.add_reader(connected, self._readable)
+
+    @property
+    def unanswered(self) -> list[Request]:
+        """In the order in which they were sent."""
+        return list(self._pending.values())
+
+    def send(self, request: Request) -> None:
+        """Requests of one turn of the loop go out together."""
+        cookie = next(self._cookies)
+        self._pending[cookie] = request
+        self._outgoing.append(
+            REQUEST.pack(REQUEST_MAGIC, request.flags, request.kind, cookie, request.offset, request.length)
+        )
+        if request.kind == Kind.WRITE:
+            self._outgoing.extend(request.buffers)
+        if not self._sending:
+            self._sending = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        try:
+            while self._outgoing and self._open:
+                self._send_some(self._socket, self._outgoing)
+        except OSError as error:
+            if _would_block(error):
+                self._loop.add_writer(self._socket, self._writable)
+                return
+            self._lose(str(error))
+        self._sending = False
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._socket)
+        self._send()
+
+    def _readable(self) -> None:
+        try:
+            self._receive()
+            while self._encrypted and self._open:  # what OpenSSL has read already makes no socket readable
+                self._receive()
+        except (OSError, NbdError) as error:
+            if not _would_block(error):
+                self._lose(str(error))
+
+    def _receive(self) -> None:
+        count = self._socket.recv_into(self._replies.space())
+        if not count:
+            raise NbdError("the server has closed the connection")
+        self._replies.received(count)
+
+    def _lose(self, reason: str) -> None:
+        if self._open:
+            self.close()
+            self._owner.lost(self, reason)
+
+    def close(self) -> None:
+        """At once; nobody is told."""
+        if self._open:
+            self._open = False
+            self._outgoing.clear()
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
+
+    def disconnect(self) -> None:
+        """As the protocol wants it, when nothing is under way."""
+        if self._open:
+            with suppress(OSError):  # it is gone anyway
+                self._socket.send(REQUEST.pack(REQUEST_MAGIC, 0, Kind.DISC, 0, 0, 0))
+            self.close()
+
+
+def _would_block(error: Exception) -> bool:
+    return isinstance(error, BlockingIOError) or type(error).__name__ in _WANTS
+
+
+def _send_vectors(connected: socket.socket, outgoing: deque[memoryview | bytes]) -> None:
+    sent = connected.sendmsg(list(itertools.islice(outgoing, VECTORS)))
+    while sent >= len(outgoing[0]):
+        sent -= len(outgoing.popleft())
+        if not outgoing:
+            return
+    if sent:
+        outgoing[0] = memoryview(outgoing[0])[sent:]
+
+
+def _send_encrypted(connected: socket.socket, outgoing: deque[memoryview | bytes]) -> None:
+    """An attempt that has to be repeated is made with the same bytes, as OpenSSL wants it."""
+    if len(outgoing) > 1 and len(outgoing[0]) < RECORDS:
+        pieces, size = [], 0
+        while outgoing and size < RECORDS:
+            pieces.append(outgoing.popleft())
+            size += len(pieces[-1])
+        outgoing.appendleft(b"".join(pieces))
+    sent = connected.send(outgoing[0])
+    if sent < len(outgoing[0]):
+        outgoing[0] = memoryview(outgoing[0])[sent:]
+    else:
+        outgoing.popleft()

@@ -1,0 +1,169 @@
+"""Replies of a server, simple and structured ones, from bytes as they come: no socket here."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from tcmu_runner import iov
+from tcmu_runner.handlers.nbd.request import Request
+from tcmu_runner.handlers.nbd.wire import (
+    CHUNK,
+    CHUNK_DONE,
+    CHUNK_ERROR,
+    CHUNK_MAGIC,
+    SIMPLE_REPLY,
+    SIMPLE_REPLY_MAGIC,
+    Chunk,
+    Kind,
+    NbdError,
+)
+from tcmu_runner.iov import Buffers
+
+ROOM = 256 << 10
+LARGEST_CHUNK = 4 << 20  # of those that hold no data: half a million extents
+DIRECT = 16 << 10  # bytes of data from which on they are received where they belong
+
+
+class Replies:
+    """Receive into `space`, then say `received`. pending: by cookie, the requests that wait for a reply;
+    they are taken out. answered: is told of each one that has its reply."""
+
+    def __init__(self, pending: dict[int, Request], answered: Callable[[Request], None]) -> None:
+        self._pending = pending
+        self._answered = answered
+        self._buffer = memoryview(bytearray(ROOM))
+        self._start = self._end = 0
+        self._filling: Buffers = []  # where the data of the present reply goes
+        self._present: Request | None = None  # whose reply it is, where that ends with this data
+
+    def space(self) -> memoryview:
+        """Where the next bytes belong; never empty."""
+        if self._start == self._end:
+            self._start = self._end = 0
+            if self._filling and len(self._filling[0]) >= DIRECT:
+                return self._filling[0]
+        return self._buffer[self._end :]
+
+    def received(self, count: int) -> None:
+        """Raises NbdError when the server does not keep to the protocol."""
+        if self._start == self._end and self._filling and len(self._filling[0]) >= DIRECT:
+            self._advance(count)
+        else:
+            self._end += count
+        while self._step():
+            pass
+        if self._start and self._end > len(self._buffer) - SIMPLE_REPLY.size - CHUNK.size:
+            self._move(self._buffer)
+
+    def _move(self, room: memoryview) -> None:
+        """What is left, to the beginning of `room`."""
+        left = bytes(self._buffer[self._start : self._end])
+        self._buffer, self._start, self._end = room, 0, len(left)
+        room[: len(left)] = left
+
+    def _step(self) -> bool:
+        """Takes one piece; False where more has to come first."""
+        if self._filling:
+            return self._fill()
+        if self._end - self._start < SIMPLE_REPLY.size:
+            return False
+        magic, error, cookie = SIMPLE_REPLY.unpack_from(self._buffer, self._start)
+        if magic == SIMPLE_REPLY_MAGIC:
+            self._start += SIMPLE_REPLY.size
+            self._simple(cookie, error)
+            return True
+        if magic == CHUNK_MAGIC:
+            return self._end - self._start >= CHUNK.size and self._chunk()
+        raise NbdError(f"a reply begins with {magic:#x}, which no reply does")
+
+    def _fill(self) -> bool:
+        """Data, from the buffer to where they belong."""
+        while self._filling and self._start < self._end:
+            into = self._filling[0]
+            count = min(len(into), self._end - self._start)
+            into[:count] = self._buffer[self._start : self._start + count]
+            self._start += count
+            self._advance(count)
+        return not self._filling
+
+    def _advance(self, count: int) -> None:
+        """So many bytes are where they belong."""
+        into = self._filling[0]
+        if count < len(into):
+            self._filling[0] = into[count:]
+            return
+        del self._filling[0]
+        if not self._filling and self._present is not None:
+            request, self._present = self._present, None
+            self._answered(request)
+
+    def _simple(self, cookie: int, error: int) -> None:
+        request = self._take(cookie)
+        request.error = error
+        if error or request.kind != Kind.READ:
+            self._answered(request)
+            return
+        request.filled = request.length
+        self._filling, self._present = list(request.buffers), request
+
+    def _take(self, cookie: int) -> Request:
+        try:
+            return self._pending.pop(cookie)
+        except KeyError:
+            raise NbdError(f"a reply is to request {cookie}, which was not sent") from None
+
+    def _chunk(self) -> bool:
+        _, flags, kind, cookie, length = CHUNK.unpack_from(self._buffer, self._start)
+        request = self._pending.get(cookie) or self._take(cookie)
+        head = 8 if kind == Chunk.OFFSET_DATA else length  # what has to be here before it can be looked at
+        if self._end - self._start < CHUNK.size + head:
+            self._make_room(CHUNK.size + head)
+            return False
+        at = self._start + CHUNK.size
+        self._start = at + head
+        try:
+            self._content(request, kind, at, length)
+        except struct.error:
+            raise NbdError(f"a chunk of type {kind} has {length} bytes") from None
+        if flags & CHUNK_DONE:
+            self._end_of(self._take(cookie))
+        return True
+
+    def _make_room(self, size: int) -> None:
+        if size > LARGEST_CHUNK:
+            raise NbdError(f"a reply has {size} bytes without data")
+        if size > len(self._buffer) - self._start:
+            self._move(memoryview(bytearray(max(size, ROOM))))
+
+    def _content(self, request: Request, kind: int, at: int, length: int) -> None:
+        buffer = self._buffer
+        if kind == Chunk.OFFSET_DATA:
+            (offset,) = struct.unpack_from(">Q", buffer, at)
+            self._filling = self._part(request, offset, length - 8)
+        elif kind == Chunk.OFFSET_HOLE:
+            offset, size = struct.unpack(">QI", buffer[at : at + length])
+            iov.zero(self._part(request, offset, size))
+        elif kind == Chunk.BLOCK_STATUS:
+            request.states += struct.iter_unpack(">II", buffer[at + 4 : at + length])
+        elif kind & CHUNK_ERROR:
+            (request.error,) = struct.unpack_from(">I", buffer[at : at + length])
+        elif kind != Chunk.NONE:
+            raise NbdError(f"a reply has a chunk of type {kind}, which was not agreed on")
+
+    @staticmethod
+    def _part(request: Request, offset: int, length: int) -> Buffers:
+        """Where these bytes of the export go."""
+        start = offset - request.offset
+        if request.kind != Kind.READ or start < 0 or length <= 0 or start + length > request.length:
+            raise NbdError(f"a reply has bytes {offset}+{length}, which were not asked for")
+        request.filled += length
+        return iov.cut(request.buffers, start, length)
+
+    def _end_of(self, request: Request) -> None:
+        if request.kind == Kind.READ and not request.error and request.filled != request.length:
+            raise NbdError(f"a read of {request.length} bytes was answered with {request.filled}")
+        if self._filling:
+            self._present = request
+        else:
+            self._answered(request)
