@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "servers"))
+
 from harness.backend import Backend
 from harness.case import Case, all_cases
 from harness.served import Served

@@ -39,8 +39,8 @@ class Lun:
         self._initiator = Initiator(host, int(port), isid=isid, time_out=PATIENCE)
         self._initiator.login(name)
         self.busy = 0  # how often the LUN was
-        lba, self.block_size = struct.unpack(">QI", self._capacity()[:12])
-        self.size = (lba + 1) * self.block_size
+        self.block_size = int.from_bytes(self._capacity()[8:12], "big")
+        self.size = self.capacity()
         self.reads_zero = bool(self._capacity()[14] & 0x40)  # LBPRZ (SBC-4 table 78)
         provisioning = self._page(0xB2)
         self.unmaps = bool(provisioning[5] & 0x80)  # LBPU (SBC-4 table 287)
@@ -53,6 +53,10 @@ class Lun:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def capacity(self) -> int:
+        """Bytes, now."""
+        return (int.from_bytes(self._capacity()[:8], "big") + 1) * self.block_size
 
     def _capacity(self) -> bytes:
         return self._run("READ CAPACITY(16)", struct.pack(">BBQIH", 0x9E, 0x10, 0, 32, 0), size=32)

@@ -1,0 +1,262 @@
+"""`rbd/pool/image`: a disk in a Ceph cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tcmu_runner import iov
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler import AsyncHandler, Device, Extent
+from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handlers.rbd_image import Image, Place
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.sense import IN_STANDBY, ScsiError, ScsiStatusError, Status
+from tcmu_runner.scsi.unit import Capabilities
+
+CONNECT_SECONDS = 8  # less than an administrator's `enable` may wait for
+RETRY_SECONDS = 1.0
+FENCED = errno.ESHUTDOWN  # Ceph's EBLOCKLISTED: somebody has taken our lock for a dead host's
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class RbdOptions:
+    """path: POOL/[NAMESPACE/]IMAGE[@SNAPSHOT]. osd_op_timeout: seconds, 0: for ever."""
+
+    path: str
+    osd_op_timeout: int = 0
+    conf: str = ""
+    id: str = ""
+    exclusive: bool = False
+    read_only: bool = False
+
+    @property
+    def place(self) -> Place:
+        path, _, snapshot = self.path.partition("@")
+        pool, *namespace, image = path.split("/")
+        settings = {
+            "client_mount_timeout": str(CONNECT_SECONDS),
+            "rados_osd_op_timeout": str(self.osd_op_timeout),
+            "rbd_cache": "false",  # a write that was answered from a cache would be lost with its time-out
+            "rbd_skip_partial_discard": "false",  # what is unmapped reads as zeroes, to the block
+        }
+        return Place(pool, "".join(namespace), image, snapshot, self.conf, self.id, settings)
+
+
+class RbdHandler(AsyncHandler[RbdOptions]):
+    """rbd/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][;osd_op_timeout=SECONDS][;conf=PATH][;id=USER][;exclusive][;read_only]
+
+    A disk in an image of a Ceph cluster, at least as large as the disk. While the cluster cannot be reached,
+    commands wait until it is back (LIO gives them up after cmd_time_out, by default 30 s: set it to 0).
+
+      osd_op_timeout  commands that the cluster does not answer in so many seconds end in BUSY, and initiators
+                      try again
+      conf            Ceph's configuration file, instead of /etc/ceph/ceph.conf
+      id              the user, without client.; admin by default
+      exclusive       take the image's exclusive lock and keep it: no other client can write. A host that is
+                      dead is fenced; while a living one has the lock, this one is in standby
+      read_only       a write-protected disk, as is one of a snapshot
+
+    Needs Ceph's client library (Debian: librbd1). The cluster shows each disk in `ceph service status`.
+
+    Examples: rbd/rbd/disk1  rbd/vms/disk2;id=tcmu;osd_op_timeout=30
+    """
+
+    subtype = "rbd"
+    privileges = frozenset({"DAC_READ_SEARCH"})  # the keyring is the user ceph's
+
+    def __init__(self, device: Device, options: RbdOptions, image: Image) -> None:
+        self._device = device
+        self._options = options
+        self._image: Image | None = image
+        self._size = image.size()
+        self._loop = asyncio.get_running_loop()
+        self._unreachable = False
+        self._comeback: asyncio.Task[None] | None = None
+        self._counts = {"lock_lost_cnt": 0, "conn_lost_cnt": 0, "cmd_timed_out_cnt": 0}
+        self._attach(image)
+
+    @classmethod
+    def parse(cls, config: str) -> RbdOptions:
+        options = parse_options(RbdOptions, config)
+        parts = options.path.partition("@")[0].split("/")
+        if not 2 <= len(parts) <= 3 or not all(parts):
+            raise ConfigError(
+                f"{options.path!r} names no image: write rbd/POOL/IMAGE, for example rbd/rbd/disk1"
+            )
+        if options.conf and not options.conf.startswith("/"):
+            raise ConfigError(f"conf={options.conf} is not absolute: write conf=/etc/ceph/ceph.conf")
+        return options
+
+    @classmethod
+    async def open(cls, device: Device, config: RbdOptions) -> RbdHandler:
+        image = await asyncio.to_thread(_open, config)
+        if image.size() < device.size:
+            size = image.size()
+            await asyncio.to_thread(image.close)
+            raise ConfigError(
+                f"{config.place} has {size} bytes, the disk {device.size}: make the disk smaller, or "
+                f"rbd resize --size {device.size}B {config.place}"
+            )
+        return cls(device, config, image)
+
+    def capabilities(self) -> Capabilities:
+        if self._read_only:
+            return Capabilities(extents=True)
+        return super().capabilities()
+
+    @property
+    def _read_only(self) -> bool:
+        return self._options.read_only or "@" in self._options.path
+
+    async def close(self) -> None:
+        if self._comeback is not None:
+            self._comeback.cancel()
+        if self._image is not None:
+            await self._let_go(self._image)
+
+    # -- commands -------------------------------------------------------------------------------------
+
+    async def read(self, into: Buffers, offset: int) -> None:
+        await self._do(lambda image: image.read(into, offset))
+
+    async def write(self, data: Buffers, offset: int) -> None:
+        await self._do(lambda image: image.write(data, offset))
+
+    async def flush(self) -> None:
+        await self._do(lambda image: image.flush())
+
+    async def unmap(self, offset: int, length: int) -> None:
+        await self._do(lambda image: image.discard(offset, length))
+
+    async def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        await self._do(lambda image: image.write_zeroes(offset, length, unmap=unmap))
+
+    async def write_same(self, offset: int, length: int, block: bytes) -> None:
+        await self._do(lambda image: image.write_same(offset, length, block))
+
+    async def extents(self, offset: int, length: int) -> Iterable[Extent]:
+        block = self._device.block_size
+        return await self._do(lambda image: asyncio.to_thread(image.extents, offset, length, block))
+
+    async def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
+        """One operation of an object; what lies in two is compared and written here, alone among the commands
+        of this disk."""
+        old, new = iov.gather(expected), iov.gather(data)
+        unit = self._here().stripe_unit
+        if offset // unit == (offset + len(new) - 1) // unit:
+            return await self._do(lambda image: asyncio.to_thread(image.compare_and_write, old, new, offset))
+        there = iov.allocate(len(old))
+        await self.read(there, offset)
+        different = iov.first_difference(iov.gather(there), old)
+        if different is None:
+            await self.write(data, offset)
+        return different
+
+    async def resize(self, size: int) -> None:
+        """An image that is too small grows; none is ever cut."""
+        image = self._here()
+        if await asyncio.to_thread(image.size) < size:
+            self._size = size  # no news for us
+            await self._do(lambda image: asyncio.to_thread(image.resize, size))
+
+    async def _do(self, operation: Callable[[Image], Awaitable[Result]]) -> Result:
+        try:
+            result = await operation(self._here())
+        except OSError as error:
+            self._failed(error)
+            raise
+        self._unreachable = False
+        return result
+
+    # -- the cluster and other hosts ------------------------------------------------------------------
+
+    def _here(self) -> Image:
+        if self._image is not None:
+            return self._image
+        if self._options.exclusive:
+            raise ScsiError(IN_STANDBY)
+        raise ScsiStatusError(Status.BUSY)
+
+    def _attach(self, image: Image) -> None:
+        self._image = image
+        image.listen(self._loop)
+        image.watch(self._changed)
+        self._report(image)
+
+    def _report(self, image: Image) -> None:
+        place, host = self._options.place, socket.gethostname()
+        metadata = {"pool_name": place.pool, "image_name": place.image, "image_id": image.id()}
+        metadata |= {"daemon_type": "portal", "daemon_prefix": host}
+        try:
+            image.cluster.register(f"{host}:{place}", metadata)
+            self._tell_status()
+        except OSError as error:
+            self._device.log.info("%s; the disk works without", error)
+
+    def _tell_status(self) -> None:
+        if self._image is not None:
+            status = {name: str(count) for name, count in self._counts.items()}
+            status["lock_owner"] = str(self._options.exclusive).lower()
+            self._image.cluster.tell_status(status)
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno == errno.ETIMEDOUT:
+            self._counts["cmd_timed_out_cnt"] += 1
+            if not self._unreachable:
+                self._unreachable = True
+                self._counts["conn_lost_cnt"] += 1
+                self._device.lost_connection()
+        elif error.errno == FENCED and self._image is not None:
+            self._counts["lock_lost_cnt"] += 1
+            self._device.lost_lock()
+            image, self._image = self._image, None
+            self._comeback = self._loop.create_task(self._come_back(image))
+
+    async def _come_back(self, fenced: Image) -> None:
+        """A client that was fenced stays so: a new one takes over as soon as it can."""
+        await self._let_go(fenced)
+        while True:
+            try:
+                image = await asyncio.to_thread(_open, self._options)
+                break
+            except OSError as error:
+                self._device.log.info("%s; next try in %g s", error, RETRY_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
+        self._attach(image)
+        self._device.log.warning("%s is open again", self._options.place)
+
+    async def _let_go(self, image: Image) -> None:
+        await image.drained()
+        image.deafen(self._loop)
+        await asyncio.to_thread(image.close)
+
+    def _changed(self) -> None:
+        """On a thread of librbd's."""
+        self._loop.call_soon_threadsafe(self._look_at_size)
+
+    def _look_at_size(self) -> None:
+        if self._image is not None and (size := self._image.size()) != self._size:
+            self._size = size
+            self._device.resized(size // self._device.block_size * self._device.block_size)
+
+
+def _open(options: RbdOptions) -> Image:
+    """Blocks."""
+    read_only = options.read_only or "@" in options.path
+    image = Image(options.place, read_only=read_only)
+    try:
+        if not read_only:
+            image.free_lock()
+            if options.exclusive:
+                image.lock()
+    except OSError:
+        image.close()
+        raise
+    return image

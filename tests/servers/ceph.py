@@ -1,0 +1,116 @@
+"""A Ceph cluster on loopback: one monitor and one OSD, which stores in a file."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+COMMAND_SECONDS = 120.0
+FSID = "3f1c2f8e-6a52-4f5c-9c53-0f9a3b1f7a11"
+CONFIGURATION = """[global]
+fsid = {fsid}
+auth_cluster_required = none
+auth_service_required = none
+auth_client_required = none
+ms_bind_ipv6 = false
+public_addr = 127.0.0.1
+cluster_addr = 127.0.0.1
+mon_host = [v2:127.0.0.1:{port}/0]
+mon_allow_pool_size_one = true
+mon_data_avail_crit = 1
+mon_osd_min_down_reporters = 1
+osd_pool_default_size = 1
+osd_pool_default_min_size = 1
+osd_crush_chooseleaf_type = 0
+osd_memory_target = 939524096
+bluestore_block_size = {size}
+mon_data = {home}/mon
+osd_data = {home}/osd
+run_dir = {home}
+admin_socket =
+pid_file = {home}/$name.pid
+log_file = {home}/$name.log
+mon_cluster_log_file = {home}/cluster.log
+"""
+
+
+class Ceph:
+    """home: an empty directory, everything is below it. conf: what clients need."""
+
+    def __init__(self, home: Path, size: int = 1 << 30) -> None:
+        self.home = home
+        self.conf = home / "ceph.conf"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self.conf.write_text(CONFIGURATION.format(fsid=FSID, port=self._port, home=home, size=size))
+        self._monitor: subprocess.Popen[bytes] | None = None
+        self._osd: subprocess.Popen[bytes] | None = None
+
+    def create(self) -> None:
+        """Makes the cluster and a pool `rbd`, and leaves it running: some fifteen seconds."""
+        home = self.home
+        monitor = ("--addv", "a", f"[v2:127.0.0.1:{self._port}/0]", "--fsid", FSID)
+        self._run("monmaptool", "--create", *monitor, f"{home}/map")
+        self._run("ceph-mon", "-c", str(self.conf), "--mkfs", "-i", "a", "--monmap", f"{home}/map")
+        self._monitor = self._launch("ceph-mon", "-i", "a")
+        self.ceph("osd", "new", FSID)
+        (home / "osd").mkdir()
+        self._run("ceph-osd", "-c", str(self.conf), "-i", "0", "--mkfs", "--osd-uuid", FSID)
+        self.start()
+        self.ceph("osd", "crush", "add", "osd.0", "1.0", "root=default", "host=h")
+        self.ceph("osd", "pool", "create", "rbd", "8")
+        self.rbd("pool", "init", "rbd")
+
+    def start(self) -> None:
+        """The OSD."""
+        self._osd = self._launch("ceph-osd", "-i", "0")
+
+    def kill(self) -> None:
+        """SIGKILL for the OSD."""
+        assert self._osd is not None
+        self._osd.kill()
+        self._osd.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the OSD: SIGSTOP is as if the network were gone."""
+        assert self._osd is not None
+        self._osd.send_signal(number)
+
+    def close(self) -> None:
+        for process in (self._osd, self._monitor):
+            if process is not None:
+                process.kill()
+                process.wait()
+
+    def ceph(self, *arguments: str) -> str:
+        return self._run("ceph", "-c", str(self.conf), "--connect-timeout", "60", *arguments)
+
+    def rbd(self, *arguments: str) -> str:
+        return self._run("rbd", "-c", str(self.conf), *arguments)
+
+    def full(self, *, full: bool) -> None:
+        """It counts as full with hardly anything in it, or with nearly everything. Returns when it knows."""
+        scale = 1e-4 if full else 0.3
+        for name, ratio in (("nearfull", 1), ("backfillfull", 2), ("full", 3)):
+            self.ceph("osd", f"set-{name}-ratio", str(ratio * scale))
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while ("pool(s) full" in self.ceph("health")) is not full:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def _launch(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.home / f"{program}.out").open("ab") as log:
+            return subprocess.Popen(
+                [program, "-c", str(self.conf), "-f", *arguments],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    @staticmethod
+    def _run(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+        return done.stdout
