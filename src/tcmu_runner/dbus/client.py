@@ -11,6 +11,7 @@ has refused.
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -97,6 +98,12 @@ class Client:
     async def resize(self, name: str, size: int) -> None:
         """See Controllable."""
         await self._call(wire.path(name), wire.DEVICE.name, "Resize", "t", size)
+
+    async def control(self, name: str, layer: str, table: Mapping[str, object]) -> dict[str, Any]:
+        """See Controllable."""
+        arguments = (layer, wire.pack(table))
+        (told,) = await self._call(wire.path(name), wire.LAYERS.name, "Control", "sa{sv}", *arguments)
+        return dict(told)
 
     async def _call(
         self, path: str, interface: str, method: str, signature: str = "", *arguments: object

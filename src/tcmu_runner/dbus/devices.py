@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dbus_fast import unpack_variants
+
 from tcmu_runner.dbus import wire
 from tcmu_runner.dbus.interface import Call, Served
 from tcmu_runner.dbus.tree import Objects
@@ -48,8 +50,12 @@ class DevicesBranch:
             await control.resize(name, size)
             return []
 
+        async def change(layer: str, table: dict[str, object]) -> Sequence[object]:
+            return [wire.pack(await control.control(name, layer, unpack_variants(table)))]
+
         calls: dict[str, Call] = {"Drain": drain, "Restart": restart, "Resize": resize}
         return [
             Served(wire.DEVICE, lambda: wire.device(view), calls),
+            Served(wire.LAYERS, calls={"Control": change}),
             Served(wire.STATISTICS, lambda: wire.statistics(view.statistics)),
         ]

@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dbus_fast import Variant
+
 from tcmu_runner.dbus.interface import Interface, Method, Property
 from tcmu_runner.engine.statistics import Opcode, Snapshot
 from tcmu_runner.engine.view import DeviceView, Happening, State
@@ -41,6 +43,10 @@ DEVICE = Interface(
         Method("Restart"),
         Method("Resize", takes=(("size", "t"),)),
     ),
+)
+LAYERS = Interface(
+    _PREFIX + "Layers1",
+    methods=(Method("Control", takes=(("layer", "s"), ("table", "a{sv}")), gives=(("settings", "a{sv}"),)),),
 )
 STATISTICS = Interface(
     _PREFIX + "Statistics1",
@@ -115,6 +121,28 @@ def view(about: Mapping[str, Any], numbers: Mapping[str, Any]) -> DeviceView:
         pid=about["Pid"],
         statistics=Snapshot(numbers["UnderWay"], numbers["Oldest"], opcodes, kinds),
     )
+
+
+def pack(table: Mapping[str, object]) -> dict[str, Variant]:
+    """A table as a{sv}: text, numbers, booleans, lists and tables."""
+    return {name: _variant(value) for name, value in table.items()}
+
+
+def _variant(value: object) -> Variant:
+    match value:
+        case bool():
+            return Variant("b", value)
+        case int():
+            return Variant("x", value)
+        case float():
+            return Variant("d", value)
+        case str():
+            return Variant("s", value)
+        case list() | tuple():
+            return Variant("av", [_variant(each) for each in value])
+        case Mapping():
+            return Variant("a{sv}", pack(value))
+    raise TypeError(f"{value!r} has no type of D-Bus")
 
 
 def happening(one: Happening) -> list[object]:

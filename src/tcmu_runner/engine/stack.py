@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from threading import BoundedSemaphore
@@ -19,6 +20,7 @@ from tcmu_runner.engine.storage import (
     through,
     through_async,
 )
+from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.filter import Filter
@@ -120,6 +122,24 @@ class Stack:
         for layer, opened in zip(self._layers, self.filters, strict=True):
             opened.resized(size)
             size = layer.size_below(size)
+
+    def control(self, name: str, table: Mapping[str, object]) -> Mapping[str, object]:
+        """See Filter.control. name: a filter's, NAME:2 for the second of that name, or the handler's subtype.
+        Raises ConfigError or whatever the layer raises."""
+        layers = self._by_name()
+        if name not in layers:
+            raise ConfigError(f"no layer {name!r}; there are, topmost first: {', '.join(layers)}")
+        return layers[name].control(table)
+
+    def _by_name(self) -> dict[str, Filter[object] | AnyOpen]:
+        seen: Counter[str] = Counter()
+        layers: dict[str, Filter[object] | AnyOpen] = {}
+        for layer in self.filters:
+            seen[layer.name] += 1
+            number = seen[layer.name]
+            layers[f"{layer.name}:{number}" if number > 1 else layer.name] = layer
+        layers.setdefault(self.handler.subtype, self.handler)
+        return layers
 
     def close(self) -> None:
         for layer in self.filters:

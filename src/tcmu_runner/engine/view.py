@@ -84,5 +84,9 @@ class Controllable(Watchable, Protocol):
     async def restart(self, name: str) -> None:
         """Serves the device with a new server, whatever its state was; commands under way are retried."""
 
+    async def control(self, name: str, layer: str, table: dict[str, object]) -> dict[str, object]:
+        """Changes a filter of the device, or its handler, until its server ends, and tells how it is set: see
+        Filter.control. layer: the filter's name (NAME:2 is the second of that name) or the handler's."""
+
     async def resize(self, name: str, size: int) -> None:
         """size: bytes. As the administrator's `echo SIZE > attrib/dev_size`."""

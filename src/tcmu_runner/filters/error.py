@@ -86,6 +86,14 @@ class Error(Filter[ErrorOptions]):
             yield from _beginning(operation, rule.done)
             raise error
 
+    def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
+        """rules: other ones from now on. Tells the rules, and how often each was met and applied."""
+        if unknown := sorted(set(table) - {"rules"}):
+            raise ConfigError(f"no option {unknown[0]!r}; only rules can be changed")
+        if "rules" in table:
+            self._faults.set(_whole_blocks(_rules(table["rules"]), self._block_size))
+        return self._faults.told()
+
     def _look_at_file(self) -> None:
         """Keeps the rules it has when the file cannot be understood."""
         if self._file is None:

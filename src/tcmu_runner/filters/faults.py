@@ -8,7 +8,7 @@ import random
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.filters.kinds import NAMES, extent, kind
@@ -72,6 +72,14 @@ class Rule:
             raise ConfigError('write each rule as { on = "read", sense = "3/11/00" }')
         return parse_table(cls, table)
 
+    def told(self) -> dict[str, object]:
+        """As the settings have it."""
+        return {
+            each.name: getattr(self, each.name)
+            for each in fields(self)
+            if getattr(self, each.name) != each.default
+        }
+
     def error(self) -> Exception | None:
         """What the operation ends in; None where it does not fail."""
         if self.sense:
@@ -123,6 +131,16 @@ class Faults:
             self._met = [0] * len(rules)
             self._applied = [0] * len(rules)
             self._happened: set[str] = set()
+
+    def told(self) -> dict[str, object]:
+        """The rules as tables of what they say, how often each has met an operation that it concerns, and how
+        often it was applied."""
+        with self._lock:
+            return {
+                "rules": [rule.told() for rule in self._rules],
+                "met": list(self._met),
+                "applied": list(self._applied),
+            }
 
     def of(self, operation: Operation) -> Rule | None:
         """The first rule that applies now; every rule that it concerns has met it."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import errno
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
+from tcmu_runner.errors import ConfigError
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent, Space
 from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError, Status
@@ -52,6 +53,10 @@ class Plugin(Generic[Options]):
         Called by D-Bus CheckConfig and before each `open`: touches nothing.
         """
         return cast("Options", config)
+
+    def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
+        """What an administrator changes while the device is open: see Filter.control."""
+        raise ConfigError(f"handler {self.subtype} has nothing that can be changed while it is open")
 
     def capabilities(self) -> Capabilities:
         """What this open device can do: by default, which methods its class defines."""

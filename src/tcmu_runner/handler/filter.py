@@ -86,5 +86,11 @@ class Filter(Generic[Options]):
     def resized(self, size: int) -> None:
         """The LUN has `size` bytes now, as seen from above."""
 
+    def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
+        """What an administrator changes while it is open, as a table like those of the settings; an empty one
+        changes nothing. Returns how it is set then, and what else it tells; values are text, numbers,
+        booleans, lists and tables. Any thread. Raises ConfigError: nothing has changed."""
+        raise ConfigError(f"filter {self.name} has nothing that can be changed while it is open")
+
     def close(self) -> None:
         """The last call; no operation runs any more, and the layers below are still open."""

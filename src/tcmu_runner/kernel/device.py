@@ -14,6 +14,7 @@ from tcmu_runner.engine.statistics import Snapshot, Statistics
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKernel
 from tcmu_runner.kernel.genl import Event, EventKind
+from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.servers import Server
 from tcmu_runner.kernel.slots import Slots
@@ -23,6 +24,7 @@ OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handl
 CLOSE_SECONDS = 20.0  # how long a removal waits for a handler's close before its worker is killed
 HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's processes to let go
 KILLED_SECONDS = 5.0  # how long a refusal waits for the end of the worker that it has killed
+CONTROL_SECONDS = 10.0  # how long a filter or handler may take to change
 RETRY_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
@@ -186,6 +188,12 @@ class KernelDevice:
             raise OSError(errno.EAGAIN, f"{self.title} is not served at the moment: try again")
         await asyncio.wait_for(self._server.resize(size), OPEN_SECONDS)
         self.size = size
+
+    async def control(self, layer: str, table: Table) -> Table:
+        """Raises TcmuError or OSError: nothing has changed."""
+        if self._server is None:
+            raise OSError(errno.EAGAIN, f"{self.title} is not served at the moment: try again")
+        return await asyncio.wait_for(self._server.control(layer, table), CONTROL_SECONDS)
 
     def pending_addition(self) -> Event | None:
         """The lost event of a device that the kernel is still adding, made up anew; None when it is not.

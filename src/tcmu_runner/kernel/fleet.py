@@ -12,12 +12,13 @@ from logging import ERROR, INFO, WARNING
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.engine.view import DeviceView, Happening, State
-from tcmu_runner.errors import DeviceError
+from tcmu_runner.errors import DeviceError, TcmuError
 from tcmu_runner.handler.registry import Offer, Registry
 from tcmu_runner.kernel.chronicle import Chronicle, Record
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.device import KernelDevice
 from tcmu_runner.kernel.guardian import Guardian
+from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.recovery import Recovery
@@ -108,6 +109,20 @@ class Fleet:
             told = record.last_error is not before  # by us; it may be the same text again
             text = record.last_error if told else str(error)
             raise DeviceError(f"{name}: {text}", error.errno or errno.EIO) from error
+
+    async def control(self, name: str, layer: str, table: Table) -> Table:
+        device = self._find(name).device
+        async with self.turn(device.entry.minor):
+            try:
+                told = await device.control(layer, table)
+            except TimeoutError:
+                raise DeviceError(f"{name}: {layer} does not answer: look at the log") from None
+            except (TcmuError, OSError) as error:
+                code, text = reason(error)
+                raise DeviceError(f"{name}: {text}", code) from error
+            if table:
+                self._chronicle.note(device, INFO, f"{layer} is changed: {table}")
+            return told
 
     def _find(self, name: str) -> Record:
         for record in self._chronicle:

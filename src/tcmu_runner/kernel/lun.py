@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.engine.overrides import OverrideTable
 from tcmu_runner.engine.statistics import Statistics
+from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel import services
 from tcmu_runner.kernel.configfs import Backstore
@@ -132,6 +134,12 @@ class KernelLun:
         self._uio.close()
         if lun is not None:
             lun.close()
+
+    def control(self, layer: str, table: Mapping[str, object]) -> Mapping[str, object]:
+        """See Stack.control."""
+        if self._lun is None:
+            raise DeviceError(f"{self._store.name} is not served at the moment: try again", errno.EAGAIN)
+        return self._lun.stack.control(layer, table)
 
     def resize(self, size: int) -> None:
         """Raises TcmuError or OSError: the size is as before."""

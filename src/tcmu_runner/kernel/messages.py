@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from tcmu_runner.errors import DeviceError
 
 VERSION = 1
 MAX_LENGTH = 1 << 16
+
+Table = dict[str, object]  # what JSON and D-Bus both can say
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,19 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """Change a filter or the handler while it is open; table: as in the settings."""
+
+    id: int
+    minor: int
+    layer: str
+    table: Table
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """The answer to a request; errno 0: it was done. size, block_size: bytes (Open). drained: of Drain."""
+    """The answer to a request; errno 0: it was done. size, block_size: bytes (Open). drained: of Drain.
+    table: of Control."""
 
     id: int
     errno: int = 0
@@ -56,6 +69,7 @@ class Done:
     size: int = 0
     block_size: int = 0
     drained: bool = True
+    table: Table = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +88,11 @@ class Beat:
     pid: int
 
 
-Request = Open | Drain | Close | Resize
+Request = Open | Drain | Close | Resize | Control
 Message = Request | Done | Broken | Beat
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Open, Drain, Close, Resize, Done, Broken, Beat)
+    kind.__name__: kind for kind in (Open, Drain, Close, Resize, Control, Done, Broken, Beat)
 }
 
 

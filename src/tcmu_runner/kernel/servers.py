@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -11,6 +12,7 @@ from tcmu_runner.engine.overrides import OverrideTable
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
+from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.kernel.worker import BEAT_SECONDS
@@ -36,6 +38,9 @@ class Server(Protocol):
         """Whether no command was under way any more before the time was up."""
 
     async def resize(self, size: int) -> None: ...
+
+    async def control(self, layer: str, table: Table) -> Table:
+        """See engine.view.Controllable."""
 
     async def close(self) -> None: ...
 
@@ -95,6 +100,11 @@ class LocalServer:
     async def resize(self, size: int) -> None:
         if (lun := self._lun) is not None:
             await in_thread(lambda: lun.resize(size))
+
+    async def control(self, layer: str, table: Table) -> Table:
+        if (lun := self._lun) is None:
+            raise OSError(errno.EAGAIN, "it is not served at the moment: try again")
+        return dict(await in_thread(lambda: lun.control(layer, table)))
 
     async def close(self) -> None:
         lun, self._lun = self._lun, None

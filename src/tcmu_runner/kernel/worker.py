@@ -22,6 +22,7 @@ from tcmu_runner.kernel.messages import (
     Beat,
     Broken,
     Close,
+    Control,
     Done,
     Drain,
     Message,
@@ -124,6 +125,8 @@ class Worker:
                 self._luns.pop(request.minor).close()
             case Resize():
                 self._luns[request.minor].resize(request.size)
+            case Control(table=table, layer=layer):
+                return Done(request.id, table=dict(self._luns[request.minor].control(layer, table)))
         return Done(request.id)
 
     def _open(self, request: Open, descriptor: int, statistics: int) -> Done:

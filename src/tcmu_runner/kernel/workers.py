@@ -18,11 +18,13 @@ from tcmu_runner.kernel.messages import (
     Beat,
     Broken,
     Close,
+    Control,
     Done,
     Drain,
     Open,
     Request,
     Resize,
+    Table,
     decode,
     encode,
 )
@@ -200,6 +202,10 @@ class WorkerServer:
 
     async def resize(self, size: int) -> None:
         await self._worker.call(lambda number: Resize(number, self._entry.minor, size))
+
+    async def control(self, layer: str, table: Table) -> Table:
+        done = await self._worker.call(lambda number: Control(number, self._entry.minor, layer, table))
+        return done.table
 
     async def close(self) -> None:
         self._worker.troubles.pop(self._entry.minor, None)

@@ -75,6 +75,10 @@ class Shelf:
     async def resize(self, name: str, size: int) -> None:
         self._do("resize", name, size)
 
+    async def control(self, name: str, layer: str, table: dict[str, object]) -> dict[str, object]:
+        self._do("control", name, layer, table)
+        return table
+
     def _do(self, *request: object) -> bool:
         self.asked.append(request)
         if self.refusal is not None:

@@ -123,3 +123,15 @@ def test_without_a_bus_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
     with pytest.raises(DeviceError, match="cannot reach the system bus"):
         asyncio.run(ask())
+
+
+@pytest.mark.usefixtures("system_bus")
+def test_a_layer_is_changed_by_a_table() -> None:
+    table = {"rules": [{"on": "read", "nth": 3, "probability": 0.5, "lose": True}, {}], "empty": [], "n": -1}
+    shelf = Shelf({"user_0/vol0": a_device()})
+
+    async def conversation(client: Client) -> None:
+        assert await client.control("user_0/vol0", "error", table) == table
+
+    talk(shelf, conversation)
+    assert shelf.asked == [("control", "user_0/vol0", "error", table)]

@@ -153,3 +153,39 @@ def test_a_fault_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_rule_that_makes_no_sense_is_refused(rule: dict[str, object], remedy: str) -> None:
     with pytest.raises(ConfigError, match=remedy):
         faulty(rule)
+
+
+def test_rules_are_changed_while_it_is_open() -> None:
+    stack = faulty(READ_ERROR)
+    assert ending(lambda: read(stack, 4096)) is not None
+    told = stack.stack.control("error", {})
+    assert told == {"rules": [READ_ERROR], "met": [1], "applied": [1]}
+    with pytest.raises(ConfigError, match=r"rule 1: on = 'raed'"):
+        stack.stack.control("error", {"rules": [{"on": "raed", "errno": "EIO"}]})
+    with pytest.raises(ConfigError, match="no option 'seed'; only rules"):
+        stack.stack.control("error", {"seed": 1})
+    assert ending(lambda: read(stack, 4096)) is not None
+    told = stack.stack.control("error", {"rules": [{"on": "write", "errno": "ENOSPC", "times": 1}]})
+    assert told == {
+        "rules": [{"on": "write", "errno": "ENOSPC", "times": 1}],
+        "met": [0],
+        "applied": [0],
+    }
+    assert ending(lambda: read(stack, 4096)) is None
+    assert ending(lambda: write(stack, 0, bytes(512))) == errno.ENOSPC
+    assert ending(lambda: write(stack, 0, bytes(512))) is None
+    assert stack.stack.control("error", {"rules": []}) == {"rules": [], "met": [], "applied": []}
+
+
+def test_layers_are_told_apart() -> None:
+    stack = open_stack("ram/", ("error", {"rules": [READ_ERROR]}), ("log", {}), ("error", {})).stack
+    assert stack.control("error", {})["rules"] == [READ_ERROR]
+    assert stack.control("error:2", {})["rules"] == []
+    with pytest.raises(
+        ConfigError, match="no layer 'fault'; there are, topmost first: error, log, error:2, ram"
+    ):
+        stack.control("fault", {})
+    with pytest.raises(ConfigError, match="filter log has nothing that can be changed"):
+        stack.control("log", {})
+    with pytest.raises(ConfigError, match="handler ram has nothing that can be changed"):
+        stack.control("ram", {})

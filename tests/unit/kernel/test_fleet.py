@@ -53,6 +53,10 @@ class Scripted:
     async def resize(self, size: int) -> None:
         self._next()
 
+    async def control(self, layer: str, table: dict[str, object]) -> dict[str, object]:
+        self._next()
+        return {"layer": layer, **table}
+
     async def close(self) -> None:
         return
 
@@ -276,6 +280,25 @@ def test_what_cannot_be_done_is_named(
         await bench.fleet.add(ENTRY)
         with pytest.raises(DeviceError, match=why):
             await ask(bench.control)
+
+    live(life)
+
+
+def test_a_layer_is_changed_and_the_log_has_it(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        assert await bench.control.control(NAME, "error", {"rules": []}) == {"layer": "error", "rules": []}
+        assert "error is changed: {'rules': []}" in bench.fleet.happenings()[-1].text
+        bench.servers[-1].script = [OSError(errno.EINVAL, "no layer 'fault'")]
+        with pytest.raises(DeviceError, match=r"user_0/vol0: .*no layer 'fault'") as caught:
+            await bench.control.control(NAME, "fault", {})
+        assert caught.value.errno == errno.EINVAL
+        await bench.control.drain(NAME, 1)
+        with pytest.raises(DeviceError, match="not served at the moment") as caught:
+            await bench.control.control(NAME, "error", {})
+        assert caught.value.errno == errno.EAGAIN
 
     live(life)
 
