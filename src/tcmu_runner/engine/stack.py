@@ -78,7 +78,7 @@ class Stack:
             return Stack(self.handler, [added, *self.filters], [layer, *self._layers])
         except OperationError as failure:
             added.close()
-            raise failure.error from None
+            raise failure.unwrapped() from None
 
     @property
     def threads(self) -> int:

@@ -46,6 +46,14 @@ class OperationError(Exception):
         self.error = error
         self.operation = operation
 
+    def unwrapped(self) -> BaseException:
+        """The error, to be raised instead of this, which lets it go: the circle of the two would keep its
+        frames, and the buffers in them, until the garbage collector comes."""
+        error = self.error
+        del self.error
+        self.args, self.__cause__, self.__context__ = (), None, None
+        return error
+
 
 ABORTED = ScsiStatusError(Status.TASK_ABORTED)
 
@@ -228,7 +236,7 @@ def _above(layer: Filter[object], below: Perform) -> Perform:
         try:
             _drive(layer.handle(operation), perform_below)
         except OperationError as failure:
-            raise failure.error from None
+            raise failure.unwrapped() from None
 
     return perform
 
@@ -251,6 +259,6 @@ def _above_async(layer: Filter[object], below: PerformAsync) -> PerformAsync:
         try:
             await carry_out_async(layer.handle(operation), perform_below)
         except OperationError as failure:
-            raise failure.error from None
+            raise failure.unwrapped() from None
 
     return perform

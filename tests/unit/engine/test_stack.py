@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import mmap
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -207,3 +211,26 @@ def test_a_handler_alone_can_be_called_directly() -> None:
     stack = opened(Device("user_0/vol0", 4096))
     assert stack.direct is stack.handler
     stack.close()
+
+
+class Failing(Store):
+    """failing/"""
+
+    def read(self, into: Buffers, offset: int) -> None:
+        if offset:
+            raise OSError(errno.EIO, "worn out")
+        super().read(into, offset)
+
+
+def test_a_failure_that_went_through_filters_keeps_no_buffers() -> None:
+    """Else the ring's memory could not be unmapped until the garbage collector has come."""
+    recipe = Recipe("stack", Failing, (Layer(Header, 512), Layer(Header, 512)))
+    perform = Stack.open(recipe, "", Device("vol", 1 << 20)).perform()
+    memory = mmap.mmap(-1, 4096)
+    gc.disable()
+    try:
+        with suppress(OSError):
+            perform(Read(4096, [memoryview(memory)]))
+        memory.close()
+    finally:
+        gc.enable()

@@ -70,6 +70,10 @@ def test_file_on_tmpfs(tmpfs: Path) -> None:
     run(f"file/{tmpfs}/{{}}.img")
 
 
+def test_zstd(tmp_path: Path) -> None:
+    run(f"zstd/{tmp_path}/{{}}.zdb")
+
+
 @pytest.mark.parametrize("layers", STACKS, ids=["+".join(name for name, _ in layers) for layers in STACKS])
 def test_filters(layers: Layers, tmp_path: Path) -> None:
     run("ram/", *layers)

@@ -1,0 +1,56 @@
+"""Chunks to zstd frames and back. A frame carries a checksum of what was compressed."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from typing import Any
+
+from tcmu_runner.errors import ConfigError
+
+try:
+    import zstandard
+except ImportError:  # `Codec` says so; the handler's other half, its options, works without
+    zstandard = None  # type: ignore[assignment]
+
+
+class Codec:
+    """size: bytes of a chunk. Any thread: each has contexts of its own, and works without the interpreter
+    lock."""
+
+    def __init__(self, size: int, level: int) -> None:
+        if zstandard is None:
+            raise ConfigError("zstd needs the package zstandard (Debian: python3-zstandard): install it")
+        self._size = size
+        self._level = level
+        self._zeroes = bytes(size)
+        self._contexts = threading.local()
+
+    def pack(self, data: bytes) -> bytes | None:
+        """None: there is nothing but zeroes, which need not be kept."""
+        if data == self._zeroes:
+            return None
+        frame: bytes = self._own("packer", self._packer).compress(data)
+        return frame
+
+    def unpack(self, number: int, frame: bytes | None) -> bytes:
+        """Raises OSError EIO for a frame that was damaged."""
+        if frame is None:
+            return self._zeroes
+        try:
+            data: bytes = self._own("unpacker", zstandard.ZstdDecompressor).decompress(frame, self._size)
+        except zstandard.ZstdError as error:
+            raise OSError(errno.EIO, f"chunk {number} is damaged: {error}") from None
+        if len(data) != self._size:
+            raise OSError(errno.EIO, f"chunk {number} has {len(data)} bytes")
+        return data
+
+    def _packer(self) -> zstandard.ZstdCompressor:
+        return zstandard.ZstdCompressor(level=self._level, write_checksum=True)
+
+    def _own(self, name: str, make: Any) -> Any:
+        found = getattr(self._contexts, name, None)
+        if found is None:
+            found = make()
+            setattr(self._contexts, name, found)
+        return found

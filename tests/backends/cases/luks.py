@@ -1,0 +1,64 @@
+"""`luks` over a file, and over `zstd`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness import NO_SERVER, Backend, Case
+
+from tcmu_runner.engine.stack import Stack
+from tcmu_runner.handler import Device
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.handler.stack import Layer
+from tcmu_runner.scsi.operations import Flush, Write
+
+PIECE = 1 << 20
+
+
+class LuksBackend(Backend):
+    """Filled with zeroes at first, since a new volume reads as noise; not where room is scarce."""
+
+    below = "file"
+
+    def __init__(self, directory: Path, size: int) -> None:
+        super().__init__(directory, size)
+        self._key = directory.with_name("key")
+        self._key.write_bytes(b"a passphrase")
+        self._layer: dict[str, object] = {
+            "key_file": str(self._key), "header": "1M", "kdf_memory": "1M", "discard": True,
+        }  # fmt: skip
+
+    @property
+    def settings(self) -> str:  # type: ignore[override]
+        options = ", ".join(
+            f"{name} = {'true' if value is True else repr(value)}" for name, value in self._layer.items()
+        )
+        return f'[stacks.vault]\nhandler = "{self.below}"\nfilters = [{{ filter = "luks", {options} }}]\n'
+
+    @property
+    def config(self) -> str:
+        return f"vault/{self.directory}/disk.img"
+
+    def start(self) -> None:
+        registry = Registry()
+        registry.load_entry_points()
+        registry.add_stack("vault", self.below, (Layer.parse("luks", {**self._layer, "create": True}),))
+        offer, parts = registry.find(self.config)
+        stack = Stack.open(offer, offer.parse(parts.rest), Device("vault", self.size))
+        perform = stack.perform()
+        if not os.path.ismount(self.directory):
+            for at in range(0, self.size, PIECE):
+                perform(Write(at, [memoryview(bytearray(PIECE))]))
+        perform(Flush())
+        stack.close()
+
+
+class VaultBackend(LuksBackend):
+    below = "zstd"
+
+
+CASES = [
+    Case("luks", LuksBackend, without=NO_SERVER),
+    Case("luks over zstd", VaultBackend, room=28 << 20, without=NO_SERVER),
+]
