@@ -20,6 +20,7 @@ from tcmu_runner.engine.figures import summary
 from tcmu_runner.engine.view import Watchable
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.fleet import Fleet
+from tcmu_runner.kernel.foreign import Foreign
 from tcmu_runner.kernel.frontend import Frontend
 from tcmu_runner.kernel.guardian import Guardian
 from tcmu_runner.kernel.lock import DaemonLock
@@ -114,9 +115,10 @@ async def _serve(
         return WorkerServer(entry, pool, trouble)
 
     fleet = Fleet(registry, paths, guardian, make_server)
+    foreign = Foreign(registry)
     loop.add_signal_handler(signal.SIGUSR1, report, fleet)
-    async with _site(fleet, configured.metrics), _on_dbus(registry, fleet):
-        await Frontend(fleet, paths, guardian, ServiceManager()).run(stop)
+    async with _site(fleet, configured.metrics), _on_dbus(registry, fleet, foreign):
+        await Frontend(fleet, paths, guardian, ServiceManager(), foreign).run(stop)
     if template is not None:
         template.close()
     log.info("stopped")
@@ -141,9 +143,10 @@ async def _site(watchable: Watchable, wanted: Metrics) -> AsyncIterator[None]:
         site.close()
 
 
-def _on_dbus(registry: Registry, fleet: Fleet) -> AbstractAsyncContextManager[None]:
+def _on_dbus(registry: Registry, fleet: Fleet, foreign: Foreign) -> AbstractAsyncContextManager[None]:
     """D-Bus for the time of the block, where its library is: loaded here, it costs workers nothing."""
     try:
+        from tcmu_runner.dbus.external import Externals  # noqa: PLC0415
         from tcmu_runner.dbus.presence import presence  # noqa: PLC0415
     except ImportError as error:
         log.warning(
@@ -152,7 +155,9 @@ def _on_dbus(registry: Registry, fleet: Fleet) -> AbstractAsyncContextManager[No
             error,
         )
         return nullcontext()
-    return presence(registry, fleet, version("tcmu-runner"))
+    externals = Externals(registry)
+    foreign.registered = externals  # they serve their devices by themselves
+    return presence(registry, fleet, version("tcmu-runner"), externals)
 
 
 def report(watchable: Watchable) -> None:

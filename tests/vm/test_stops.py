@@ -144,7 +144,7 @@ def refused_start(log: Path) -> str:
 
 def test_a_second_daemon_is_refused(daemon: Daemon, tmp_path: Path) -> None:
     told = refused_start(tmp_path / "second.log")
-    assert "/run/tcmu.lock is locked: another tcmu-runner serves this machine; stop it first" in told
+    assert f"/run/tcmu.lock is locked by process {daemon.pid} (" in told
     Backstore.create("vol0", "ram/", 64 * MIB).enable()  # the first one has not noticed
 
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tcmu_runner.dbus.interface import Call
 from tcmu_runner.dbus.names import HANDLER, external_name, external_path
+from tcmu_runner.handler.registry import Registry
 
 _SUBTYPE = re.compile(r"[A-Za-z0-9_]+")
 
@@ -39,10 +40,10 @@ class External:
 
 
 class Externals:
-    """On the event loop. own: whether a subtype is one of our handlers."""
+    """On the event loop. registry: our own handlers."""
 
-    def __init__(self, own: Callable[[str], bool]) -> None:
-        self._own = own
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
         self._registered: dict[str, External] = {}
         self._watchers: list[Callable[[], None]] = []
         self.peers: Peers
@@ -50,7 +51,7 @@ class Externals:
     def __iter__(self) -> Iterator[External]:
         return iter(self._registered.values())
 
-    def __contains__(self, subtype: str) -> bool:
+    def __contains__(self, subtype: object) -> bool:
         return subtype in self._registered
 
     def watch(self, changed: Callable[[], None]) -> None:
@@ -61,7 +62,7 @@ class Externals:
         """RegisterHandler."""
         if not _SUBTYPE.fullmatch(subtype):
             return [False, f"subtype {subtype!r}: write letters, digits and '_'"]
-        if self._own(subtype):
+        if subtype in {offer.subtype for offer in self._registry}:
             return [False, f"tcmu-runner has a handler {subtype!r} of its own: choose another subtype"]
         owner = await self.peers.owner(external_name(subtype))
         if not owner:

@@ -18,10 +18,9 @@ from tcmu_runner.handler.registry import Registry
 
 @asynccontextmanager
 async def presence(
-    registry: Registry, fleet: Controllable, version: str, name: str = SERVICE
+    registry: Registry, fleet: Controllable, version: str, externals: Externals, name: str = SERVICE
 ) -> AsyncIterator[None]:
     """The daemon is on the bus for the time of the block, as soon as there is one."""
-    externals = Externals(lambda subtype: subtype in {offer.subtype for offer in registry})
     handlers, devices = ServiceBranch(registry, externals), DevicesBranch(fleet, version)
     bus = externals.peers = Bus(name, Tree([handlers, devices]), externals)
     externals.watch(Announcer(handlers, bus.emit).poke)

@@ -12,6 +12,7 @@ import logging
 
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.kernel.fleet import Fleet, RefusedError
+from tcmu_runner.kernel.foreign import Foreign
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
 from tcmu_runner.kernel.guardian import BEAT_SECONDS, GONE, RELEASED, Guardian
 from tcmu_runner.kernel.modules import NetlinkGate, load_target_core_user
@@ -27,10 +28,13 @@ log = logging.getLogger(__name__)
 
 class Frontend:
     """Tells the fleet what the kernel and the guardian say, and the kernel what the fleet answers. manager:
-    hears when devices can be made, and that the event loop lives."""
+    hears when devices can be made, and that the event loop lives. foreign: what others answer for."""
 
-    def __init__(self, fleet: Fleet, paths: Paths, guardian: Guardian, manager: ServiceManager) -> None:
+    def __init__(
+        self, fleet: Fleet, paths: Paths, guardian: Guardian, manager: ServiceManager, foreign: Foreign
+    ) -> None:
         self._fleet = fleet
+        self._foreign = foreign
         self._manager = manager
         self._paths = paths
         self._guardian = guardian
@@ -63,9 +67,12 @@ class Frontend:
     # -- devices that exist already ---------------------------------------------------------------
 
     async def _adopt_all(self) -> None:
-        found = [entry for entry in scan(self._paths) if self._fleet.at(entry.minor) is None]
+        found = [entry for entry in self._scan() if self._fleet.at(entry.minor) is None]
         await asyncio.gather(*(self._fleet.adopt(entry) for entry in found))
         log.info("%d handlers found, %d devices found", len(self._fleet.handlers()), len(found))
+
+    def _scan(self) -> list[UioEntry]:
+        return [entry for entry in scan(self._paths) if entry.name.config not in self._foreign]
 
     # -- events -----------------------------------------------------------------------------------
 
@@ -77,7 +84,8 @@ class Frontend:
             log.warning("%s", lost)
             self._tasks.spawn(self._rescan())
         for event in events:
-            self._tasks.spawn(self._handle(event))
+            if not self._foreign.concerns(event):
+                self._tasks.spawn(self._handle(event))
 
     async def _handle(self, event: Event) -> None:
         steps = {
@@ -120,7 +128,7 @@ class Frontend:
     async def _rescan(self) -> None:
         """Answers additions whose event was lost. Nobody waits for any other lost event: the kernel fails a
         reconfiguration that was not delivered and goes on with a removal, which the ring's thread notices."""
-        for entry in scan(self._paths):
+        for entry in self._scan():
             known = self._fleet.at(entry.minor)
             if known is not None and known.entry.name != entry.name:
                 await self._fleet.forget(known)  # the minor was used again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import time
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from tcmu_runner.errors import DeviceError
 
 LOCK = Path("/run/tcmu.lock")
 RETRY_SECONDS = 0.05
+_FLOCK = struct.Struct("@hhqqi4x")  # fcntl(2), struct flock: type, whence, start, length, process
 
 
 class DaemonLock:
@@ -28,10 +30,22 @@ class DaemonLock:
         while not self.try_acquire():
             if time.monotonic() > deadline:
                 raise DeviceError(
-                    f"{self._path} is locked: another tcmu-runner serves this machine; stop it first, for "
+                    f"{self._path} is locked by {self.holder()}: it serves this machine; stop it first, for "
                     "example with systemctl stop tcmu-runner"
                 )
             time.sleep(RETRY_SECONDS)
+
+    def holder(self) -> str:
+        """Who has it, for a person: "process 123 (/usr/bin/tcmu-runner)"."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+            kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+        finally:
+            os.close(descriptor)
+        if kind == fcntl.F_UNLCK:
+            return "a process that has just let go of it"
+        return f"process {pid} ({_program(pid)})"
 
     def try_acquire(self) -> bool:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -55,3 +69,12 @@ class DaemonLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _program(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return "in another container"
+    script = words[1:2] if words[0].rpartition(b"/")[2].startswith(b"python") else words[:1]
+    return os.fsdecode(b"".join(script) or words[0])

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tcmu_runner.dbus.client import Client
+from tcmu_runner.dbus.external import Externals
 from tcmu_runner.dbus.presence import presence
 from tcmu_runner.engine.view import Happening, State
 from tcmu_runner.errors import DeviceError
@@ -24,7 +25,7 @@ STRANGE = "user_12/my-vol.1_ä\udcff"
 async def daemon(shelf: Shelf) -> AsyncIterator[Client]:
     registry = Registry()
     registry.add(RamHandler, FileHandler)
-    async with presence(registry, shelf, "2.0.0"), Client() as client:
+    async with presence(registry, shelf, "2.0.0", Externals(registry)), Client() as client:
         yield client
 
 

@@ -1,0 +1,79 @@
+"""From the C daemon to ours, with a session open: the first test on a machine that has Debian's package."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import disk as raw
+from support.deadline import attempt, command
+from support.fio import Job, verifying
+from support.iscsi import Initiator, IscsiTarget
+from support.kernel_log import kernel_log
+
+from .conftest import PACKAGE, journal
+from .targetcli import Targetcli
+
+MIB = 1 << 20
+PATTERN = b"written through the C daemon".ljust(4096, b".")
+TARGET = IscsiTarget()
+# the C daemon's handler qcow takes raw files, too; ours of that name comes from the settings here
+SETTINGS = '[stacks.qcow]\nhandler = "file"\n'
+
+
+def installed_version() -> str:
+    return command("dpkg-query", "--show", "--showformat=${Version}", "tcmu-runner")
+
+
+@pytest.fixture
+def c_daemon() -> Iterator[None]:
+    command("systemctl", "unmask", "tcmu-runner")
+    command("systemctl", "restart", "tcmu-runner")
+    assert installed_version().startswith("1.")
+    yield
+    assert installed_version().startswith("2.")
+
+
+@pytest.mark.usefixtures("c_daemon")
+def test_a_lun_is_taken_over_under_io(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    with image.open("wb") as file:
+        file.truncate(64 * MIB)
+    Path("/etc/tcmu/tcmu-runner.toml").write_text(SETTINGS)
+    told = Targetcli()(
+        f"/backstores/user:qcow create vol0 64M {image}",
+        f"/iscsi create {TARGET.iqn}",
+        f"/iscsi/{TARGET.iqn}/tpg1/luns create /backstores/user:qcow/vol0",
+        f"/iscsi/{TARGET.iqn}/tpg1 set attribute authentication=0 generate_node_acls=1",
+        f"/iscsi/{TARGET.iqn}/tpg1 set attribute cache_dynamic_acls=1 demo_mode_write_protect=0",
+    )
+    assert "Created user-backed storage object vol0" in told
+    disk = Initiator().login(TARGET)
+    identity = command("/lib/udev/scsi_id", "--whitelisted", disk)
+    raw.write(disk, 60 * MIB, PATTERN)
+
+    with kernel_log() as log, verifying(Job(disk, 16 * MIB)) as fio:
+        fio.progress(200)
+        command("dpkg", "--install", PACKAGE, seconds=600)
+        fio.progress(200)
+    assert "I/O error" not in log.text()
+    assert raw.read(disk, 60 * MIB, 4096) == PATTERN
+    assert command("/lib/udev/scsi_id", "--whitelisted", disk) == identity
+    assert "user_0/vol0" in journal()
+    with image.open("rb") as file:
+        file.seek(60 * MIB)
+        assert file.read(4096) == PATTERN
+
+    with verifying(Job(disk, 16 * MIB)) as fio:  # and from one version of ours to the next
+        fio.progress(200)
+        command("dpkg", "--install", PACKAGE, seconds=600)
+        fio.progress(200)
+
+
+@pytest.mark.usefixtures("service")
+def test_nothing_of_the_c_daemon_is_left() -> None:
+    assert command("tcmu-runner", "--version").split()[-1].startswith("2.")
+    assert "ELF" not in Path("/usr/bin/tcmu-runner").read_bytes()[:4].decode(errors="replace")
+    for path in ("/etc/dbus-1/system.d/tcmu-runner.conf", "/etc/init.d/tcmu-runner"):
+        assert not Path(path).exists()
+    assert attempt("ps", "-C", "tcmu-runner").status == 0  # as gluster-block and logrotate look for it
+    assert attempt("dpkg", "--verify", "tcmu-runner").output == ""

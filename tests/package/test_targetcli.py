@@ -1,0 +1,65 @@
+"""Both versions of targetcli with our daemon: nobody has to change a habit."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support.configfs import TARGET, Backstore
+from support.deadline import command, eventually
+
+from .conftest import is_active
+from .targetcli import VERSIONS, Targetcli
+
+MIB = 1 << 20
+
+
+@pytest.fixture(params=list(VERSIONS))
+def targetcli(request: pytest.FixtureRequest) -> Targetcli:
+    return Targetcli(VERSIONS[request.param])
+
+
+@pytest.mark.usefixtures("service")
+def test_the_life_of_a_lun(targetcli: Targetcli, tmp_path: Path) -> None:
+    image, saved = tmp_path / "vol0.img", tmp_path / "saved.json"
+    told = targetcli(
+        f"/backstores/user:file create vol0 64M {image}",
+        "/backstores/user:file create vol1 64M no/such/path",
+        f"/backstores/user:file create vol2 64M {tmp_path}/a,b",
+        "/backstores/user:file/vol0 set attribute dev_size=100663296",
+        "/backstores/user:file ls",
+        "/backstores ls",
+        "/backstores/user:file help create",
+        f"saveconfig {saved}",
+    )
+    assert "Created user-backed storage object vol0 size 67108864." in told
+    assert "absolute path" in told  # our reason for no/such/path
+    assert "contains ','" in told
+    assert "A disk in a file" in told  # ConfigDesc
+    assert {"user:file", "user:ram", "user:null"} <= set(re.findall(r"user:\w+", told))
+    assert not {"user:HandlerManager1", "user:devices"} & set(re.findall(r"user:\w+", told))
+    assert image.stat().st_size == 96 * MIB
+    stored = {each["name"]: each for each in json.loads(saved.read_text())["storage_objects"]}
+    assert list(stored) == ["vol0"]
+    assert stored["vol0"]["config"] == f"file/{image}"
+    assert stored["vol0"]["attributes"]["dev_size"] == 96 * MIB
+
+    told = targetcli(
+        "/backstores/user:file delete vol0", f"restoreconfig {saved}", "/backstores/user:file ls"
+    )
+    assert "Deleted storage object vol0." in told
+    assert "Configuration restored" in told
+    assert re.search(rf"vol0 .*\[file/{image} \(96.0MiB\)", told)
+    assert Backstore("vol0").show("attrib/dev_size") == str(96 * MIB)
+
+
+def test_it_starts_the_daemon(targetcli: Targetcli) -> None:
+    command("systemctl", "stop", "tcmu-runner")
+    assert not is_active()
+    command(targetcli.program, "ls", "/backstores", seconds=300)
+    eventually("the daemon", is_active, 60)
+    assert "user:file" in command(targetcli.program, "ls", "/backstores", seconds=300)
+
+
+def test_without_devices_nothing_is_left() -> None:
+    assert not list((TARGET / "core").glob("user_*/*"))
