@@ -42,8 +42,7 @@ class Lun:
         self.block_size = int.from_bytes(self._capacity()[8:12], "big")
         self.size = self.capacity()
         self.reads_zero = bool(self._capacity()[14] & 0x40)  # LBPRZ (SBC-4 table 78)
-        provisioning = self._page(0xB2)
-        self.unmaps = bool(provisioning[5] & 0x80)  # LBPU (SBC-4 table 287)
+        self.unmaps = bool(self._page(0xB2)[5] & 0x80)  # LBPU (SBC-4 table 287)
 
     def close(self) -> None:
         self._initiator.close()
@@ -62,7 +61,13 @@ class Lun:
         return self._run("READ CAPACITY(16)", struct.pack(">BBQIH", 0x9E, 0x10, 0, 32, 0), size=32)
 
     def _page(self, number: int) -> bytes:
-        return self._run("INQUIRY", struct.pack(">BBBHB", 0x12, 1, number, 255, 0), size=255).ljust(16, b"\0")
+        """Of vital product data; zeroes where the LUN has no such page."""
+        try:
+            page = self._run("INQUIRY", struct.pack(">BBBHB", 0x12, 1, number, 255, 0), size=255)
+        except SenseError as error:
+            assert error.sense == (0x5, 0x24, 0x00)
+            page = b""
+        return page.ljust(16, b"\0")
 
     def read(self, offset: int, length: int) -> bytes:
         data = self._run("READ(16)", self._cdb(0x88, offset, length), size=length)

@@ -51,6 +51,7 @@ class Served:
             if found := _URL.match(line):
                 self.url = found[1]
                 return
+        self._end()
         raise AssertionError(f"{self._backend.config} is not served: {self._log.read_text()}")
 
     @property

@@ -1,0 +1,11 @@
+"""`qcow` and `qemu`: disks in image files of any format that QEMU knows, each by a daemon of its own.
+
+format    how an image file is laid out: qcow2, vmdk, ..., raw.
+node      a file or an image that the daemon has open; an image's backing files are nodes, too.
+daemon    a qemu-storage-daemon; it serves its image over NBD, to us alone.
+monitor   the daemon's control socket, which speaks QMP.
+"""
+
+from tcmu_runner.handlers.qemu.handler import ImageOptions, QcowHandler, QemuHandler
+
+__all__ = ["ImageOptions", "QcowHandler", "QemuHandler"]

@@ -1,0 +1,136 @@
+"""A qemu-storage-daemon of our own. Blocking, for one thread at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from tcmu_runner.handler.device import DeviceLog
+from tcmu_runner.handlers.nbd.dial import Address, Place, dial
+from tcmu_runner.handlers.nbd.wire import Export
+from tcmu_runner.handlers.qemu.image import NODE, Image, Json, check_chain
+from tcmu_runner.handlers.qemu.monitor import Monitor
+
+PROGRAM = "qemu-storage-daemon"
+LOCKED = '" lock'  # Failed to get "write" lock
+LOCK_SECONDS, LOCK_PAUSE = 10.0, 0.1  # until a predecessor that was killed has let go of the image
+END_SECONDS = 30.0  # to write what it has in memory
+
+
+class Daemon:
+    """Serves one image. `connect` starts it when it does not run. refusal: why it did not grow."""
+
+    def __init__(self, image: Image, log: DeviceLog) -> None:
+        self.refusal = ""
+        self.image = image
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._monitor: Monitor
+        self._output: int
+        self._exposed = False
+
+    @property
+    def pid(self) -> int:
+        """0: it does not run."""
+        return self._process.pid if self._process is not None else 0
+
+    def connect(self, size: int) -> tuple[socket.socket, Export]:
+        """A connection over NBD; there is one at a time. size: the image grows to so many bytes, if it has
+        less, or there is a refusal. Raises OSError."""
+        if self._process is not None:
+            try:
+                return self._expose(size)
+            except OSError as error:
+                self._log.error("its %s is started again: %s", PROGRAM, self.end() or error)
+        self._start()
+        return self._expose(size)
+
+    def _start(self) -> None:
+        """A process that was killed keeps its locks until it is gone, and we may be faster."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return self._start_once()
+            except OSError as error:
+                if LOCKED not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(LOCK_PAUSE)
+
+    def _start_once(self) -> None:
+        node = json.dumps(self.image.node())
+        ours, theirs = socket.socketpair()
+        self._output = os.memfd_create("qemu-output", os.MFD_CLOEXEC)
+        with theirs:
+            chardev = f"socket,id=monitor,fd={theirs.fileno()}"
+            # setpriv: it shall die with this process, however that ends
+            words = [
+                "setpriv", "--pdeathsig", "KILL", PROGRAM, "--blockdev", node, "--chardev", chardev,
+                "--monitor", "chardev=monitor",
+            ]  # fmt: skip
+            self._process = _spawn(words, theirs.fileno(), self._output)
+        self._monitor = Monitor(ours)
+        try:
+            self._monitor.greet()
+            nodes = cast("Sequence[Json]", self._monitor.execute("query-named-block-nodes", flat=True))
+            check_chain(nodes)
+        except OSError as error:
+            said = self.end()
+            raise OSError(error.errno or errno.EIO, f"{self.image.path}: {said or error}") from None
+
+    def _expose(self, size: int) -> tuple[socket.socket, Export]:
+        """The image over NBD, anew, on a socket that has a name only until we are connected."""
+        if self._exposed:
+            self._monitor.execute("nbd-server-stop")  # and with it the exports
+            self._exposed = False
+        self._grow(size)
+        with tempfile.TemporaryDirectory(prefix="tcmu-") as directory:
+            path = f"{directory}/nbd"
+            self._monitor.execute("nbd-server-start", addr={"type": "unix", "data": {"path": path}})
+            self._exposed = True
+            self._monitor.execute(
+                "block-export-add", type="nbd", id=NODE, node_name=NODE, name=NODE,
+                writable=not self.image.read_only,
+            )  # fmt: skip
+            return dial(Place(Address(path), NODE))
+
+    def _grow(self, size: int) -> None:
+        nodes = cast("Sequence[Json]", self._monitor.execute("query-named-block-nodes", flat=True))
+        (image,) = (cast("Json", node["image"]) for node in nodes if node["node-name"] == NODE)
+        if size <= cast("int", image["virtual-size"]):
+            return
+        try:
+            self._monitor.execute("block_resize", node_name=NODE, size=size)
+        except OSError as error:
+            self.refusal = str(error)
+
+    def end(self) -> str:
+        """Lets it write what it has, and waits; what it has said to stderr."""
+        if self._process is None:
+            return ""
+        process, self._process, self._exposed = self._process, None, False
+        try:
+            self._monitor.execute("quit")
+            process.wait(END_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            process.kill()
+            process.wait()
+        self._monitor.close()
+        with os.fdopen(self._output, "rb") as output:
+            output.seek(0)
+            return output.read().decode(errors="replace").strip().removeprefix(f"{PROGRAM}: ")
+
+
+def _spawn(words: Sequence[str], monitor: int, output: int) -> subprocess.Popen[bytes]:
+    if not any((Path(directory) / PROGRAM).exists() for directory in os.get_exec_path()):
+        raise OSError(errno.ENOENT, f"{PROGRAM} is not installed: apt-get install qemu-system-common")
+    return subprocess.Popen(
+        words, pass_fds=[monitor], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+    )

@@ -1,0 +1,69 @@
+"""Image files: their formats, and what QEMU is told of them."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+FORMATS = (
+    "bochs", "cloop", "dmg", "parallels", "qcow", "qcow2", "qed", "raw", "vdi", "vhdx", "vmdk", "vpc",
+)  # fmt: skip
+MAGIC = b"QFI\xfb"  # of qcow and qcow2, followed by the version
+NODE = "disk"
+Json = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """format: of FORMATS. aio, detect_zeroes: as QEMU has them. direct: bypass the page cache."""
+
+    path: str
+    format: str
+    read_only: bool
+    direct: bool
+    aio: str
+    detect_zeroes: str
+
+    def node(self) -> Json:
+        """What blockdev-add takes (qapi/block-core.json). Nothing in it is left to QEMU's guessing."""
+        cache = {"direct": self.direct, "no-flush": False}
+        file = {
+            "driver": "host_device" if _is_block_device(self.path) else "file",
+            "filename": self.path,
+            "aio": self.aio,
+        }
+        node = {"driver": self.format, "node-name": NODE, "detect-zeroes": self.detect_zeroes}
+        common = {"cache": cache, "discard": "unmap", "read-only": self.read_only}
+        return {**node, **common, "file": {**file, **common}}
+
+
+def _is_block_device(path: str) -> bool:
+    return stat.S_ISBLK(Path(path).stat().st_mode)
+
+
+def probe(path: str) -> str:
+    """qcow2 or qcow where the file begins so, else raw. Raises OSError."""
+    with open(path, "rb") as file:
+        head = file.read(8)
+    if head[:4] != MAGIC:
+        return "raw"
+    return "qcow" if head[4:] == b"\0\0\0\1" else "qcow2"
+
+
+def check_chain(nodes: Sequence[Json]) -> None:
+    """nodes: from query-named-block-nodes. A backing file whose format is not recorded would be guessed from
+    its content, which may be a guest's: one that writes the header of an image with a backing file of its
+    choice reads that file (CVE-2008-2004). Raises OSError."""
+    for node in nodes:
+        image = cast("Json", node["image"])
+        backing = image.get("backing-filename")
+        if backing is not None and "backing-filename-format" not in image:
+            raise OSError(
+                errno.EINVAL,
+                f"{image['filename']} does not record the format of its backing file {backing}: record it "
+                f"with qemu-img rebase -u -F FORMAT -b {backing} {image['filename']}",
+            )

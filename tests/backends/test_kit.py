@@ -1,0 +1,36 @@
+"""The conformance kit on handlers whose storage is a real server; its own process is this one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cases.nbd import NbdkitBackend, PlainNbdkitBackend
+from cases.qcow import ImageBackend, RawBackend, VmdkBackend
+from harness import Backend
+
+from tcmu_runner.handler.conformance import SIZE, check_handler, device
+from tcmu_runner.handler.registry import Registry
+
+ROOM = 2 * SIZE  # the kit lets a disk grow to this
+
+
+@pytest.mark.parametrize(
+    ("make", "block_size"),
+    [(NbdkitBackend, 512), (PlainNbdkitBackend, 4096), (ImageBackend, 512), (ImageBackend, 4096),
+     (RawBackend, 512), (VmdkBackend, 4096)],
+)  # fmt: skip
+def test_kit(tmp_path: Path, make: Callable[[Path, int], Backend], block_size: int) -> None:
+    backend = make(tmp_path, ROOM)
+    backend.start()
+    registry = Registry()
+    registry.load_entry_points()
+    offer, parts = registry.find(backend.config)
+    assert isinstance(offer, type)
+    report = check_handler(
+        lambda: offer.open(device(block_size=block_size), offer.parse(parts.rest)),
+        block_size=block_size, persistent=True,
+    )  # fmt: skip
+    backend.stop()
+    assert report.ok, str(report)
