@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import resource
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +11,9 @@ from pathlib import Path
 
 from tcmu_runner import daemon, settings
 from tcmu_runner.cli import check, release, try_
+from tcmu_runner.configuration import LOG_DIRECTORY, Options
 from tcmu_runner.errors import TcmuError
+from tcmu_runner.logs import FILE_NAME
 
 OPEN_FILES = range(65536, 1048577)
 
@@ -31,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run_daemon(options: argparse.Namespace) -> int:
     _raise_open_files(options.nofile)
     return daemon.run(
-        daemon.Options(
-            log_level=logging.DEBUG if options.debug else logging.INFO,
+        Options(
+            debug=options.debug,
             log_dir=options.tcmu_log_dir,
             handler_path=options.handler_path,
             settings=options.settings,
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", "--version", action="version", version=f"tcmu-runner {version('tcmu-runner')}")
     parser.add_argument(
-        "-d", "--debug", action="store_true", help="log what is of interest to developers, too"
+        "-d", "--debug", action="store_true", help="log what is of interest to developers, and each command"
     )
     parser.add_argument(
         "-f", "--nofile", type=_open_files, metavar="N", help="how many files may be open, 65536 to 1048576"
@@ -56,7 +57,11 @@ def _parser() -> argparse.ArgumentParser:
         "--handler-path", type=Path, metavar="DIR", help="look for handlers (*.py) in DIR, too"
     )
     parser.add_argument(
-        "-l", "--tcmu-log-dir", type=Path, metavar="DIR", help=f"log to DIR/{daemon.LOG_NAME}, too"
+        "-l",
+        "--tcmu-log-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"log to {FILE_NAME} in DIR (default: {LOG_DIRECTORY})",
     )
     parser.add_argument(
         "--settings", type=Path, metavar="FILE", help=f"settings instead of those in {settings.DEFAULT}"

@@ -115,7 +115,7 @@ def find_handler(name: str, config: str, stacks: Sequence[StackSettings] = ()) -
     if not name.endswith(".py"):
         registry.load_entry_points()
         for stack in stacks:
-            registry.add_stack(stack.name, stack.handler, stack.layers, stack.description)
+            registry.put(registry.recipe(stack.name, stack.handler, stack.layers, stack.description))
         subtype, _, rest = name.partition("/")
         return registry, f"{subtype}/{config or rest}"
     found = registry.load_file(Path(name))
@@ -129,7 +129,7 @@ def filtered(registry: Registry, config: str, layers: tuple[Layer, ...]) -> str:
     """The config string of the same storage below these filters."""
     subtype, _, rest = config.partition("/")
     name = "_".join([*(each.filter.name for each in layers), subtype])
-    registry.add_stack(name, subtype, layers)
+    registry.put(registry.recipe(name, subtype, layers))
     return f"{name}/{rest}"
 
 

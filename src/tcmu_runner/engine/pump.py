@@ -21,6 +21,7 @@ from tcmu_runner.engine.storage import ABORTED, OperationError
 from tcmu_runner.engine.straight import StraightPath
 from tcmu_runner.engine.transport import Transport, TransportGoneError
 from tcmu_runner.handler.device import Device
+from tcmu_runner.logs import COMMANDS
 from tcmu_runner.ring.consumer import Consumer, Request, RingReset, TaskManagement
 from tcmu_runner.ring.layout import MailboxFlag, TmrType
 from tcmu_runner.scsi.command import Command, Nexus
@@ -226,7 +227,15 @@ class Pump:
         """The kernel has removed the device while events were blocked, or will never tell us more."""
         return any(mask & select.EPOLLHUP for fd, mask in events if fd != self._wake)
 
+    def _trace(self, batch: list[Request | TaskManagement]) -> None:
+        for request in batch:
+            self._device.log.log(
+                COMMANDS, "%s", request.cdb.hex(" ") if isinstance(request, Request) else request
+            )
+
     def _start_all(self, batch: list[Request | TaskManagement]) -> None:
+        if self._device.log.isEnabledFor(COMMANDS):
+            self._trace(batch)
         alone = self._consumer.outstanding == 1
         now = time.monotonic()
         while self._left_over:

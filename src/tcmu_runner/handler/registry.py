@@ -8,7 +8,7 @@ import re
 import sys
 import traceback
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
@@ -56,17 +56,26 @@ class Registry:
                 )
         self._offers = added
 
-    def add_stack(self, subtype: str, below: str, layers: tuple[Layer, ...], description: str = "") -> None:
-        """Registers filters over the handler `below` under a name of their own. Raises ConfigError."""
+    def recipe(self, subtype: str, below: str, layers: tuple[Layer, ...], description: str = "") -> Recipe:
+        """Filters over the handler `below` under a name of their own, not registered. Raises ConfigError."""
         if not _SUBTYPE.fullmatch(subtype):
             raise ConfigError(f"stack {subtype!r}: write a name of letters, digits and '_'")
-        if subtype in self._offers:
+        handlers = {name: offer for name, offer in self._offers.items() if isinstance(offer, type)}
+        if subtype in handlers:
             raise ConfigError(f"stack {subtype!r}: there is a handler of this name; choose another name")
-        if not isinstance(handler := self._offers.get(below), type):
-            known = ", ".join(name for name, offer in sorted(self._offers.items()) if isinstance(offer, type))
+        if below not in handlers:
+            known = ", ".join(sorted(handlers))
             raise ConfigError(f"stack {subtype!r}: no handler {below!r}; there are: {known}")
-        recipe = Recipe(subtype, handler, layers, description)
-        self._offers = {**self._offers, subtype: recipe}
+        return Recipe(subtype, handlers[below], layers, description)
+
+    def put(self, recipe: Recipe) -> None:
+        """Registers a stack; one of the same name is forgotten."""
+        self._offers = {**self._offers, recipe.subtype: recipe}
+
+    def set_stacks(self, recipes: Iterable[Recipe]) -> None:
+        """These and no others; what has been opened stays as it is."""
+        handlers = {name: offer for name, offer in self._offers.items() if isinstance(offer, type)}
+        self._offers = {**handlers, **{recipe.subtype: recipe for recipe in recipes}}
 
     def find(self, text: str) -> tuple[Offer, ConfigString]:
         """What a whole config string names; the subtype has to match as a whole."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tcmu_runner.engine import statistics
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.statistics import Snapshot, Statistics
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKernel
@@ -194,6 +195,11 @@ class KernelDevice:
         if self._server is None:
             raise OSError(errno.EAGAIN, f"{self.title} is not served at the moment: try again")
         return await asyncio.wait_for(self._server.control(layer, table), CONTROL_SECONDS)
+
+    async def adjust(self, overrides: Overrides) -> None:
+        """Raises TcmuError or OSError."""
+        if self._server is not None:
+            await asyncio.wait_for(self._server.adjust(overrides), OPEN_SECONDS)
 
     def pending_addition(self) -> Event | None:
         """The lost event of a device that the kernel is still adding, made up anew; None when it is not.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from logging import ERROR, INFO, WARNING
 
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.engine.view import DeviceView, Happening, State
@@ -123,6 +124,20 @@ class Fleet:
             if table:
                 self._chronicle.note(device, INFO, f"{layer} is changed: {table}")
             return told
+
+    async def adjust(self, name: str, overrides: Overrides) -> None:
+        """The settings say something else of the device now; a server that starts later is told anyhow."""
+        device = self._find(name).device
+        async with self.turn(device.entry.minor):
+            if self.at(device.entry.minor) is not device:
+                return
+            try:
+                await device.adjust(overrides)
+            except Exception as error:
+                text = f"the new settings of {name} take effect at its restart: {reason(error)[1]}"
+                self._chronicle.note(device, WARNING, text)
+            else:
+                self._chronicle.note(device, INFO, "identity and limits as the settings now say")
 
     def _find(self, name: str) -> Record:
         for record in self._chronicle:

@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
 
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus
@@ -24,11 +25,12 @@ from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.processes import name_process
+from tcmu_runner.logs import Log
 
 BEAT_SECONDS = 1.0
 STALL_SECONDS = 10.0
 
-BEAT, SERVE, DROP, BYE, RELEASED, GONE = "beat", "serve", "drop", "bye", "released", "gone"
+BEAT, SERVE, DROP, LOG, BYE, RELEASED, GONE = "beat", "serve", "drop", "log", "bye", "released", "gone"
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +43,12 @@ class Guardian:
         self._socket.setblocking(False)
 
     @classmethod
-    def start(cls, paths: Paths, lock: Callable[[], DaemonLock]) -> Guardian:
+    def start(cls, paths: Paths, lock: Callable[[], DaemonLock], logs: Log) -> Guardian:
         """Forks; to be called before there is any thread."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if os.fork() == 0:
             ours.close()
-            _guard(theirs, paths, lock)
+            _guard(theirs, paths, lock, logs)
         theirs.close()
         return cls(ours)
 
@@ -61,6 +63,11 @@ class Guardian:
 
     def dropped(self, hba: int, device: str) -> None:
         self._send(f"{DROP} {hba} {device}")
+
+    def log_to(self, level: int, descriptor: int) -> None:
+        """Where it, too, shall log from now on."""
+        with suppress(OSError):
+            socket.send_fds(self._socket, [f"{LOG} {level}".encode()], [descriptor])
 
     def say_goodbye(self) -> None:
         """The end is in order: there is nothing to tidy up."""
@@ -84,14 +91,14 @@ class Guardian:
             log.debug("the guardian cannot be told %r: %s", text, error)
 
 
-def _guard(end: socket.socket, paths: Paths, lock: Callable[[], DaemonLock]) -> NoReturn:
+def _guard(end: socket.socket, paths: Paths, lock: Callable[[], DaemonLock], logs: Log) -> NoReturn:
     """The guardian's life, in its own process."""
     status = 1
     try:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # it ends when the daemon does
         name_process("tcmu-guardian")
-        devices = _watch(end, paths)
+        devices = _watch(end, paths, logs)
         if devices is not None:
             _tidy_up(devices, paths, lock())
         status = 0
@@ -104,7 +111,7 @@ def _guard(end: socket.socket, paths: Paths, lock: Callable[[], DaemonLock]) -> 
 Served = set[tuple[int, str]]
 
 
-def _watch(end: socket.socket, paths: Paths) -> Served | None:
+def _watch(end: socket.socket, paths: Paths, logs: Log) -> Served | None:
     """Listens until the daemon has ended; what it served then, None when it has said goodbye."""
     devices: Served = set()
     stalled = False
@@ -120,12 +127,16 @@ def _watch(end: socket.socket, paths: Paths) -> Served | None:
                 end.send(RELEASED.encode())
             continue
         stalled = False
-        word, *arguments = end.recv(4096).decode(errors="surrogateescape").split(" ")
+        datagram, descriptors, _, _ = socket.recv_fds(end, 4096, 1)
+        word, *arguments = datagram.decode(errors="surrogateescape").split(" ")
         match word, arguments:
             case "serve", [hba, device]:
                 devices.add((int(hba), device))
             case "drop", [hba, device]:
                 devices.discard((int(hba), device))
+            case "log", [level]:
+                logs.set_level(int(level))
+                logs.follow(*descriptors)
             case "bye", _:
                 return None
             case "", _:

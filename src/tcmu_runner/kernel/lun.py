@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from tcmu_runner.engine.lun import Description, Lun
-from tcmu_runner.engine.overrides import OverrideTable
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
@@ -18,6 +18,7 @@ from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.ring.layout import Layout
+from tcmu_runner.scsi.sense import INQUIRY_DATA_CHANGED
 from tcmu_runner.scsi.unit import Identity, Limits
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class KernelLun:
         registry: Registry,
         paths: Paths,
         *,
-        overrides: OverrideTable,
+        overrides: Overrides,
     ) -> None:
         self._uio = uio
         self._statistics = Statistics(statistics)
@@ -68,7 +69,8 @@ class KernelLun:
         self._registry = registry
         self._paths = paths
         self._store = Backstore(name.hba, name.device, paths)
-        self._overrides = overrides.of(self._store.name)
+        self._overrides = overrides
+        self._told = Limits()  # by the kernel
         self._lun: Lun | None = None
         self._transport: UioTransport | None = None
 
@@ -104,7 +106,8 @@ class KernelLun:
         """hw_max_sectors is advice, by default for 64 KiB: to refuse more would fail initiators that do not
         ask for limits."""
         longest = self._store.data_area() // block_size
-        return self._overrides.limit(Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors()))
+        self._told = Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors())
+        return self._overrides.limit(self._told)
 
     def _identify(self) -> Identity:
         """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""
@@ -140,6 +143,14 @@ class KernelLun:
         if self._lun is None:
             raise DeviceError(f"{self._store.name} is not served at the moment: try again", errno.EAGAIN)
         return self._lun.stack.control(layer, table)
+
+    def adjust(self, overrides: Overrides) -> None:
+        """The administrator's new ones, at once; initiators are told to look again. As `close`, this does not
+        look at configfs."""
+        self._overrides = overrides
+        if self._lun is not None:
+            self._lun.unit.limits = overrides.limit(self._told)
+            self._lun.unit.raise_attention(INQUIRY_DATA_CHANGED)
 
     def resize(self, size: int) -> None:
         """Raises TcmuError or OSError: the size is as before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from tcmu_runner.errors import DeviceError
@@ -15,11 +16,25 @@ Table = dict[str, object]  # what JSON and D-Bus both can say
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Serve a device; with the datagram come its UIO descriptor and that of its statistics. name: of UIO."""
+    """Serve a device; with the datagram come its UIO descriptor and that of its statistics. name: of UIO.
+    identity, limits: its overrides. stack: where the config string names one, its table in the settings."""
 
     id: int
     minor: int
     name: str
+    identity: Mapping[str, str | int | bool] = field(default_factory=dict)
+    limits: Mapping[str, str | int | bool] = field(default_factory=dict)
+    stack: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Adjust:
+    """The overrides of a device have changed."""
+
+    id: int
+    minor: int
+    identity: Mapping[str, str | int | bool]
+    limits: Mapping[str, str | int | bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +103,18 @@ class Beat:
     pid: int
 
 
-Request = Open | Drain | Close | Resize | Control
-Message = Request | Done | Broken | Beat
+@dataclass(frozen=True, slots=True)
+class LogTo:
+    """Log at this level from now on, to the file whose descriptor comes with the datagram."""
+
+    level: int
+
+
+Request = Open | Drain | Close | Resize | Adjust | Control
+Message = Request | Done | Broken | Beat | LogTo
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Open, Drain, Close, Resize, Control, Done, Broken, Beat)
+    kind.__name__: kind for kind in (Open, Drain, Close, Resize, Adjust, Control, Done, Broken, Beat, LogTo)
 }
 
 

@@ -6,9 +6,10 @@ import asyncio
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from tcmu_runner.engine.overrides import OverrideTable
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
@@ -16,8 +17,17 @@ from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.kernel.worker import BEAT_SECONDS
+from tcmu_runner.settings import StackSettings
 
 Trouble = Callable[[Exception], None]  # called on the event loop: the server cannot go on
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the settings say of a device that is opened. stack: where its config string names one."""
+
+    overrides: Overrides
+    stack: StackSettings | None
 
 
 class Server(Protocol):
@@ -42,6 +52,8 @@ class Server(Protocol):
     async def control(self, layer: str, table: Table) -> Table:
         """See engine.view.Controllable."""
 
+    async def adjust(self, overrides: Overrides) -> None: ...
+
     async def close(self) -> None: ...
 
     def kill(self) -> None:
@@ -53,12 +65,12 @@ class LocalServer:
     """Serves in this process (workers = 0): a crash of a handler is a crash of all."""
 
     def __init__(
-        self, entry: UioEntry, registry: Registry, paths: Paths, overrides: OverrideTable, trouble: Trouble
+        self, entry: UioEntry, registry: Registry, paths: Paths, terms: Terms, trouble: Trouble
     ) -> None:
         self._entry = entry
         self._registry = registry
         self._paths = paths
-        self._overrides = overrides
+        self._overrides = terms.overrides  # its stack is in the registry
         self._trouble = trouble
         self._loop = asyncio.get_running_loop()
         self._lun: KernelLun | None = None
@@ -105,6 +117,10 @@ class LocalServer:
         if (lun := self._lun) is None:
             raise OSError(errno.EAGAIN, "it is not served at the moment: try again")
         return dict(await in_thread(lambda: lun.control(layer, table)))
+
+    async def adjust(self, overrides: Overrides) -> None:
+        if (lun := self._lun) is not None:
+            lun.adjust(overrides)
 
     async def close(self) -> None:
         lun, self._lun = self._lun, None

@@ -9,10 +9,11 @@ import signal
 import socket
 from collections.abc import Callable
 
-from tcmu_runner.kernel.messages import MAX_LENGTH
+from tcmu_runner.kernel.messages import MAX_LENGTH, LogTo, decode, encode
 from tcmu_runner.kernel.processes import die_with_parent, name_process
 from tcmu_runner.kernel.rehearsal import rehearse
 from tcmu_runner.kernel.worker import Worker
+from tcmu_runner.logs import Log
 
 COLD, REHEARSED = b"cold", b"rehearsed"
 
@@ -27,13 +28,13 @@ class Template:
         self._socket = end
 
     @classmethod
-    def start(cls, make_worker: Callable[[socket.socket], Worker], hang_up: Callable[[], None]) -> Template:
-        """`make_worker`: in a new process, from its end of the control socket. `hang_up`: what SIGHUP does
-        there (logs are opened anew)."""
+    def start(cls, make_worker: Callable[[socket.socket], Worker], logs: Log) -> Template:
+        """`make_worker`: in a new process, from its end of the control socket. `logs`: the log there and
+        here."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if os.fork() == 0:
             ours.close()
-            _live(lambda: _breed(theirs, make_worker, hang_up))
+            _live(lambda: _breed(theirs, make_worker, logs))
         theirs.close()
         return cls(ours)
 
@@ -45,6 +46,10 @@ class Template:
             socket.send_fds(self._socket, [REHEARSED if rehearsed else COLD], [theirs.fileno()])
         ours.setblocking(False)
         return ours
+
+    def log_to(self, level: int, descriptor: int) -> None:
+        """For the template and all workers to come."""
+        socket.send_fds(self._socket, [encode(LogTo(level))], [descriptor])
 
     def close(self) -> None:
         """Ends the template and with it every worker that is left."""
@@ -63,19 +68,22 @@ def _live(life: Callable[[], None]) -> None:
         os._exit(status)
 
 
-def _breed(
-    end: socket.socket, make_worker: Callable[[socket.socket], Worker], hang_up: Callable[[], None]
-) -> None:
+def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], logs: Log) -> None:
     name_process("tcmu-template")
     gc.freeze()  # the collector must not write to memory that is shared
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor ends us by closing the socket
-    signal.signal(signal.SIGHUP, lambda *_: hang_up())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the supervisor tells us of new logs, and ends us by closing
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers: their sockets tell
     while True:
         datagram, descriptors, _, _ = socket.recv_fds(end, MAX_LENGTH, 1)
         if not datagram:
             return
+        if datagram not in (COLD, REHEARSED):
+            message = decode(datagram)
+            assert isinstance(message, LogTo)
+            logs.set_level(message.level)
+            logs.follow(descriptors[0])
+            continue
         control = socket.socket(fileno=descriptors[0])
         if os.fork() == 0:
             end.close()

@@ -12,19 +12,21 @@ import socket
 import threading
 from contextlib import suppress
 
-from tcmu_runner.engine.overrides import OverrideTable
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.errors import TcmuError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.messages import (
     MAX_LENGTH,
+    Adjust,
     Beat,
     Broken,
     Close,
     Control,
     Done,
     Drain,
+    LogTo,
     Message,
     Open,
     Request,
@@ -36,6 +38,8 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.processes import Confinement, confine, name_process
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
+from tcmu_runner.logs import Log
+from tcmu_runner.settings import StackSettings
 
 BEAT_SECONDS = 1.0
 
@@ -51,7 +55,7 @@ class Worker:
         registry: Registry,
         paths: Paths,
         limits: Confinement,
-        overrides: OverrideTable,
+        logs: Log,
         *,
         shared: bool,
     ) -> None:
@@ -61,7 +65,7 @@ class Worker:
         self._confined = False
         self._registry = registry
         self._paths = paths
-        self._overrides = overrides
+        self._logs = logs
         self._luns: dict[int, KernelLun] = {}
         self._sending = threading.Lock()
 
@@ -81,11 +85,25 @@ class Worker:
             if not datagram:
                 return
             request = decode(datagram)
-            if isinstance(request, Open) and not self._confined and not self._confine(request):
+            if isinstance(request, LogTo):
+                self._logs.set_level(request.level)
+                self._logs.follow(*descriptors)
+                continue
+            if isinstance(request, Open) and not self._prepare(request):
                 continue
             threading.Thread(
                 target=self._answer, args=(request, descriptors), name="request", daemon=True
             ).start()
+
+    def _prepare(self, request: Open) -> bool:
+        """What is for the main thread to do; False when that failed, and was answered."""
+        if request.stack is not None:
+            name = DeviceName.parse(request.name).config.partition("/")[0]
+            stack = StackSettings.parse(name, request.stack)
+            self._registry.put(
+                self._registry.recipe(stack.name, stack.handler, stack.layers, stack.description)
+            )
+        return self._confined or self._confine(request)
 
     def _confine(self, first: Open) -> bool:
         """Before there is another thread. What its first device's handler asks for is left; where devices of
@@ -127,12 +145,15 @@ class Worker:
                 self._luns[request.minor].resize(request.size)
             case Control(table=table, layer=layer):
                 return Done(request.id, table=dict(self._luns[request.minor].control(layer, table)))
+            case Adjust():
+                self._luns[request.minor].adjust(Overrides(request.identity, request.limits))
         return Done(request.id)
 
     def _open(self, request: Open, descriptor: int, statistics: int) -> Done:
         uio = UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
-        lun = KernelLun(uio, statistics, name, self._registry, self._paths, overrides=self._overrides)
+        overrides = Overrides(request.identity, request.limits)
+        lun = KernelLun(uio, statistics, name, self._registry, self._paths, overrides=overrides)
         description = lun.open(lambda error: self._broken(request.minor, error), _end)
         self._luns[request.minor] = lun
         return Done(request.id, size=description.size, block_size=description.block_size)

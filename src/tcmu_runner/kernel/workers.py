@@ -10,17 +10,21 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from weakref import WeakSet
 
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.kernel.messages import (
     MAX_LENGTH,
+    Adjust,
     Beat,
     Broken,
     Close,
     Control,
     Done,
     Drain,
+    LogTo,
     Open,
     Request,
     Resize,
@@ -28,7 +32,7 @@ from tcmu_runner.kernel.messages import (
     decode,
     encode,
 )
-from tcmu_runner.kernel.servers import Trouble
+from tcmu_runner.kernel.servers import Terms, Trouble
 from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 
@@ -71,6 +75,11 @@ class WorkerProcess:
         if done.errno:
             raise DeviceError(done.text, done.errno)
         return done
+
+    def log_to(self, level: int, descriptor: int) -> None:
+        """One that has ended does not hear of it."""
+        with suppress(OSError):
+            socket.send_fds(self._control, [encode(LogTo(level))], [descriptor])
 
     def _receive(self) -> None:
         try:
@@ -137,6 +146,7 @@ class Pool:
     def __init__(self, template: Template, count: int | None) -> None:
         self._template = template
         self._count = count
+        self._workers: WeakSet[WorkerProcess] = WeakSet()
         self._shared: list[WorkerProcess] = []
         self._spare: WorkerProcess | None = None
         self._preparing: asyncio.TimerHandle | None = None
@@ -155,11 +165,22 @@ class Pool:
             self._preparing.cancel()
         self._preparing = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._prepare)
         spare, self._spare = self._spare, None
-        return spare if spare is not None and spare.alive else WorkerProcess(self._template.fork())
+        return spare if spare is not None and spare.alive else self._fork()
 
     def _prepare(self) -> None:
         if self._spare is None or not self._spare.alive:
-            self._spare = WorkerProcess(self._template.fork(rehearsed=True))
+            self._spare = self._fork(rehearsed=True)
+
+    def _fork(self, *, rehearsed: bool = False) -> WorkerProcess:
+        worker = WorkerProcess(self._template.fork(rehearsed=rehearsed))
+        self._workers.add(worker)
+        return worker
+
+    def log_to(self, level: int, descriptor: int) -> None:
+        """For all workers, and those to come."""
+        self._template.log_to(level, descriptor)
+        for worker in self._workers:
+            worker.log_to(level, descriptor)
 
     def give_back(self, worker: WorkerProcess) -> None:
         """The device is closed; a worker of its own ends with it."""
@@ -170,8 +191,9 @@ class Pool:
 class WorkerServer:
     """Serves in a worker process."""
 
-    def __init__(self, entry: UioEntry, pool: Pool, trouble: Trouble) -> None:
+    def __init__(self, entry: UioEntry, pool: Pool, terms: Terms, trouble: Trouble) -> None:
         self._entry = entry
+        self._terms = terms
         self._pool = pool
         self._worker = pool.lease()
         self._worker.troubles[entry.minor] = self._early
@@ -192,7 +214,11 @@ class WorkerServer:
     async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
         minor, name = self._entry.minor, str(self._entry.name)
         descriptors = (uio.fileno(), statistics)
-        done = await self._worker.call(lambda number: Open(number, minor, name), descriptors)
+        told, stack = self._terms.overrides, self._terms.stack
+        table = stack.table if stack is not None else None
+        done = await self._worker.call(
+            lambda number: Open(number, minor, name, told.identity, told.limits, table), descriptors
+        )
         self._worker.troubles[minor] = self._trouble
         return done.size, done.block_size
 
@@ -206,6 +232,10 @@ class WorkerServer:
     async def control(self, layer: str, table: Table) -> Table:
         done = await self._worker.call(lambda number: Control(number, self._entry.minor, layer, table))
         return done.table
+
+    async def adjust(self, overrides: Overrides) -> None:
+        minor = self._entry.minor
+        await self._worker.call(lambda number: Adjust(number, minor, overrides.identity, overrides.limits))
 
     async def close(self) -> None:
         self._worker.troubles.pop(self._entry.minor, None)

@@ -43,7 +43,9 @@ class LuksBackend(Backend):
     def start(self) -> None:
         registry = Registry()
         registry.load_entry_points()
-        registry.add_stack("vault", self.below, (Layer.parse("luks", {**self._layer, "create": True}),))
+        registry.put(
+            registry.recipe("vault", self.below, (Layer.parse("luks", {**self._layer, "create": True}),))
+        )
         offer, parts = registry.find(self.config)
         stack = Stack.open(offer, offer.parse(parts.rest), Device("vault", self.size))
         perform = stack.perform()

@@ -311,7 +311,7 @@ def test_a_broken_entry_point_costs_only_itself(
 def test_a_stack_is_found_as_a_handler_is() -> None:
     registry = Registry()
     registry.add(FileHandler)
-    registry.add_stack("golden", "file", (Layer.parse("readonly", {}),), "images nobody changes")
+    registry.put(registry.recipe("golden", "file", (Layer.parse("readonly", {}),), "images nobody changes"))
     offer, parts = registry.find("golden//srv/disk.img")
     assert (offer.subtype, offer.privileges, parts.rest) == (
         "golden",
@@ -336,6 +336,6 @@ def test_a_stack_is_found_as_a_handler_is() -> None:
 def test_a_stack_that_cannot_be_is_refused(name: str, below: str, remedy: str) -> None:
     registry = Registry()
     registry.add(FileHandler)
-    registry.add_stack("golden", "file", ())
+    registry.put(registry.recipe("golden", "file", ()))
     with pytest.raises(ConfigError, match=remedy):
-        registry.add_stack(name, below, ())
+        registry.recipe(name, below, ())

@@ -1,0 +1,244 @@
+"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, what they may do, what
+initiators are told of a device (`engine.overrides` has those), and stacks of filters.
+
+[workers]
+processes = "per-device"   # or a number shared by all devices; 0: the daemon's own process
+user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
+memory = "512M"            # how much a worker may allocate; without it there is no limit
+open_files = 4096          # how many descriptors a worker may have
+nice = -10                 # how urgent the daemon's processes are, -20 to 19
+
+[stacks.vault]             # config string: vault//srv/disk.img; what follows vault/ is for the handler below
+handler = "file"
+description = "encrypted files"
+filters = [{ filter = "luks", key_file = "/etc/tcmu/vault.key" }, { filter = "stats" }]    # topmost first
+
+[metrics]                  # without it, nothing listens
+port = 9809                # of the status page, http://127.0.0.1:9809/, and of /metrics for Prometheus
+host = "127.0.0.1"         # an address to listen on; whoever reaches it can read all there is
+names = ["san.example"]    # by which browsers may call it, besides localhost and addresses
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tcmu_runner.engine import overrides
+from tcmu_runner.engine.overrides import OverrideTable
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.stack import Layer
+from tcmu_runner.settings.lines import SettingError, about, line_of
+from tcmu_runner.units import parse_size
+
+DEFAULT = Path("/etc/tcmu/tcmu-runner.toml")
+PER_DEVICE = "per-device"
+NICE = -10
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit.
+    nice: of the supervisor and the workers (nice(2)): initiators wait for each command."""
+
+    processes: int | None = None
+    user: str | None = None
+    memory: int = 0
+    open_files: int = 0
+    nice: int = NICE
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """A handler with filters above it, under a name of its own. layers: the topmost first. table: as it is
+    written."""
+
+    name: str
+    handler: str
+    layers: tuple[Layer, ...]
+    description: str
+    table: Mapping[str, object]
+
+    @classmethod
+    def parse(cls, name: str, table: object) -> StackSettings:
+        """Raises ConfigError."""
+        where = f"stacks.{name}"
+        with about("stacks", name):
+            if not isinstance(table, dict):
+                raise ConfigError(f"{where} is a table: write [{where}]")
+            _refuse_unknown(("stacks", name), table, {"handler", "filters", "description"})
+            handler = _text(f"{where}.handler", table.get("handler"))
+            if handler is None:
+                raise ConfigError(f'{where}: which handler is below the filters? Write handler = "file"')
+        with about("stacks", name, "description"):
+            description = _text(f"{where}.description", table.get("description")) or ""
+        with about("stacks", name, "filters"):
+            layers = table.get("filters", [])
+            if not isinstance(layers, list):
+                example = '[{ filter = "readonly" }]'
+                raise ConfigError(f"{where}.filters: write a list, topmost first: {example}")
+            return cls(name, handler, tuple(_layer(where, layer) for layer in layers), description, table)
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where the status page and the metrics are. port: 0 is nowhere."""
+
+    port: int = 0
+    host: str = "127.0.0.1"
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    workers: Workers = field(default_factory=Workers)
+    devices: OverrideTable = field(default_factory=OverrideTable)
+    stacks: tuple[StackSettings, ...] = ()
+    metrics: Metrics = field(default_factory=Metrics)
+
+
+def load(path: Path | None) -> Settings:
+    """The settings in a file; the defaults where `path` is None and there is no file at DEFAULT.
+
+    Raises ConfigError, which names the file, the line, and what would be right.
+    """
+    text = read(path)
+    try:
+        return parse(text)
+    except ConfigError as error:
+        raise ConfigError(f"{path or DEFAULT}: {error}") from None
+
+
+def read(path: Path | None) -> str:
+    """The text of a settings file, as `load` finds it. Raises ConfigError."""
+    try:
+        return (path or DEFAULT).read_text()
+    except FileNotFoundError:
+        if path is None:
+            return ""
+        raise ConfigError(f"{path} does not exist: correct --settings") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path or DEFAULT} cannot be read: {error}") from None
+
+
+def parse(text: str) -> Settings:
+    """Raises ConfigError with the line, and what would be right."""
+    try:
+        return _settings(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"this is not TOML: {error}") from None
+    except SettingError as error:
+        raise located(text, error) from None
+
+
+def located(text: str, error: SettingError) -> ConfigError:
+    """The same with the line of this text that is wrong."""
+    return ConfigError(f"line {line_of(text, error.path)}: {error}")
+
+
+def _settings(tables: Mapping[str, object]) -> Settings:
+    _refuse_unknown((), tables, {"workers", "devices", "stacks", "metrics"})
+    return Settings(
+        _workers(_table(tables, "workers")),
+        _devices(_table(tables, "devices")),
+        tuple(StackSettings.parse(name, table) for name, table in _table(tables, "stacks").items()),
+        _metrics(_table(tables, "metrics")),
+    )
+
+
+def _table(tables: Mapping[str, object], name: str) -> dict[str, object]:
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise SettingError(f"{name} is a table: write [{name}]", (name,))
+    return table
+
+
+def _devices(tables: Mapping[str, object]) -> OverrideTable:
+    return OverrideTable(tuple((pattern, _device(pattern, table)) for pattern, table in tables.items()))
+
+
+def _device(pattern: str, table: object) -> overrides.Overrides:
+    with about("devices", pattern):
+        if not isinstance(table, dict):
+            raise ConfigError(f'devices.{pattern} is a table: write [devices."user_0/vol0"]')
+    for name, value in table.items():
+        with about("devices", pattern, name):
+            overrides.parse(pattern, {name: value})
+    return overrides.parse(pattern, table)
+
+
+def _layer(where: str, table: object) -> Layer:
+    if not isinstance(table, dict) or not isinstance(name := table.get("filter"), str):
+        raise ConfigError(f'{where}.filters: write each as {{ filter = "NAME", option = value }}')
+    try:
+        return Layer.parse(name, {key: value for key, value in table.items() if key != "filter"})
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _workers(table: Mapping[str, object]) -> Workers:
+    _refuse_unknown(("workers",), table, {"processes", "user", "memory", "open_files", "nice"})
+    with about("workers", "processes"):
+        processes = _processes(table.get("processes", PER_DEVICE))
+    with about("workers", "user"):
+        user = _text("workers.user", table.get("user"))
+    with about("workers", "memory"):
+        memory = _size("workers.memory", table.get("memory", 0))
+    with about("workers", "open_files"):
+        open_files = _size("workers.open_files", table.get("open_files", 0))
+    with about("workers", "nice"):
+        nice = _nice(table.get("nice", NICE))
+    return Workers(processes, user, memory, open_files, nice)
+
+
+def _metrics(table: Mapping[str, object]) -> Metrics:
+    if not table:
+        return Metrics()
+    _refuse_unknown(("metrics",), table, {"port", "host", "names"})
+    port, names = table.get("port"), table.get("names", [])
+    with about("metrics", "port"):
+        if not isinstance(port, int) or isinstance(port, bool) or port not in range(1, 65536):
+            raise ConfigError(f"metrics.port = {port!r}: write a number from 1 to 65535, for example 9809")
+    with about("metrics", "names"):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ConfigError(f'metrics.names = {names!r}: write a list, ["san.example"]')
+    with about("metrics", "host"):
+        host = _text("metrics.host", table.get("host"))
+    return Metrics(port, host or Metrics().host, tuple(names))
+
+
+def _refuse_unknown(path: tuple[str, ...], table: Mapping[str, object], known: set[str]) -> None:
+    unknown = [name for name in table if name not in known]
+    if unknown:
+        names = ", ".join(".".join((*path, name)) for name in sorted(known))
+        wrong = (*path, unknown[0])
+        raise SettingError(f"unknown setting {'.'.join(wrong)}; there are: {names}", wrong)
+
+
+def _processes(value: object) -> int | None:
+    if value == PER_DEVICE:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ConfigError(f'workers.processes = {value!r}: write "{PER_DEVICE}", or a number from 0')
+
+
+def _nice(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and -20 <= value <= 19:
+        return value
+    raise ConfigError(f"workers.nice = {value!r}: write a number from -20, the most urgent, to 19")
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise ConfigError(f"{name} = {value!r}: write a name in quotes")
+
+
+def _size(name: str, value: object) -> int:
+    try:
+        return parse_size(str(value))
+    except ValueError as error:
+        raise ConfigError(f"{name}: {error}") from None

@@ -1,0 +1,61 @@
+"""Where a setting stands in a TOML file: the library that reads them does not tell."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from tcmu_runner.errors import ConfigError
+
+
+class SettingError(ConfigError):
+    """path: of the setting that is wrong, from the outermost table on."""
+
+    def __init__(self, message: str, path: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+@contextmanager
+def about(*path: str) -> Iterator[None]:
+    """A ConfigError that is raised inside is about this setting, unless it names a more exact one."""
+    try:
+        yield
+    except SettingError:
+        raise
+    except ConfigError as error:
+        raise SettingError(str(error), path) from None
+
+
+def line_of(text: str, path: Sequence[str]) -> int:
+    """The line, from 1, on which a setting of a valid file begins.
+
+    It is the one after which the beginning of the file, read alone, has the setting for the first time; a
+    beginning that ends within a value that takes several lines cannot be read.
+    """
+    lines = text.splitlines()
+    read_before = 0
+    for count in range(len(lines) + 1):
+        try:
+            found = _has(tomllib.loads("\n".join(lines[:count])), path)
+        except tomllib.TOMLDecodeError:
+            continue
+        if found:
+            return _first_with_content(lines, read_before) + 1
+        read_before = count
+    return 1
+
+
+def _has(tables: object, path: Sequence[str]) -> bool:
+    for name in path:
+        if not isinstance(tables, dict) or name not in tables:
+            return False
+        tables = tables[name]
+    return True
+
+
+def _first_with_content(lines: Sequence[str], at: int) -> int:
+    while at + 1 < len(lines) and (not lines[at].strip() or lines[at].lstrip().startswith("#")):
+        at += 1
+    return at
