@@ -14,6 +14,7 @@ from importlib.metadata import version
 from tcmu_runner.configuration import Configuration, Options
 from tcmu_runner.engine.figures import summary
 from tcmu_runner.engine.view import Watchable
+from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.fleet import Fleet
 from tcmu_runner.kernel.foreign import Foreign
@@ -81,7 +82,8 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, configuration.reopen_logs)
 
-    pool = Pool(template, configuration.settings.workers.processes) if template is not None else None
+    processes = configuration.settings.workers.processes
+    pool = Pool(template, processes, stop.set) if template is not None else None
     registry = configuration.registry
 
     def make_server(entry: UioEntry, trouble: Trouble) -> Server:
@@ -98,6 +100,8 @@ async def _serve(
             await Frontend(fleet, paths, guardian, ServiceManager(), foreign).run(stop)
     if template is not None:
         template.close()
+    if pool is not None and pool.lost:
+        raise DeviceError("the template process has ended, and all workers with it: start tcmu-runner again")
     log.info("stopped")
 
 

@@ -13,8 +13,10 @@ from tcmu_runner.engine import statistics
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.statistics import Snapshot, Statistics
 from tcmu_runner.engine.threads import in_thread
+from tcmu_runner.errors import DeviceError, TcmuError
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKernel
 from tcmu_runner.kernel.genl import Event, EventKind
+from tcmu_runner.kernel.glance import Glance
 from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.servers import Server
@@ -24,8 +26,8 @@ from tcmu_runner.kernel.uio import UioDevice, UioEntry
 OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open
 CLOSE_SECONDS = 20.0  # how long a removal waits for a handler's close before its worker is killed
 HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's processes to let go
-KILLED_SECONDS = 5.0  # how long a refusal waits for the end of the worker that it has killed
 CONTROL_SECONDS = 10.0  # how long a filter or handler may take to change
+KILLED_SECONDS = 5.0  # how long the end of a killed worker is waited for
 RETRY_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class KernelDevice:
         self._make_server = make_server
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
         self._uio: UioDevice | None = None
+        self._glance: Glance | None = None
         self._server: Server | None = None
         self._counters = statistics.create()
         self.size = self.block_size = 0
@@ -66,6 +69,7 @@ class KernelDevice:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
         self._uio = UioDevice.open(self.entry.minor, self._paths)
         try:
+            self._glance = Glance(self._uio)
             await in_thread(self._store.notify_task_management)
             await self._serve()
         except BaseException:
@@ -102,6 +106,7 @@ class KernelDevice:
         await in_thread(self._block)
         self._uio = await self._open_when_free(HOLDER_SECONDS)
         try:
+            self._glance = Glance(self._uio)
             await in_thread(self._store.notify_task_management)
             await in_thread(self._reset)
             await self._serve()
@@ -131,20 +136,33 @@ class KernelDevice:
         await in_thread(self._unblock)
 
     async def _end_server(self) -> None:
-        server, self._server = self._server, None
-        if server is None:
+        """Raises DeviceError when it does not even end when it is killed: it may still write to the ring."""
+        if self._server is None:
             return
         try:
-            await asyncio.wait_for(server.close(), CLOSE_SECONDS)
+            await asyncio.wait_for(self._server.close(), CLOSE_SECONDS)
         except TimeoutError:
             log.error("%s: its handler did not close in %.0f s and is killed", self.title, CLOSE_SECONDS)
-            server.kill()
+            await self._kill(self._server)
+        self._server = None
+
+    async def _kill(self, server: Server) -> None:
+        server.kill()
+        deadline = asyncio.get_running_loop().time() + KILLED_SECONDS
+        while not server.ended:
+            if asyncio.get_running_loop().time() > deadline:
+                raise DeviceError("its server does not end, its storage holds it: no other may serve yet")
+            await asyncio.sleep(RETRY_SECONDS)
 
     async def drain(self, seconds: float) -> bool:
         """Blocks the device, lets the commands under way end and closes the storage: `restart` serves it
         again. False when they did not end in time: nothing has changed then."""
         await in_thread(self._block)
-        drained = self._server is None or await self._server.drain(seconds)
+        try:
+            drained = self._server is None or await self._server.drain(seconds)
+        except BaseException:
+            await in_thread(self._unblock)
+            raise
         if drained:
             await self._end_server()
         else:
@@ -152,20 +170,30 @@ class KernelDevice:
         return drained
 
     async def stop(self, seconds: float) -> bool:
-        """Blocks the device, lets the commands under way end, closes. False when they did not end in time:
-        they are answered by nobody and will be retried."""
+        """Blocks the device, lets the commands under way end, closes. False when they did not end in time, or
+        their server did before: they are retried. Raises TcmuError or OSError: it is blocked, at least."""
         await in_thread(self._block)
-        drained = self._server is None or await self._server.drain(seconds)
-        if drained:
-            await self.close()
-        elif self._server is not None:
-            self._server.kill()
+        server = self._server
+        try:
+            drained = server is None or await server.drain(seconds)
+        except TcmuError:
+            drained = False
+        if not drained and server is not None:
+            await self._kill(server)
+            await in_thread(self._reset)
+        await self.close()
         return drained
 
     async def close(self) -> None:
         """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
-        await self._end_server()
+        with suppress(DeviceError):  # then the kernel keeps the device for it, out of everybody's sight
+            await self._end_server()
         self._let_go()
+
+    def watch(self) -> None:
+        """To be called about every second: nobody is woken for a ring on which nothing happens."""
+        if self._server is not None and self._glance is not None and self._glance.stirs():
+            self._server.watch()
 
     def snapshot(self) -> Snapshot:
         """What the device has done since this daemon serves it, over all its workers."""
@@ -179,6 +207,9 @@ class KernelDevice:
         os.close(self._counters)
 
     def _let_go(self) -> None:
+        if self._glance is not None:
+            self._glance.close()
+            self._glance = None
         if self._uio is not None:
             self._uio.close()
             self._uio = None

@@ -264,14 +264,22 @@ class Fleet:
         self._recovery.served(device)
         self._chronicle.note(device, INFO, "served again", State.SERVING)
 
+    def look_after(self) -> None:
+        """To be called about every second."""
+        for device in self._served.values():
+            device.watch()
+
     async def stop(self) -> None:
         """Lets all commands under way end, and leaves the devices blocked."""
 
         async def stop(device: KernelDevice) -> None:
             async with self.turn(device.entry.minor):
-                if not await device.stop(DRAIN_SECONDS):
-                    text = f"its commands did not end in {DRAIN_SECONDS:.0f} s"
-                    self._chronicle.note(device, WARNING, text)
+                try:
+                    if not await device.stop(DRAIN_SECONDS):
+                        text = f"its commands did not end in {DRAIN_SECONDS:.0f} s, and are retried"
+                        self._chronicle.note(device, WARNING, text)
+                except Exception as error:  # the others have to stop in order
+                    self._chronicle.note(device, ERROR, f"not stopped in order: {reason(error)[1]}")
                 self._chronicle.enter(device, State.STOPPED)
 
         await asyncio.gather(*(stop(device) for device in list(self._served.values())))

@@ -148,6 +148,7 @@ class Frontend:
     def _beat(self) -> None:
         self._guardian.beat()
         self._manager.alive()
+        self._fleet.look_after()
         self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _catch_up(self) -> None:

@@ -97,10 +97,25 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """The worker is alive, and which process it is."""
+class Watch:
+    """Look after the commands of all your devices; that it is answered shows that the worker is alive."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Which process the worker is."""
 
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """From the template: how a worker has ended, as waitpid(2) has it."""
+
+    pid: int
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +125,12 @@ class LogTo:
     level: int
 
 
-Request = Open | Drain | Close | Resize | Adjust | Control
-Message = Request | Done | Broken | Beat | LogTo
+Request = Open | Drain | Close | Resize | Adjust | Control | Watch
+Message = Request | Done | Broken | Started | Ended | LogTo
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Open, Drain, Close, Resize, Adjust, Control, Done, Broken, Beat, LogTo)
+    kind.__name__: kind
+    for kind in (Open, Drain, Close, Resize, Adjust, Control, Watch, Done, Broken, Started, Ended, LogTo)
 }
 
 

@@ -16,7 +16,6 @@ from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
-from tcmu_runner.kernel.worker import BEAT_SECONDS
 from tcmu_runner.settings import StackSettings
 
 Trouble = Callable[[Exception], None]  # called on the event loop: the server cannot go on
@@ -56,6 +55,9 @@ class Server(Protocol):
 
     async def close(self) -> None: ...
 
+    def watch(self) -> None:
+        """To be called about every second while there are commands: see Lun.watch."""
+
     def kill(self) -> None:
         """Ends it without asking; what it still does to the ring's memory has ended when this device's UIO
         node can be opened again or the server is a worker."""
@@ -75,6 +77,7 @@ class LocalServer:
         self._loop = asyncio.get_running_loop()
         self._lun: KernelLun | None = None
         self._killed = False
+        self.ended = False
         self.pid = os.getpid()
 
     async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
@@ -93,17 +96,11 @@ class LocalServer:
 
         facts = await in_thread(open_unless_killed)
         self._lun = lun
-        self._watch()
         return facts
 
-    @property
-    def ended(self) -> bool:
-        return False
-
-    def _watch(self) -> None:
+    def watch(self) -> None:
         if self._lun is not None:
             self._lun.watch()
-            self._loop.call_later(BEAT_SECONDS, self._watch)
 
     async def drain(self, seconds: float) -> bool:
         lun = self._lun
@@ -126,6 +123,7 @@ class LocalServer:
         lun, self._lun = self._lun, None
         if lun is not None:
             await in_thread(lun.close)
+        self.ended = True
 
     def kill(self) -> None:
         self._killed = True

@@ -8,8 +8,9 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
-from tcmu_runner.kernel.messages import MAX_LENGTH, LogTo, decode, encode
+from tcmu_runner.kernel.messages import MAX_LENGTH, Ended, LogTo, decode, encode
 from tcmu_runner.kernel.processes import die_with_parent, name_process
 from tcmu_runner.kernel.rehearsal import rehearse
 from tcmu_runner.kernel.worker import Worker
@@ -51,6 +52,18 @@ class Template:
         """For the template and all workers to come."""
         socket.send_fds(self._socket, [encode(LogTo(level))], [descriptor])
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def receive(self) -> Ended | None:
+        """How a worker has ended, once `fileno` is readable; None: the template itself has."""
+        with suppress(ConnectionResetError):
+            if datagram := self._socket.recv(MAX_LENGTH):
+                ended = decode(datagram)
+                assert isinstance(ended, Ended)
+                return ended
+        return None
+
     def close(self) -> None:
         """Ends the template and with it every worker that is left."""
         self._socket.close()
@@ -73,7 +86,7 @@ def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], l
     gc.freeze()  # the collector must not write to memory that is shared
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor tells us of new logs, and ends us by closing
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for workers: their sockets tell
+    signal.signal(signal.SIGCHLD, lambda *_: _tell_of_ends(end))
     while True:
         datagram, descriptors, _, _ = socket.recv_fds(end, MAX_LENGTH, 1)
         if not datagram:
@@ -94,3 +107,10 @@ def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], l
                 rehearse()
             _live(make_worker(control).run)
         control.close()
+
+
+def _tell_of_ends(end: socket.socket) -> None:
+    """That a worker has ended its own socket tells; how, only its parent is told."""
+    with suppress(ChildProcessError, BlockingIOError, BrokenPipeError):
+        while (child := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            end.send(encode(Ended(*child)), socket.MSG_DONTWAIT)

@@ -1,13 +1,13 @@
 """A worker process: serves the devices that the supervisor hands it, until the supervisor is gone.
 
-Its main thread speaks with the supervisor; each request runs on a thread, so that the beats go on.
+Its main thread speaks with the supervisor and otherwise sleeps: an idle device costs nothing. What may block
+runs on a thread, so that it always answers.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import select
 import socket
 import threading
 from contextlib import suppress
@@ -20,7 +20,6 @@ from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.messages import (
     MAX_LENGTH,
     Adjust,
-    Beat,
     Broken,
     Close,
     Control,
@@ -31,6 +30,8 @@ from tcmu_runner.kernel.messages import (
     Open,
     Request,
     Resize,
+    Started,
+    Watch,
     decode,
     encode,
 )
@@ -40,8 +41,6 @@ from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.logs import Log
 from tcmu_runner.settings import StackSettings
-
-BEAT_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -70,30 +69,31 @@ class Worker:
         self._sending = threading.Lock()
 
     def run(self) -> None:
-        self._say(Beat(os.getpid()))
+        self._say(Started(os.getpid()))
         while True:
-            readable, _, _ = select.select([self._control], [], [], BEAT_SECONDS)
-            if not readable:
-                self._say(Beat(os.getpid()))
-                for lun in list(self._luns.values()):
-                    lun.watch()
-                continue
             try:
                 datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 2)
             except ConnectionResetError:  # the supervisor died before it had read everything
                 return
             if not datagram:
                 return
-            request = decode(datagram)
-            if isinstance(request, LogTo):
-                self._logs.set_level(request.level)
+            self._take(decode(datagram), descriptors)
+
+    def _take(self, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case LogTo():
+                self._logs.set_level(message.level)
                 self._logs.follow(*descriptors)
-                continue
-            if isinstance(request, Open) and not self._prepare(request):
-                continue
-            threading.Thread(
-                target=self._answer, args=(request, descriptors), name="request", daemon=True
-            ).start()
+            case Watch():
+                for lun in list(self._luns.values()):
+                    lun.watch()
+                self._say(Done(message.id))
+            case Open() if not self._prepare(message):
+                pass
+            case _:
+                threading.Thread(
+                    target=self._answer, args=(message, descriptors), name="request", daemon=True
+                ).start()
 
     def _prepare(self, request: Open) -> bool:
         """What is for the main thread to do; False when that failed, and was answered."""

@@ -18,7 +18,6 @@ from tcmu_runner.errors import DeviceError
 from tcmu_runner.kernel.messages import (
     MAX_LENGTH,
     Adjust,
-    Beat,
     Broken,
     Close,
     Control,
@@ -28,7 +27,9 @@ from tcmu_runner.kernel.messages import (
     Open,
     Request,
     Resize,
+    Started,
     Table,
+    Watch,
     decode,
     encode,
 )
@@ -37,13 +38,24 @@ from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 
 QUIET_SECONDS = 0.5  # after the last new worker, before a spare one is made
-SILENT_SECONDS = 10.0  # a worker that has not beaten for so long is killed
+SILENT_SECONDS = 10.0  # a worker that has not answered for so long is killed
+REASON_SECONDS = 0.05  # how long the news of a death waits for what the template knows of it
 
 log = logging.getLogger(__name__)
 
 
 class WorkerDiedError(DeviceError):
     """The worker process that served a device has ended."""
+
+
+def _how(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        return f"signal {-code}"
 
 
 class WorkerProcess:
@@ -56,10 +68,11 @@ class WorkerProcess:
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self.pid = 0
         self.alive = True
-        self._last_beat = self._checked = self._loop.time()
         self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
         self._loop.add_reader(control.fileno(), self._receive)
-        self._watch = self._loop.call_later(SILENT_SECONDS, self._check_beat)
+        self._watching: asyncio.Task[None] | None = None
+        self._ending = ""
+        self._obituary: asyncio.TimerHandle | None = None
 
     async def call(self, make: Callable[[int], Request], descriptors: Sequence[int] = ()) -> Done:
         """Sends a request and waits for its answer. Raises WorkerDiedError, or what the answer says."""
@@ -69,7 +82,7 @@ class WorkerProcess:
             socket.send_fds(self._control, [encode(request)], descriptors)
             done: Done = await future
         except OSError:  # the socket is broken or closed
-            raise WorkerDiedError("its worker process has ended") from None
+            raise self._death() from None
         finally:
             del self._waiting[request.id]
         if done.errno:
@@ -87,14 +100,14 @@ class WorkerProcess:
         except ConnectionResetError:
             datagram = b""
         if not datagram:
-            self._died()
+            self._lost()
             return
         match decode(datagram):
             case Done() as done:
                 if done.id in self._waiting:
                     self._waiting[done.id].set_result(done)
-            case Beat() as beat:
-                self.pid, self._last_beat = beat.pid, self._loop.time()
+            case Started() as started:
+                self.pid = started.pid
             case Broken() as broken:
                 gone = TransportGoneError(broken.text) if broken.gone else DeviceError(broken.text)
                 self._tell(broken.minor, gone)
@@ -103,28 +116,53 @@ class WorkerProcess:
         if (trouble := self.troubles.get(minor)) is not None:
             trouble(error)
 
-    def _check_beat(self) -> None:
-        now = self._loop.time()
-        if now - self._checked > SILENT_SECONDS / 2:  # it was us who stood still: its beats are still unread
-            self._last_beat = now
-        self._checked, silent = now, now - self._last_beat
-        if silent > SILENT_SECONDS:
-            log.error("worker process %d has not answered for %.0f s and is killed", self.pid, silent)
-            self.kill()
-        self._watch = self._loop.call_later(SILENT_SECONDS / 4, self._check_beat)
+    def watch(self) -> None:
+        """Has it look after its commands. One that does not answer is killed."""
+        if self.alive and (self._watching is None or self._watching.done()):
+            self._watching = self._loop.create_task(self._watch())
 
-    def _died(self) -> None:
+    async def _watch(self) -> None:
+        answer = asyncio.ensure_future(self.call(Watch))
+        for _ in range(2):  # the first time it may be us who stood still, its answer unread
+            if (await asyncio.wait({answer}, timeout=SILENT_SECONDS / 2))[0]:
+                answer.exception()  # it has died, which others are told
+                return
+        log.error("worker process %d has not answered for %.0f s and is killed", self.pid, SILENT_SECONDS)
+        self.kill()
+
+    # -- its end --------------------------------------------------------------------------------------
+
+    def _lost(self) -> None:
+        """Nothing of it is left: no thread of its own writes to a ring any more."""
         self.end()
-        error = WorkerDiedError("its worker process has ended")
+        if self._ending:
+            self._mourn()
+        else:
+            self._obituary = self._loop.call_later(REASON_SECONDS, self._mourn)
+
+    def explain(self, status: int) -> None:
+        """How it has ended; sooner or later than its socket tells that it has."""
+        self._ending = f" ({_how(status)})"
+        if self._obituary is not None:
+            self._obituary.cancel()
+            self._mourn()
+
+    def _death(self) -> WorkerDiedError:
+        return WorkerDiedError(f"its worker process has ended{self._ending}")
+
+    def _mourn(self) -> None:
+        self._obituary = None
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(error)
+                future.set_exception(self._death())
         for minor in list(self.troubles):
-            self._tell(minor, error)
+            self._tell(minor, self._death())
 
     def kill(self) -> None:
         """Ends the process; `troubles` hear of it as of any other death."""
-        if self.pid and self.alive:
+        if not self.pid:
+            self.end()  # it sees that when it gets so far as to say who it is
+        elif self.alive:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
@@ -132,7 +170,6 @@ class WorkerProcess:
         """Lets go of the worker, which then ends by itself."""
         if self.alive:
             self.alive = False
-            self._watch.cancel()
             self._loop.remove_reader(self._control.fileno())
             self._control.close()
 
@@ -143,9 +180,13 @@ class Pool:
     In quiet times a spare one stands by: a device whose worker has died is served again at once.
     """
 
-    def __init__(self, template: Template, count: int | None) -> None:
+    def __init__(self, template: Template, count: int | None, end: Callable[[], None]) -> None:
+        """end: called when the template has ended, and with it all workers: there will be no others."""
         self._template = template
         self._count = count
+        self._end = end
+        self.lost = False
+        asyncio.get_running_loop().add_reader(template.fileno(), self._hear)
         self._workers: WeakSet[WorkerProcess] = WeakSet()
         self._shared: list[WorkerProcess] = []
         self._spare: WorkerProcess | None = None
@@ -176,6 +217,17 @@ class Pool:
         self._workers.add(worker)
         return worker
 
+    def _hear(self) -> None:
+        ended = self._template.receive()
+        if ended is None:
+            self.lost = True
+            asyncio.get_running_loop().remove_reader(self._template.fileno())
+            self._end()
+            return
+        for worker in self._workers:
+            if worker.pid == ended.pid:
+                worker.explain(ended.status)
+
     def log_to(self, level: int, descriptor: int) -> None:
         """For all workers, and those to come."""
         self._template.log_to(level, descriptor)
@@ -201,7 +253,7 @@ class WorkerServer:
 
     @property
     def pid(self) -> int:
-        """0 until its first beat."""
+        """0 until it has said which."""
         return self._worker.pid
 
     @property
@@ -242,6 +294,9 @@ class WorkerServer:
         with suppress(WorkerDiedError):
             await self._worker.call(lambda number: Close(number, self._entry.minor))
             self._pool.give_back(self._worker)
+
+    def watch(self) -> None:
+        self._worker.watch()
 
     def kill(self) -> None:
         """All devices of the worker hear of it and start anew."""

@@ -5,6 +5,7 @@ import asyncio
 import errno
 import logging
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
@@ -24,6 +25,7 @@ from tcmu_runner.kernel.uio import DeviceName, UioDevice, UioEntry
 from .tree import make_backstore, make_uio
 
 NAME = "user_0/vol0"
+QUIET_RING = bytes(4096)
 ENTRY = UioEntry(0, DeviceName(0, "vol0", "ram/"))
 
 
@@ -33,13 +35,14 @@ class Scripted:
     pid = 4711
     ended = False
 
-    def __init__(self, script: list[OSError | bool], trouble: Trouble) -> None:
+    def __init__(self, script: list[Exception | bool], trouble: Trouble) -> None:
         self.script = script
         self.trouble = trouble
+        self.looks = 0
 
     def _next(self) -> bool:
         step = self.script.pop(0) if self.script else True
-        if isinstance(step, OSError):
+        if isinstance(step, Exception):
             raise step
         return step
 
@@ -60,8 +63,11 @@ class Scripted:
     async def close(self) -> None:
         return
 
+    def watch(self) -> None:
+        self.looks += 1
+
     def kill(self) -> None:
-        return
+        self.ended = True
 
 
 class Bench:
@@ -69,8 +75,10 @@ class Bench:
 
     def __init__(self, paths: Paths) -> None:
         self.action = make_backstore(paths) / "action"
-        make_uio(paths, name=str(ENTRY.name).encode())
-        self.script: list[OSError | bool] = []
+        make_uio(paths, name=str(ENTRY.name).encode(), size=len(QUIET_RING))
+        self.node = paths.dev / "uio0"
+        self.node.write_bytes(QUIET_RING)
+        self.script: list[Exception | bool] = []
         self.servers: list[Scripted] = []
         self.changes: list[str] = []
         registry = Registry()
@@ -96,6 +104,10 @@ class Bench:
     @property
     def blocked(self) -> bool:
         return (self.action / "block_dev").read_text() == "1"
+
+    @property
+    def reset(self) -> str:
+        return (self.action / "reset_ring").read_text()
 
     async def until(self, state: State) -> None:
         while self.device.state is not state:
@@ -322,5 +334,31 @@ def test_the_end_stops_every_device(live: Callable[[Life], Bench]) -> None:
         await bench.fleet.add(ENTRY)
         await bench.fleet.stop()
         assert (bench.device.state, bench.blocked) == (State.STOPPED, True)
+
+    live(life)
+
+
+def test_a_server_that_dies_at_the_end_keeps_nobody_from_stopping(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        bench.script[:] = [DeviceError("its worker process has ended")]
+        await bench.fleet.stop()
+        assert (bench.device.state, bench.blocked, bench.reset) == (State.STOPPED, True, "1")
+
+    assert told(live(life))[-1] == "its commands did not end in 25 s, and are retried"
+    caplog.clear()
+
+
+def test_a_server_is_asked_while_something_happens_on_its_ring(live: Callable[[Life], Bench]) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        bench.fleet.look_after()
+        assert bench.servers[0].looks == 0
+        head = struct.pack("=I", 128)
+        bench.node.write_bytes(QUIET_RING[:12] + head + QUIET_RING[16:])
+        bench.fleet.look_after()
+        assert bench.servers[0].looks == 1
 
     live(life)

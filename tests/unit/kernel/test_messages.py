@@ -1,0 +1,64 @@
+"""What goes over the sockets between supervisor, template and workers."""
+
+import json
+
+import pytest
+
+from tcmu_runner.errors import DeviceError
+from tcmu_runner.kernel import messages
+from tcmu_runner.kernel.messages import (
+    Adjust,
+    Broken,
+    Close,
+    Done,
+    Drain,
+    Ended,
+    LogTo,
+    Open,
+    Resize,
+    Started,
+    Watch,
+    decode,
+    encode,
+)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Open(1, 7, "tcm-user/0/vol0/file//srv/ä.img", {"vendor": "X"}, {"max": 8}, {"handler": "file"}),
+        Adjust(2, 7, {}, {}),
+        Drain(3, 7, 2.5),
+        Close(4, 7),
+        Resize(5, 7, 1 << 50),
+        Watch(6),
+        Done(6, 28, "no room", drained=False),
+        Broken(7, "gone", gone=True),
+        Started(4711),
+        Ended(4711, 9),
+        LogTo(10),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_every_message_arrives_as_it_was_sent(message: messages.Message) -> None:
+    datagram = encode(message)
+    assert decode(datagram) == message
+    assert json.loads(datagram)["version"] == messages.VERSION
+
+
+@pytest.mark.parametrize(
+    ("datagram", "why"),
+    [
+        (b"", "cannot be read"),
+        (b"[]", "cannot be read"),
+        (b'{"version": 1, "kind": "Jump"}', "cannot be read: 'Jump'"),
+        (b'{"version": 1, "kind": "Close", "id": 1}', "cannot be read.*minor"),
+        (
+            b'{"version": 9, "kind": "Close", "id": 1, "minor": 0}',
+            "speak versions 1 and 9: restart tcmu-runner",
+        ),
+    ],
+)
+def test_what_another_version_might_say_is_refused(datagram: bytes, why: str) -> None:
+    with pytest.raises(DeviceError, match=why):
+        decode(datagram)
