@@ -66,6 +66,8 @@ class Completer:
                 length = sum([len(part) for command in commands for part in command.data])
                 seconds = max(now - first.began, 0.0)  # it may have begun, and ended, after `now`
                 self._statistics.record(first.cdb[0], length, seconds, status, sense, count=len(commands))
+                if seconds >= self._statistics.slow_seconds:
+                    self._statistics.record_slow(first.cdb, length, seconds, status)
         if consumer.publish():
             self._kick()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from tcmu_runner.engine.statistics import Opcode, Snapshot
@@ -18,7 +19,7 @@ _NAMES = {
 
 
 def summary(snapshot: Snapshot) -> Iterator[str]:
-    """The state, then a line for each opcode and each kind of error that has occurred."""
+    """The state, then a line for each opcode, each kind of error that has occurred, each slow command."""
     oldest = f", the oldest for {snapshot.oldest:.1f} s" if snapshot.oldest else ""
     yield f"{snapshot.under_way} commands under way{oldest}"
     for opcode in snapshot.opcodes:
@@ -29,6 +30,11 @@ def summary(snapshot: Snapshot) -> Iterator[str]:
         )
     for (status, key, asc, ascq), count in snapshot.errors.items():
         yield f"{error_name(status, key, asc, ascq)}: {count} commands"
+    if snapshot.slow:
+        yield f"{snapshot.slow_count} slow commands, the last of them:"
+    for slow in snapshot.slow:
+        when = time.strftime("%H:%M:%S", time.localtime(slow.ended))
+        yield f"{when} {name(slow.cdb[0])} {slow.cdb.hex()}, {format_size(slow.bytes)}, {slow.seconds:.3f} s"
 
 
 def percentile(opcode: Opcode, part: float) -> int:

@@ -14,8 +14,9 @@ from tcmu_runner.engine.deadlines import Deadlines
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
 from tcmu_runner.engine.loop import loop, run
 from tcmu_runner.engine.pump import Duties, Pump
+from tcmu_runner.engine.slowness import SlowLog
 from tcmu_runner.engine.stack import Stack
-from tcmu_runner.engine.statistics import Statistics
+from tcmu_runner.engine.statistics import SLOW_SECONDS, Statistics
 from tcmu_runner.engine.storage import ABORTED, Perform
 from tcmu_runner.engine.straight import StraightPath
 from tcmu_runner.engine.transport import Transport
@@ -75,6 +76,7 @@ class Lun:
         *,
         time_out: int | None = None,
         late: Late = Late.LOG,
+        slow: float | None = SLOW_SECONDS,
         statistics: Statistics | None = None,
     ) -> None:
         self.description = description
@@ -83,6 +85,7 @@ class Lun:
         self.device = device
         self.stack = stack
         self.statistics = statistics or Statistics()
+        self._slow_log = SlowLog(device, self.statistics, slow)
         self.unit = Unit(
             description.block_size, description.size, DISK, stack.capabilities, description.identify,
             description.limits,
@@ -103,9 +106,11 @@ class Lun:
         offer, parts = registry.find(description.config)
         device = Device(description.name, description.size, description.block_size)
         stack = Stack.open(offer, offer.parse(parts.rest), device)
+        slow = SLOW_SECONDS if parts.slow is None else parts.slow or None
         return cls(
-            description, stack, device, time_out=parts.time_out, late=parts.late, statistics=statistics
-        )
+            description, stack, device,
+            time_out=parts.time_out, late=parts.late, slow=slow, statistics=statistics,
+        )  # fmt: skip
 
     def attach(
         self,
@@ -194,6 +199,7 @@ class Lun:
         """To be called about every second by whoever owns the LUN: see Pump.watch."""
         if self._pump is not None:
             self._pump.watch()
+            self._slow_log.tell()
             self._look_at_space()
 
     def _look_at_space(self) -> None:

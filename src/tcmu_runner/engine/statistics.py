@@ -1,7 +1,7 @@
 """What a LUN has done, in shared memory: written by the process that serves it, read by any other.
 
-The memory is an array of native 64-bit numbers: a head, a block for each opcode, and the errors by sense. One
-thread at a time writes; a reader may see one command half counted.
+The memory is an array of native 64-bit numbers: a head, a block for each opcode, the errors by sense, and the
+last slow commands. One thread at a time writes; a reader may see one command half counted.
 """
 
 from __future__ import annotations
@@ -12,15 +12,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-VERSION = 1
-HEAD = 8  # words: version, under way, monotonic ns when the oldest began
-VERSION_AT, UNDER_WAY_AT, OLDEST_AT = 0, 1, 2
+VERSION = 2
+HEAD = 8  # words: version, under way, monotonic ns when the oldest began, how many were slow
+VERSION_AT, UNDER_WAY_AT, OLDEST_AT, SLOW_COUNT_AT = 0, 1, 2, 3
 BUCKETS = 28  # of latency: bucket n counts commands of less than 2^n microseconds
 COUNT, BYTES, ERRORS, MICROSECONDS, HISTOGRAM = 0, 1, 2, 3, 4  # words of an opcode's block
 BLOCK = HISTOGRAM + BUCKETS
 ERRORS_AT = HEAD + 256 * BLOCK
 KINDS = 64  # different errors that are told apart; the last slot takes the rest
-SIZE = 8 * (ERRORS_AT + 2 * KINDS)  # bytes
+SLOW_AT = ERRORS_AT + 2 * KINDS
+SLOTS = 32  # slow commands that are kept
+# words of each: Unix time in us when it ended, how long it took in us, bytes, status << 8 | length of the CDB
+# (at most 16 bytes of it), and the CDB
+SLOT = 6
+SIZE = 8 * (SLOW_AT + SLOTS * SLOT)  # bytes
+SLOW_SECONDS = 1.0
 OTHER = 0xFFFFFFFF
 
 
@@ -38,14 +44,28 @@ class Opcode:
 
 
 @dataclass(frozen=True, slots=True)
+class Slow:
+    """A command that took long. cdb: its first 16 bytes. ended: Unix time. bytes: of data."""
+
+    cdb: bytes
+    ended: float
+    seconds: float
+    status: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """under_way: commands not yet answered. oldest: seconds since the oldest of them began, 0 without any.
-    errors: how often a command ended in (status, sense key, ASC, ASCQ)."""
+    errors: how often a command ended in (status, sense key, ASC, ASCQ). slow_count: how many commands took
+    long; slow: the last of them, the latest at the end."""
 
     under_way: int
     oldest: float
     opcodes: tuple[Opcode, ...]
     errors: dict[tuple[int, int, int, int], int]
+    slow_count: int = 0
+    slow: tuple[Slow, ...] = ()
 
 
 def create() -> int:
@@ -56,9 +76,13 @@ def create() -> int:
 
 
 class Statistics:
-    """A LUN's numbers in mapped memory; without a descriptor, in memory of this process."""
+    """A LUN's numbers in mapped memory; without a descriptor, in memory of this process.
+
+    slow_seconds: how long a command takes that `record_slow` shall be told of.
+    """
 
     def __init__(self, descriptor: int = -1) -> None:
+        self.slow_seconds = SLOW_SECONDS
         self._map = mmap.mmap(descriptor, SIZE)
         self._words = memoryview(self._map).cast("Q")
         self._words[VERSION_AT] = VERSION
@@ -84,13 +108,31 @@ class Statistics:
 
     def _record_error(self, code: int) -> None:
         words = self._words
-        for at in range(ERRORS_AT, ERRORS_AT + 2 * KINDS - 2, 2):
+        last = SLOW_AT - 2
+        for at in range(ERRORS_AT, last, 2):
             if words[at] in (0, code):
                 words[at] = code
                 words[at + 1] += 1
                 return
-        words[-2] = OTHER
-        words[-1] += 1
+        words[last] = OTHER
+        words[last + 1] += 1
+
+    def record_slow(self, cdb: bytes, length: int, seconds: float, status: int) -> None:
+        """Keeps a command among the last slow ones. As `record`, which counts it."""
+        words, cdb = self._words, bytes(cdb[:16])
+        at = SLOW_AT + words[SLOW_COUNT_AT] % SLOTS * SLOT
+        words[at] = time.time_ns() // 1000
+        words[at + 1] = int(seconds * 1e6)
+        words[at + 2] = length
+        words[at + 3] = status << 8 | len(cdb)
+        padded = cdb.ljust(16, b"\0")
+        words[at + 4] = int.from_bytes(padded[:8], "big")
+        words[at + 5] = int.from_bytes(padded[8:], "big")
+        words[SLOW_COUNT_AT] += 1
+
+    @property
+    def slow_count(self) -> int:
+        return self._words[SLOW_COUNT_AT]
 
     def gauge(self, under_way: int, oldest: float | None) -> None:
         """What is the case now. oldest: when the oldest command began, by time.monotonic."""
@@ -105,7 +147,18 @@ class Statistics:
             max(time.monotonic() - oldest, 0.0) if oldest else 0.0,
             tuple(self._opcodes()),
             dict(self._errors()),
+            self.slow_count,
+            tuple(self.slow()),
         )
+
+    def slow(self, after: int = 0) -> Iterator[Slow]:
+        """The last slow commands, the latest at the end; without the first `after` ever."""
+        count = self.slow_count
+        for number in range(max(after, count - SLOTS), count):
+            at = SLOW_AT + number % SLOTS * SLOT
+            ended, took, length, outcome, *cdb = self._words[at : at + SLOT]
+            whole = b"".join(word.to_bytes(8, "big") for word in cdb)
+            yield Slow(whole[: outcome & 0xFF], ended / 1e6, took / 1e6, outcome >> 8, length)
 
     def _opcodes(self) -> Iterator[Opcode]:
         for opcode in range(256):

@@ -15,6 +15,7 @@ from tcmu_runner.units import parse_size
 MAX_LENGTH = 255  # the kernel cuts a longer dev_config silently
 TIME_OUT = "tcmur_cmd_time_out"
 LATE = "tcmur_late"
+SLOW = "tcmur_slow"
 
 _GARBLED = {
     ",": "the kernel ends the string there",
@@ -40,12 +41,14 @@ class Late(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConfigString:
-    """subtype and rest: around the first '/'. time_out: seconds until a command is late, None: never."""
+    """subtype and rest: around the first '/'. time_out: seconds until a command is late, None: never. slow:
+    seconds that a slow command takes; 0: none is, None: not said."""
 
     subtype: str
     rest: str
     time_out: int | None = None
     late: Late = Late.LOG
+    slow: float | None = None
 
 
 def split(text: str) -> ConfigString:
@@ -59,7 +62,7 @@ def split(text: str) -> ConfigString:
             f"config string {text!r} names no handler: write HANDLER/CONFIG, for example file//srv/disk.img"
         )
     own, rest = _take_own(rest)
-    return ConfigString(subtype, rest, _time_out(own), _late(own))
+    return ConfigString(subtype, rest, _time_out(own), _late(own), _slow(own))
 
 
 def _check_length(text: str) -> None:
@@ -93,7 +96,7 @@ def _take_own(rest: str) -> tuple[dict[str, str], str]:
     others: list[str] = []
     for option in rest.split(";"):
         name, _, value = option.partition("=")
-        if name in (TIME_OUT, LATE):
+        if name in (TIME_OUT, LATE, SLOW):
             own[name] = value
         else:
             others.append(option)
@@ -119,6 +122,15 @@ def _late(own: dict[str, str]) -> Late:
     except ValueError:
         known = ", ".join(late.value for late in Late)
         raise ConfigError(f"{LATE}={own[LATE]}: there are {known}") from None
+
+
+def _slow(own: dict[str, str]) -> float | None:
+    if SLOW not in own:
+        return None
+    milliseconds = own[SLOW]
+    if not (milliseconds.isascii() and milliseconds.isdigit()):
+        raise ConfigError(f"{SLOW}={milliseconds} is not a number of milliseconds: write {SLOW}=1000, or 0")
+    return int(milliseconds) / 1000
 
 
 def parse_options(into: type[Parsed], text: str, first: str = "path") -> Parsed:

@@ -1,5 +1,6 @@
 """Completions on their way to the ring."""
 
+import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -47,3 +48,13 @@ def test_a_command_that_begins_while_others_are_published_is_counted() -> None:
     completer.publish()
     assert (ring.completed, failures) == ([1, 2], [])
     assert statistics.snapshot().opcodes[0].count == 2
+
+
+def test_a_command_that_took_long_is_kept_as_slow() -> None:
+    ring, statistics, failures = Ring(), Statistics(), []
+    completer = Completer(cast("Consumer", ring), lambda: None, statistics, failures.append)
+    completer.add(command(1, began=time.monotonic()), (0, b""), 0)
+    completer.add(command(2, began=time.monotonic() - 100), (8, b""), 0)
+    completer.publish()
+    (slow,) = statistics.snapshot().slow
+    assert (slow.cdb, slow.status, slow.seconds >= 100) == (READ_10, 8, True)

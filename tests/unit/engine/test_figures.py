@@ -41,3 +41,11 @@ def test_the_summary_of_a_lun() -> None:
         "READ(10): 2 commands, 4 KiB, 1 errors, mean 100 us, 99 % below 128 us",
         "BUSY: 1 commands",
     ]
+
+
+def test_slow_commands_are_named() -> None:
+    counters = Statistics()
+    counters.record_slow(bytes.fromhex("28000000000800000800"), 4096, 1.25, 0)
+    lines = list(summary(counters.snapshot()))
+    assert lines[1] == "1 slow commands, the last of them:"
+    assert lines[2].endswith(" READ(10) 28000000000800000800, 4 KiB, 1.250 s")

@@ -62,3 +62,28 @@ def test_absurd_latencies_have_a_bucket() -> None:
     counters = Statistics()
     counters.record(READ_10, 0, 1e6, 0, b"")
     assert counters.snapshot().opcodes[0].histogram[-1] == 1
+
+
+def test_slow_commands_are_kept_with_their_cdbs() -> None:
+    counters = Statistics()
+    long = bytes(range(32))
+    counters.record_slow(bytes.fromhex("28000000000800000100"), 512, 1.5, 0)
+    counters.record_slow(long, 0, 61.25, 2)
+    snapshot = counters.snapshot()
+    assert snapshot.slow_count == 2
+    assert [(slow.cdb, slow.bytes, slow.seconds, slow.status) for slow in snapshot.slow] == [
+        (bytes.fromhex("28000000000800000100"), 512, 1.5, 0),
+        (long[:16], 0, 61.25, 2),
+    ]
+    assert abs(snapshot.slow[1].ended - time.time()) < 3600
+    assert snapshot.errors == {}
+
+
+def test_of_many_slow_commands_the_last_are_kept() -> None:
+    counters = Statistics()
+    for number in range(100):
+        counters.record_slow(bytes([number]), 0, 2.0, 0)
+    snapshot = counters.snapshot()
+    assert snapshot.slow_count == 100
+    assert [slow.cdb[0] for slow in snapshot.slow] == list(range(100 - statistics.SLOTS, 100))
+    assert [slow.cdb[0] for slow in counters.slow(after=98)] == [98, 99]

@@ -218,3 +218,16 @@ class OnlyPath:
 def test_no_options_are_known() -> None:
     with pytest.raises(ConfigError, match="unknown option 'x'; known options: none"):
         parse_options(OnlyPath, "/a;x")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", None), (";tcmur_slow=250", 0.25), (";tcmur_slow=0", 0)])
+def test_what_is_slow_can_be_said(text: str, seconds: float | None) -> None:
+    parts = split(f"file//srv/a{text};direct")
+    assert (parts.slow, parts.rest) == (seconds, "/srv/a;direct")
+
+
+def test_slow_is_a_number() -> None:
+    with pytest.raises(
+        ConfigError, match="tcmur_slow=1s is not a number of milliseconds: write tcmur_slow=1000"
+    ):
+        split("file//srv/a;tcmur_slow=1s")
