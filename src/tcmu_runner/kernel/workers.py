@@ -129,6 +129,8 @@ class WorkerProcess:
                 return
         log.error("worker process %d has not answered for %.0f s and is killed", self.pid, SILENT_SECONDS)
         self.kill()
+        await asyncio.wait({answer})
+        answer.exception()
 
     # -- its end --------------------------------------------------------------------------------------
 

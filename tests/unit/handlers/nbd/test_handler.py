@@ -42,9 +42,7 @@ def server(path: Path) -> Iterator[Server]:
     made.stop()
 
 
-def run(
-    path: Path, test: Test | None = None, options: str = "", size: int = SIZE
-) -> None:
+def run(path: Path, test: Test | None = None, options: str = "", size: int = SIZE) -> None:
     """On a handler that is open."""
     made = Device("test", size)
 
