@@ -6,6 +6,7 @@ import sys
 
 KINDS = {
     "vm": "our `file` against the C daemon and the kernel's fileio: fio in one boot of the virtual machine",
+    "fleet": "many devices: creation, memory, idle CPU, four busy LUNs against one; what a death costs",
     "core": "commands per second through ring, SCSI core and engine, without a kernel",
     "iscsi": "the embedded mode's iSCSI portal against tgt",
 }

@@ -40,13 +40,16 @@ class Result:
     ios: int
 
 
-def run(workload: Workload, disk: Path, seconds: float) -> Result:
-    """One job around the page cache. Raises CalledProcessError on an I/O error, TimeoutExpired."""
+def run(workload: Workload, disk: Path, seconds: float, *others: Path) -> Result:
+    """One job for each disk, all at once, around the page cache: their sums. Raises CalledProcessError on an
+    I/O error, TimeoutExpired."""
     command = [
-        "fio", "--name=benchmark", f"--filename={disk}", "--ioengine=libaio", "--direct=1", "--numjobs=1",
+        "fio", "--ioengine=libaio", "--direct=1", "--group_reporting",
         f"--rw={workload.pattern}", f"--bs={workload.size}", f"--iodepth={workload.depth}",
         f"--runtime={round(seconds * 1000)}ms", "--time_based", "--lat_percentiles=1", "--output-format=json",
     ]  # fmt: skip
+    for number, path in enumerate((disk, *others)):
+        command += [f"--name=benchmark{number}", f"--filename={path}"]
     output = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, timeout=seconds + START_SECONDS, text=True
     ).stdout

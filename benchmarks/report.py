@@ -21,6 +21,14 @@ class Row(TypedDict):
     cpu_us_per_io: float | None
 
 
+class Measurement(TypedDict):
+    """One quantity of one arm, as often as it was measured."""
+
+    what: str
+    arm: str
+    values: list[float]
+
+
 def keep(kind: str, rows: Sequence[object]) -> Path:
     """Writes benchmarks/results/KIND.json, with the commit that was measured."""
     path = RESULTS / f"{kind}.json"
@@ -58,6 +66,16 @@ FOOTNOTE = (
     "Medians over the rounds. CPU is user and system time, without the kernel's own threads. Arms named\n"
     "-2048 have hw_max_sectors=2048; the others the default of 128, by which 128 KiB become two commands."
 )
+
+
+def list_of(measurements: Sequence[Measurement]) -> str:
+    """A line for each quantity and arm."""
+    lines = [f"{'':48}{'arm':>8}{'number':>8}{'median':>12}{'least':>12}{'most':>12}"]
+    for each in measurements:
+        values = each["values"]
+        figures = "".join(f"{value:12.3f}" for value in (median(values), min(values), max(values)))
+        lines.append(f"{each['what']:48}{each['arm']:>8}{len(values):8}{figures}")
+    return "\n".join(lines)
 
 
 def block(

@@ -14,9 +14,15 @@ PYTHON = "/opt/tcmu-runner/bin/python"
 
 
 def run(rounds: int, seconds: float, *, keep: bool = True) -> int:
-    """Boots, measures (the guest prints progress and the table), keeps the rows. Returns the exit status."""
-    guest = ["env", "PYTHONPATH=tests/vm", PYTHON, "-m", "benchmarks.guest"]
-    timeout = rounds * 5 * (TURN_SECONDS + 6 * seconds)
+    """Boots, measures, keeps the rows. Returns the exit status."""
+    return in_guest("vm", "benchmarks.guest", rounds, seconds, 5 * (TURN_SECONDS + 6 * seconds), keep=keep)
+
+
+def in_guest(kind: str, module: str, rounds: int, seconds: float, patience: float, *, keep: bool) -> int:
+    """A module that prints progress and a table, and leaves its rows in a file: `MODULE ROUNDS SECONDS ROWS`.
+    patience: seconds for a round."""
+    guest = ["env", "PYTHONPATH=tests/vm", PYTHON, "-m", module]
+    timeout = rounds * patience
     try:
         with fresh("benchmark") as machine:
             rows = machine.share / "rows.json"
@@ -26,5 +32,5 @@ def run(rounds: int, seconds: float, *, keep: bool = True) -> int:
         say(f"error: {error}")
         return 1
     if status == 0 and keep:
-        say(f"kept in {report.keep('vm', json.loads(rows.read_text()))}")
+        say(f"kept in {report.keep(kind, json.loads(rows.read_text()))}")
     return status

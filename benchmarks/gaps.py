@@ -1,0 +1,144 @@
+"""How long initiators wait when a process of our daemon is killed: reads of 4 KiB, one after another on each
+of four LUNs, as the initiator sees them."""
+
+import mmap
+import os
+import random
+import select
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from support import processes
+from support.configfs import Backstore
+from support.daemon import Daemon
+from support.loopback import Loopback
+
+LUNS = 4
+SIZE = 16 << 20
+WORKERS, SUPERVISORS = 10, 2  # are killed in a round
+CALM_SECONDS = 1.5  # between two: a device that dies more often is served later and later
+
+Tell = Callable[..., None]  # what, arm, values
+
+
+class Reader:
+    """Reads a disk again and again while it is `reading`; the longest read is that since `forget`."""
+
+    def __init__(self, disk: Path) -> None:
+        self._disk = disk
+        self._stop = False
+        self._began = time.monotonic()
+        self._longest = 0.0
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        descriptor = os.open(self._disk, os.O_RDONLY | os.O_DIRECT)
+        with mmap.mmap(-1, 4096) as memory:
+            while not self._stop:
+                self._began = time.monotonic()
+                os.preadv(descriptor, [memory], 0)
+                self._longest = max(self._longest, time.monotonic() - self._began)
+        os.close(descriptor)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        self._thread.start()
+        yield
+        self._stop = True
+        self._thread.join()
+
+    def forget(self) -> None:
+        self._longest = 0.0
+
+    @property
+    def longest(self) -> float:
+        return max(self._longest, time.monotonic() - self._began)
+
+
+def measure(tell: Tell) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        daemon = Daemon(Path(directory) / "log")
+        daemon.start()
+        made = [Backstore.create(f"vol{n}", f"file/{directory}/{n}.img", SIZE) for n in range(LUNS)]
+        loopback = Loopback().create()
+        disks = []
+        for number, backstore in enumerate(made):
+            backstore.enable()
+            disks.append(loopback.add(backstore, lun=number))
+        kill_workers(made, disks, tell)
+        kill_supervisors(daemon, disks, tell)
+        loopback.delete()
+        for backstore in made:
+            backstore.remove()
+        daemon.stop()
+
+
+@contextmanager
+def all_reading(disks: list[Path]) -> Iterator[list[Reader]]:
+    with ExitStack() as stack:
+        readers = [Reader(disk) for disk in disks]
+        for reader in readers:
+            stack.enter_context(reader.reading())
+        yield readers
+
+
+def kill_workers(made: list[Backstore], disks: list[Path], tell: Tell) -> None:
+    waits, others, usual = [], [], []
+    chance = random.Random()
+    with all_reading(disks) as readers:
+        for _ in range(WORKERS):
+            number = chance.randrange(LUNS)
+            time.sleep(CALM_SECONDS)
+            usual.extend(longest(readers, 0.1, number))
+            minor = processes.minor_of(made[number].name)
+            victim = processes.worker(minor)
+            for reader in readers:
+                reader.forget()
+            waits.append(1e3 * gap(victim, disks[number]))
+            others.extend(1e3 * each.longest for each in readers if each is not readers[number])
+    tell("ms from a worker's death to the next read", "ours", *waits)
+    tell("ms, longest read of the other LUNs meanwhile", "ours", *others)
+    tell("ms, longest read of a LUN in 100 ms without", "ours", *usual)
+
+
+def longest(readers: list[Reader], seconds: float, besides: int) -> list[float]:
+    for reader in readers:
+        reader.forget()
+    time.sleep(seconds)
+    return [1e3 * reader.longest for number, reader in enumerate(readers) if number != besides]
+
+
+def gap(victim: int, disk: Path) -> float:
+    """Seconds from SIGKILL until a read that was sent after the death has its data."""
+    descriptor = os.open(disk, os.O_RDONLY | os.O_DIRECT)
+    watched = os.pidfd_open(victim)
+    with mmap.mmap(-1, 4096) as memory:
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        select.select([watched], [], [])
+        os.preadv(descriptor, [memory], 8192)
+        took = time.monotonic() - began
+    os.close(watched)
+    os.close(descriptor)
+    return took
+
+
+def kill_supervisors(daemon: Daemon, disks: list[Path], tell: Tell) -> None:
+    """The gap of each LUN, and how long the new daemon needs until it says that it is ready."""
+    for _ in range(SUPERVISORS):
+        with all_reading(disks) as readers:
+            time.sleep(0.5)
+            for reader in readers:
+                reader.forget()
+            began = time.monotonic()
+            daemon.kill()
+            daemon.start()
+            tell("s from a supervisor's death until the next is ready", "ours", time.monotonic() - began)
+            time.sleep(0.5)
+            waits = [reader.longest for reader in readers]
+        tell("s without service of a LUN meanwhile", "ours", *waits)
