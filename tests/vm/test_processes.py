@@ -1,0 +1,150 @@
+"""Which processes serve devices, what they may do, and that no event of many at once is lost.
+
+The storm below is for CI. The full one: TCMU_TEST_STORM=500.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support import cleanup, processes
+from support import disk as raw
+from support.configfs import Backstore
+from support.daemon import Daemon, Expectation, unexpected
+from support.deadline import eventually
+from support.fio import Job, verifying
+from support.fixtures import MIB
+from support.loopback import Loopback
+
+STORM = int(os.environ.get("TCMU_TEST_STORM", "64"))
+STORM_SECONDS = 1800.0
+SMALL = {"max_data_area_mb": 1, "cmd_ring_size_mb": 1}
+SHARED = "tcmu-worker"
+DAC_OVERRIDE = 1 << 1  # linux/capability.h
+
+
+@contextmanager
+def daemon(directory: Path, workers: str, *expected: Expectation) -> Iterator[Daemon]:
+    """One with these lines in its table [workers]; in the end everything goes, and its log has been quiet."""
+    settings = directory / "tcmu-runner.toml"
+    settings.write_text(f"[workers]\n{workers}\n")
+    running = Daemon(directory / "log", "--settings", str(settings))
+    running.start()
+    try:
+        yield running
+        cleanup.everything()
+        running.stop()
+    finally:
+        running.end_by_force()
+        print(running.text())
+    assert not (found := unexpected(running.text(), expected)), "\n".join(found)
+
+
+def enabled(number: int, config: str = "ram/", size: int = 4 * MIB) -> Backstore:
+    backstore = Backstore.create(f"vol{number}", config, size, control=SMALL)
+    backstore.enable()
+    return backstore
+
+
+def status(pid: int) -> dict[str, str]:
+    """proc(5): /proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+def capabilities(pid: int) -> set[int]:
+    """Of all five sets together."""
+    return {int(status(pid)[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+
+
+def test_a_worker_may_do_only_what_its_handler_asks_for(tmp_path: Path) -> None:
+    with daemon(tmp_path, ""):
+        enabled(0)
+        enabled(1, f"file/{tmp_path}/disk.img")
+        plain, file = (processes.worker(processes.minor_of(f"vol{number}")) for number in range(2))
+        assert capabilities(plain) == {0}
+        assert capabilities(file) <= {0, DAC_OVERRIDE}
+        assert status(plain)["NoNewPrivs"] == status(file)["NoNewPrivs"] == "1"
+
+
+def test_a_worker_becomes_the_user_and_has_the_limits_of_the_settings(
+    tmp_path: Path, loopback: Loopback
+) -> None:
+    lines = 'user = "nobody"\nmemory = "100M"\nopen_files = 123\nnice = 5'
+    with daemon(tmp_path, lines):
+        disk = loopback.add(enabled(0))
+        pid = processes.worker(processes.minor_of("vol0"))
+        nobody = status(pid)["Uid"].split()
+        assert set(nobody) == {"65534"}
+        assert capabilities(pid) == {0}
+        limits = Path(f"/proc/{pid}/limits").read_text()
+        assert "Max open files            123                  123" in limits
+        assert "Max data size             unlimited" not in limits
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 5
+        raw.write(disk, 0, b"\x5a" * 4096)
+        assert raw.read(disk, 0, 4096) == b"\x5a" * 4096
+
+
+def test_shared_workers_are_replaced_for_their_own_devices_only(tmp_path: Path) -> None:
+    killed = Expectation(r"its worker process has ended \(SIGKILL\)")
+    with daemon(tmp_path, "processes = 2", killed) as running:
+        loopback = Loopback().create()
+        disks = [loopback.add(enabled(number), lun=number) for number in range(4)]
+        victim, survivor = processes.named(SHARED)
+        with verifying(Job(disks[0], 2 * MIB)) as one, verifying(Job(disks[1], 2 * MIB)) as other:
+            os.kill(victim, signal.SIGKILL)
+            eventually("a new worker", lambda: len(set(processes.named(SHARED)) - {victim}) == 2)
+            one.progress(50)
+            other.progress(50)
+        assert survivor in processes.named(SHARED)
+        assert running.text().count("served again") == 2
+        for disk in disks:
+            assert raw.read(disk, 3 * MIB, 4096) == bytes(4096)
+
+
+def test_without_workers_the_daemon_serves_by_itself(tmp_path: Path, loopback: Loopback) -> None:
+    with daemon(tmp_path, "processes = 0") as running:
+        disk = loopback.add(enabled(0))
+        with verifying(Job(disk, 2 * MIB)) as fio:
+            fio.progress(50)
+        assert processes.named("tcmu-") == [running.pid, *processes.named(processes.GUARDIAN)]
+
+
+def test_without_its_template_the_daemon_begins_anew(tmp_path: Path, loopback: Loopback) -> None:
+    """No worker lives without it; whoever starts daemons starts another one, and no I/O has failed."""
+    more = (r"its worker process has ended", r"in trouble \d+ times", "did not end in 25 s, and are retried")
+    expected = [Expectation("the template process has ended, and all workers with it")]
+    expected += [Expectation(pattern, optional=True) for pattern in more]
+    with daemon(tmp_path, "", *expected) as running:
+        disk = loopback.add(enabled(0))
+        with verifying(Job(disk, 4 * MIB)) as fio:
+            (template,) = processes.named(processes.TEMPLATE)
+            os.kill(template, signal.SIGKILL)
+            assert running.process is not None
+            assert running.process.wait(60) == 1
+            running.start()
+            fio.progress(100)
+
+
+def storm(names: range, script: str) -> None:
+    """A process of its own for each device, all at once; each must end well."""
+    started = [subprocess.Popen(["sh", "-c", script, "sh", str(number)]) for number in names]
+    assert [process.wait(STORM_SECONDS) for process in started] == [0] * len(started)
+
+
+def test_of_many_devices_at_once_none_is_lost(tmp_path: Path) -> None:
+    """Made at once, and removed at once; by four workers, since the machine has no memory for hundreds."""
+    with daemon(tmp_path, "processes = 4") as running:
+        hba = Path("/sys/kernel/config/target/core/user_0")
+        for number in range(STORM):
+            Backstore.create(f"vol{number}", "ram/", 4 * MIB, control=SMALL)
+        storm(range(STORM), f'echo 1 >{hba}/vol"$1"/enable')
+        names = {name.split("/")[2] for name in processes.uio_devices()}
+        assert names == {f"vol{number}" for number in range(STORM)}
+        assert running.text().count(": added, 4 MiB") == STORM
+        storm(range(STORM), f'rmdir {hba}/vol"$1"')
+        assert processes.uio_devices() == []
+        assert running.text().count(": removed") == STORM
