@@ -11,6 +11,7 @@ from pathlib import Path
 from dbus_fast import BusType, Message, MessageFlag, MessageType, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 
+from tcmu_runner.dbus.client import close
 from tcmu_runner.dbus.external import Externals
 from tcmu_runner.dbus.names import MANAGER
 from tcmu_runner.dbus.tree import CallError, Tree
@@ -45,7 +46,7 @@ class Bus:
         self._task.cancel()
         with suppress(asyncio.CancelledError):
             await self._task
-        self._let_go()
+        await self._let_go()
 
     def emit(self, signal: Message) -> None:
         """Sends a signal, if there is a bus."""
@@ -90,8 +91,9 @@ class Bus:
         while True:
             if self._bus is not None:
                 with suppress(Exception):  # whatever has ended the connection
-                    await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
-                self._let_go()
+                    # shielded: to be cancelled here must not cancel it for `close`, too
+                    await asyncio.shield(self._bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
+                await self._let_go()
                 self._complain("the bus has ended the connection")
             await asyncio.sleep(RETRY_SECONDS)
             await self._try()
@@ -100,7 +102,7 @@ class Bus:
         try:
             await asyncio.wait_for(self._connect(), CONNECT_SECONDS)
         except Exception as error:  # of many kinds, by the version of dbus-fast
-            self._let_go()
+            await self._let_go()
             late = isinstance(error, TimeoutError)
             self._complain(f"the bus does not answer in {CONNECT_SECONDS:.0f} s" if late else str(error))
         else:
@@ -116,11 +118,11 @@ class Bus:
         if reply is not RequestNameReply.PRIMARY_OWNER:
             raise DeviceError(f"the name is taken by {await self._who(self._name)}")
 
-    def _let_go(self) -> None:
+    async def _let_go(self) -> None:
         bus, self._bus = self._bus, None
         self._externals.forget_all()
-        if bus is not None and bus.connected:
-            bus.disconnect()
+        if bus is not None:
+            await close(bus)
 
     def _complain(self, trouble: str) -> None:
         """Once for each kind of trouble."""

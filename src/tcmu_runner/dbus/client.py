@@ -10,8 +10,10 @@ has refused.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -48,7 +50,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bus.disconnect()
+        await close(self._bus)
 
     async def devices(self) -> list[DeviceView]:
         """By name."""
@@ -117,6 +119,14 @@ class Client:
             raise _error(str(reply.error_name), str(reply.body[0]) if reply.body else "", path)
         results: list[Any] = unpack_variants(reply.body)
         return results
+
+
+async def close(bus: MessageBus) -> None:
+    """Disconnects, and waits until nothing is open any more."""
+    if bus.connected:
+        bus.disconnect()
+        with suppress(Exception):  # however the connection ends
+            await asyncio.wait_for(bus.wait_for_disconnect(), 1)  # type: ignore[no-untyped-call]
 
 
 def _error(name: str, text: str, path: str) -> TcmuError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -15,6 +16,10 @@ async def in_thread(call: Callable[[], Result]) -> Result:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
+    def tell(deliver: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile, and nobody waits
+            loop.call_soon_threadsafe(settle, deliver)
+
     def settle(deliver: Callable[[], None]) -> None:
         if not future.done():  # nobody waits any more after a time-out
             deliver()
@@ -24,9 +29,9 @@ async def in_thread(call: Callable[[], Result]) -> Result:
             result = call()
         except BaseException as error:
             failure = error
-            loop.call_soon_threadsafe(settle, lambda: future.set_exception(failure))
+            tell(lambda: future.set_exception(failure))
         else:
-            loop.call_soon_threadsafe(settle, lambda: future.set_result(result))
+            tell(lambda: future.set_result(result))
 
     threading.Thread(target=run, name="blocking call", daemon=True).start()
     return await future
