@@ -43,10 +43,11 @@ def run(options: Options) -> int:
     configuration = Configuration(options, logs)
     configuration.load()
     _be_urgent(configuration.settings.workers.nice)
-    with DaemonLock() as lock:
+    lock_path = configuration.settings.coexistence.lock
+    with DaemonLock(lock_path) as lock:
         lock.acquire(LOCK_SECONDS)
         paths = Paths()
-        guardian = Guardian.start(paths, DaemonLock, logs)
+        guardian = Guardian.start(paths, lambda: DaemonLock(lock_path), logs)
         template = _template(configuration, paths, logs)
         asyncio.run(_serve(configuration, paths, guardian, template))
     return 0
@@ -93,10 +94,14 @@ async def _serve(
         return WorkerServer(entry, pool, terms, trouble)
 
     fleet = Fleet(registry, paths, guardian, make_server)
-    foreign = Foreign(registry)
+    foreign = Foreign(registry, configuration.settings.coexistence.others)
+    bus = _on_dbus(registry, fleet, foreign, configuration.settings.coexistence.bus_name)
     loop.add_signal_handler(signal.SIGUSR1, report, fleet)
     with configuration.follow(fleet, guardian, *([pool] if pool is not None else [])):
-        async with _site(fleet, configuration.settings.metrics), _on_dbus(registry, fleet, foreign):
+        async with (
+            _site(fleet, configuration.settings.metrics),
+            _on_dbus(registry, fleet, foreign, shared.bus_name),
+        ):
             await Frontend(fleet, paths, guardian, ServiceManager(), foreign).run(stop)
     if template is not None:
         template.close()
@@ -124,7 +129,9 @@ async def _site(watchable: Watchable, wanted: Metrics) -> AsyncIterator[None]:
         site.close()
 
 
-def _on_dbus(registry: Registry, fleet: Fleet, foreign: Foreign) -> AbstractAsyncContextManager[None]:
+def _on_dbus(
+    registry: Registry, fleet: Fleet, foreign: Foreign, name: str
+) -> AbstractAsyncContextManager[None]:
     """D-Bus for the time of the block, where its library is: loaded here, it costs workers nothing."""
     try:
         from tcmu_runner.dbus.external import Externals  # noqa: PLC0415
@@ -138,7 +145,7 @@ def _on_dbus(registry: Registry, fleet: Fleet, foreign: Foreign) -> AbstractAsyn
         return nullcontext()
     externals = Externals(registry)
     foreign.registered = externals  # they serve their devices by themselves
-    return presence(registry, fleet, version("tcmu-runner"), externals)
+    return presence(registry, fleet, version("tcmu-runner"), externals, name)
 
 
 def report(watchable: Watchable) -> None:

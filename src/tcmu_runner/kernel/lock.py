@@ -12,7 +12,6 @@ from typing import Self
 
 from tcmu_runner.errors import DeviceError
 
-LOCK = Path("/run/tcmu.lock")
 RETRY_SECONDS = 0.05
 _FLOCK = struct.Struct("@hhqqi4x")  # fcntl(2), struct flock: type, whence, start, length, process
 
@@ -20,7 +19,7 @@ _FLOCK = struct.Struct("@hhqqi4x")  # fcntl(2), struct flock: type, whence, star
 class DaemonLock:
     """Two daemons would answer each other's events, so there is one. A record lock ends with its process."""
 
-    def __init__(self, path: Path = LOCK) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 

@@ -17,10 +17,16 @@ filters = [{ filter = "luks", key_file = "/etc/tcmu/vault.key" }, { filter = "st
 port = 9809                # of the status page, http://127.0.0.1:9809/, and of /metrics for Prometheus
 host = "127.0.0.1"         # an address to listen on; whoever reaches it can read all there is
 names = ["san.example"]    # by which browsers may call it, besides localhost and addresses
+
+[coexistence]              # with other daemons on this kernel
+others = ["overlaybd"]     # subtypes that another daemon serves; "*" is every one that no handler here has
+lock = "/run/tcmu.lock"    # whoever holds it is the one tcmu-runner; with another one there are two
+bus_name = "org.kernel.TCMUService1"    # where targetcli looks
 """
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,6 +42,7 @@ from tcmu_runner.units import parse_size
 DEFAULT = Path("/etc/tcmu/tcmu-runner.toml")
 PER_DEVICE = "per-device"
 NICE = -10
+_BUS_NAME = re.compile(r"[A-Za-z_-][\w-]*(\.[A-Za-z_-][\w-]*)+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +99,40 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Coexistence:
+    """With other daemons on the same kernel. others: subtypes that are none of our business, "*" being all
+    that are not ours. lock: held while a daemon serves. bus_name: the daemon's."""
+
+    others: tuple[str, ...] = ()
+    lock: Path = Path("/run/tcmu.lock")
+    bus_name: str = "org.kernel.TCMUService1"
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> Coexistence:
+        """Raises ConfigError."""
+        _refuse_unknown(("coexistence",), table, {"others", "lock", "bus_name"})
+        with about("coexistence", "others"):
+            others = table.get("others", [])
+            if not isinstance(others, list) or not all(isinstance(each, str) and each for each in others):
+                raise ConfigError(f'coexistence.others = {others!r}: write a list, ["overlaybd"]')
+        with about("coexistence", "lock"):
+            lock = Path(_text("coexistence.lock", table.get("lock")) or cls().lock)
+            if not lock.is_absolute():
+                raise ConfigError(f'coexistence.lock = "{lock}": write an absolute path')
+        with about("coexistence", "bus_name"):
+            name = _text("coexistence.bus_name", table.get("bus_name")) or cls().bus_name
+            if not _BUS_NAME.fullmatch(name) or len(name) > 255:
+                raise ConfigError(f'coexistence.bus_name = "{name}": write a name like com.example.Tcmu')
+        return cls(tuple(others), lock, name)
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     workers: Workers = field(default_factory=Workers)
     devices: OverrideTable = field(default_factory=OverrideTable)
     stacks: tuple[StackSettings, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
+    coexistence: Coexistence = field(default_factory=Coexistence)
 
 
 def load(path: Path | None) -> Settings:
@@ -139,12 +175,13 @@ def located(text: str, error: SettingError) -> ConfigError:
 
 
 def _settings(tables: Mapping[str, object]) -> Settings:
-    _refuse_unknown((), tables, {"workers", "devices", "stacks", "metrics"})
+    _refuse_unknown((), tables, {"workers", "devices", "stacks", "metrics", "coexistence"})
     return Settings(
         _workers(_table(tables, "workers")),
         _devices(_table(tables, "devices")),
         tuple(StackSettings.parse(name, table) for name, table in _table(tables, "stacks").items()),
         _metrics(_table(tables, "metrics")),
+        Coexistence.parse(_table(tables, "coexistence")),
     )
 
 

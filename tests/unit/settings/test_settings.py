@@ -6,7 +6,7 @@ import pytest
 
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.settings import Metrics, Settings, Workers, load
+from tcmu_runner.settings import Coexistence, Metrics, Settings, Workers, load
 
 
 def written(directory: Path, text: str) -> Path:
@@ -47,6 +47,13 @@ def test_metrics_are_off_and_on_loopback_unless_told_otherwise(tmp_path: Path) -
     assert load(written(tmp_path, text)).metrics == Metrics(80, "::", ("san.example",))
 
 
+def test_coexistence_with_other_daemons(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "")).coexistence == Coexistence()
+    text = '[coexistence]\nothers = ["overlaybd", "*"]\nlock = "/run/a.lock"\nbus_name = "com.example.Tcmu"'
+    expected = Coexistence(("overlaybd", "*"), Path("/run/a.lock"), "com.example.Tcmu")
+    assert load(written(tmp_path, text)).coexistence == expected
+
+
 def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
     assert load(written(tmp_path, '[workers]\nprocesses = "per-device"')).workers.processes is None
 
@@ -54,6 +61,10 @@ def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ('[coexistence]\nothers = "overlaybd"', "coexistence.others = 'overlaybd': write a list"),
+        ('[coexistence]\nlock = "tcmu.lock"', "write an absolute path"),
+        ('[coexistence]\nbus_name = "tcmu"', "write a name like com.example.Tcmu"),
+        ('[coexistence]\nother = "x"', "unknown setting coexistence.other"),
         ("[workers]\nprocesses = -1", 'write "per-device", or a number from 0'),
         ("[workers]\nprocesses = true", 'write "per-device", or a number from 0'),
         ("[workers]\nprocess = 4", "unknown setting workers.process"),
