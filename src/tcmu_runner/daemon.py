@@ -98,10 +98,7 @@ async def _serve(
     bus = _on_dbus(registry, fleet, foreign, configuration.settings.coexistence.bus_name)
     loop.add_signal_handler(signal.SIGUSR1, report, fleet)
     with configuration.follow(fleet, guardian, *([pool] if pool is not None else [])):
-        async with (
-            _site(fleet, configuration.settings.metrics),
-            _on_dbus(registry, fleet, foreign, shared.bus_name),
-        ):
+        async with _site(fleet, configuration.settings.metrics), bus:
             await Frontend(fleet, paths, guardian, ServiceManager(), foreign).run(stop)
     if template is not None:
         template.close()
