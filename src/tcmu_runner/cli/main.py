@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tcmu_runner import daemon, settings
-from tcmu_runner.cli import check, release, try_
+from tcmu_runner.cli import check, overlay, release, try_
 from tcmu_runner.configuration import LOG_DIRECTORY, Options
 from tcmu_runner.errors import TcmuError
 from tcmu_runner.logs import FILE_NAME
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.set_defaults(run_subcommand=_run_daemon)
     subcommands = parser.add_subparsers(title="subcommands", metavar="")
-    for module in (try_, release, check):
+    for module in (try_, release, check, overlay):
         module.add_parser(subcommands)
     return parser
 

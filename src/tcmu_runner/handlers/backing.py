@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from tcmu_runner.handlers.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
+from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
 from tcmu_runner.units import format_size
 
 _REMEDIES = {

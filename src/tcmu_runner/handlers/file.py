@@ -14,9 +14,9 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device, Extent, Handler, Space
 from tcmu_runner.handler.config import parse_options
 from tcmu_runner.handlers.backing import Backing, aligned_memory
-from tcmu_runner.handlers.syscalls import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, address, fallocate
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, address, fallocate
 
 MAX_VECTORS = os.sysconf("SC_IOV_MAX")
 STAT_BLOCK = 512  # bytes, in which stat(2) counts, whatever the file system's blocks are

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from tcmu_runner.handlers import librbd
 from tcmu_runner.handlers.librbd import BATCH, EVENTFD, EXCLUSIVE, THICK, IoVec, OnChange, OnExtent, check
 from tcmu_runner.handlers.rbd_holder import KEY, Holder
-from tcmu_runner.handlers.syscalls import address
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent
+from tcmu_runner.syscalls import address
 
 Submit = Callable[[c_void_p], int]  # starts an operation that ends in this completion
 

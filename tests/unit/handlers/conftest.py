@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.handlers.syscalls import KEEP_SIZE, ZERO_RANGE, fallocate
+from tcmu_runner.syscalls import KEEP_SIZE, ZERO_RANGE, fallocate
 
 
 @pytest.fixture

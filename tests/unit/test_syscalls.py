@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.handlers.syscalls import KEEP_SIZE, PUNCH_HOLE, address, fallocate
+from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, address, fallocate
 
 
 def test_fallocate_takes_offsets_beyond_32_bits(tmp_path: Path) -> None:

@@ -1,0 +1,210 @@
+"""The file that `verify` keeps checksums in: four bytes for each block, and which regions they lag behind.
+
+Data and checksums are not stored at one moment. So before data of a region is written, the region is marked
+in the file, on stable storage; the mark goes when a flush has found nothing written there since the flush
+before it. After a crash the checksums of marked regions are forgotten: what was stored there nobody knows.
+
+0 stands for a checksum that is not known.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+import zlib
+from array import array
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+
+from tcmu_runner.errors import ConfigError, DeviceError
+from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
+
+MAGIC, VERSION = b"tcmu-sum", 1
+HEAD = Struct("<8sII")  # magic, version, block size
+MARKS_AT = 1 << 12  # a byte for each region
+SUMS_AT = 1 << 26
+REGION = 1 << 20  # bytes of data
+MOST = (SUMS_AT - MARKS_AT) * REGION
+WIDTH = 4  # bytes of a checksum
+
+
+def checksums(data: memoryview, block_size: int, first: int) -> array[int]:
+    """Of whole blocks. The number of a block is part of its sum: a block in another's place is wrong, too."""
+    starts = range(0, len(data), block_size)
+    return array(
+        "I",
+        [
+            zlib.crc32(data[at : at + block_size], number & 0xFFFFFFFF) or 1
+            for number, at in enumerate(starts, first)
+        ],
+    )
+
+
+@dataclass(slots=True)
+class Mark:
+    """A region whose data may be newer than its sums, or the other way. writes: under way. flushes: how many
+    had begun when the last write ended."""
+
+    writes: int = 0
+    flushes: int = 0
+
+
+class Checksums:
+    """Methods may be called from several threads; offsets and lengths are bytes of data. OSError."""
+
+    def __init__(self, fd: int, block_size: int) -> None:
+        self._fd = fd
+        self._block_size = block_size
+        self._lock = threading.Lock()
+        self._marks: dict[int, Mark] = {}
+        self._flushes = 0  # that have begun
+        self._flushed = 0  # of those, the last one that has ended well
+
+    @classmethod
+    def open(cls, path: Path, size: int, block_size: int) -> Checksums:
+        """Makes it if it is missing. Raises OSError or ConfigError."""
+        if size > MOST:
+            raise ConfigError(f"the filter verify takes disks of at most {MOST >> 40} TiB")
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            text = f"checksums {path}: {error.strerror}; correct the directory"
+            raise DeviceError(text, error.errno or errno.EIO) from None
+        try:
+            _claim(fd, path)
+            _check_head(fd, path, block_size)
+            sums = cls(fd, block_size)
+            sums._forget_marked()
+        except BaseException:
+            os.close(fd)
+            raise
+        return sums
+
+    def close(self) -> None:
+        """Regions that have been flushed since they were written lag no more."""
+        with self._lock:
+            calm = [region for region, mark in self._marks.items() if self._is_calm(mark, self._flushed)]
+        os.fdatasync(self._fd)
+        self._unmark(calm)
+        os.close(self._fd)
+
+    def get(self, offset: int, length: int) -> array[int]:
+        """Of these blocks."""
+        width = length // self._block_size * WIDTH
+        found = os.pread(self._fd, width, self._place(offset))
+        return array("I", found.ljust(width, b"\0"))
+
+    def set(self, offset: int, sums: array[int]) -> None:
+        _pwrite(self._fd, sums.tobytes(), self._place(offset))
+
+    def forget(self, offset: int, length: int) -> None:
+        """On stable storage when it returns."""
+        width = length // self._block_size * WIDTH
+        fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, self._place(offset), width)
+        os.fdatasync(self._fd)
+
+    def _place(self, offset: int) -> int:
+        return SUMS_AT + offset // self._block_size * WIDTH
+
+    # -- marks ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def changing(self, offset: int, length: int) -> Iterator[None]:
+        """Within it data is written, or fails to be, and `set` says so."""
+        self._begin(offset, length)
+        try:
+            yield
+        finally:
+            self._end(offset, length)
+
+    def _begin(self, offset: int, length: int) -> None:
+        with self._lock:  # also while it waits: a region counts as marked when it is
+            fresh = [region for region in _regions(offset, length) if region not in self._marks]
+            if fresh:
+                _pwrite(self._fd, b"\1" * (fresh[-1] - fresh[0] + 1), MARKS_AT + fresh[0])
+                os.fdatasync(self._fd)
+            for region in range(fresh[0], fresh[-1] + 1) if fresh else ():
+                self._marks.setdefault(region, Mark(0, self._flushes))
+            for region in _regions(offset, length):
+                self._marks[region].writes += 1
+
+    def _end(self, offset: int, length: int) -> None:
+        with self._lock:
+            for region in _regions(offset, length):
+                mark = self._marks[region]
+                mark.writes -= 1
+                mark.flushes = self._flushes
+
+    def begin_flush(self) -> int:
+        with self._lock:
+            self._flushes += 1
+            return self._flushes
+
+    def end_flush(self, number: int) -> None:
+        """The data of all writes that had ended before `begin_flush` is on stable storage."""
+        with self._lock:
+            self._flushed = max(self._flushed, number)
+            calm = [region for region, mark in self._marks.items() if self._is_calm(mark, number - 1)]
+        if calm:
+            os.fdatasync(self._fd)
+            self._unmark(calm)
+
+    def _is_calm(self, mark: Mark, number: int) -> bool:
+        """Whether the flush of this number came after its last write."""
+        return not mark.writes and mark.flushes < number
+
+    def _unmark(self, regions: list[int]) -> None:
+        with self._lock:
+            for region in regions:
+                mark = self._marks.get(region)  # another flush may have seen to it
+                if mark is not None and self._is_calm(mark, self._flushed):
+                    _pwrite(self._fd, b"\0", MARKS_AT + region)
+                    del self._marks[region]
+
+    def _forget_marked(self) -> None:
+        width = REGION // self._block_size * WIDTH
+        marks = os.pread(self._fd, SUMS_AT - MARKS_AT, MARKS_AT)
+        at = marks.find(1)
+        while at >= 0:
+            fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, SUMS_AT + at * width, width)
+            at = marks.find(1, at + 1)
+        os.fdatasync(self._fd)
+        fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, MARKS_AT, SUMS_AT - MARKS_AT)
+
+
+def _regions(offset: int, length: int) -> range:
+    return range(offset // REGION, (offset + length - 1) // REGION + 1)
+
+
+def _claim(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DeviceError(f"checksums {path} are in use by another process", errno.EBUSY) from None
+
+
+def _check_head(fd: int, path: Path, block_size: int) -> None:
+    found = os.pread(fd, HEAD.size, 0)
+    if not found:
+        _pwrite(fd, HEAD.pack(MAGIC, VERSION, block_size), 0)
+        return
+    if len(found) < HEAD.size or not found.startswith(MAGIC):
+        raise ConfigError(f"{path} has no checksums in it: move it away, or choose another directory")
+    _, version, blocks = HEAD.unpack(found)
+    if (version, blocks) != (VERSION, block_size):
+        raise ConfigError(
+            f"{path}: checksums of version {version}, of blocks of {blocks} bytes instead of {block_size}; "
+            "move it away: then all blocks count as right"
+        )
+
+
+def _pwrite(fd: int, data: bytes, offset: int) -> None:
+    left = memoryview(data)
+    while left:
+        done = os.pwrite(fd, left, offset)
+        left, offset = left[done:], offset + done

@@ -1,0 +1,155 @@
+"""`cow`: what is written goes into a file of its own; the storage below stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import quote
+
+from tcmu_runner import iov
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters.options import parse_table
+from tcmu_runner.filters.overlay import Overlay
+from tcmu_runner.handler.device import Device, DeviceLog
+from tcmu_runner.handler.filter import Filter
+from tcmu_runner.scsi.operations import (
+    Extent,
+    Extents,
+    Flush,
+    MeasureSpace,
+    Operation,
+    Read,
+    Remote,
+    Steps,
+    Unmap,
+    Write,
+    WriteZeroes,
+)
+from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError
+from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.units import format_size
+
+
+@dataclass(frozen=True, slots=True)
+class CowOptions:
+    """directory: absolute, of the overlays."""
+
+    directory: str
+
+    def __post_init__(self) -> None:
+        if not self.directory.startswith("/"):
+            raise ConfigError(f"option directory = {self.directory!r}: write an absolute path")
+
+
+class Cow(Filter[CowOptions]):
+    """Copy on write: blocks that are written go into an overlay, a sparse file for each device; all others
+    are read from the storage below, which is never written, may be read-only, and be shared by many devices.
+
+      directory   where the overlays are; it has to exist. The one of user_0/vol0 is user_0%2Fvol0.cow there
+
+    What was flushed survives a power loss, all else survives the death of the process. UNMAP gives space of
+    the overlay back. As long as the device is not served, `tcmu-runner overlay FILE` shows what an overlay
+    holds, `tcmu-runner overlay FILE discard` empties it, and `tcmu-runner overlay FILE commit` has all of it
+    written to the storage below when the device is served next, before its first command.
+
+    Example: { filter = "cow", directory = "/var/lib/tcmu/overlays" }
+    """
+
+    name = "cow"
+    threads: ClassVar[int] = 4
+    privileges: ClassVar[frozenset[str]] = frozenset({"DAC_OVERRIDE"})
+
+    def __init__(self, overlay: Overlay, log: DeviceLog) -> None:
+        self.overlay = overlay
+        self._log = log
+        self._below_has_extents = False
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> CowOptions:
+        return parse_table(CowOptions, table)
+
+    @classmethod
+    def open(cls, device: Device, options: CowOptions) -> Self:
+        path = Path(options.directory) / f"{quote(device.name, safe='')}.cow"
+        return cls(Overlay.open(path, device.size, device.block_size), device.log)
+
+    def start(self) -> Steps:
+        if self.overlay.commit_wanted:
+            yield from self._commit()
+
+    def _commit(self) -> Steps:
+        """May end at any point: it is done again, with the same outcome."""
+        total = 0
+        for offset, length, mapped in self.overlay.pieces():
+            data = iov.allocate(length)
+            if mapped:
+                self.overlay.read(data, offset)
+            try:
+                yield Write(offset, data)
+            except NotImplementedError:
+                text = f"{self.overlay.path} cannot be committed: what is below cannot be written"
+                raise ConfigError(text) from None
+            total += length
+        yield Flush()
+        self.overlay.discard()
+        self._log.info("%s of %s are committed", format_size(total), self.overlay.path)
+
+    def capabilities(self, below: Capabilities) -> Capabilities:
+        self._below_has_extents = below.extents
+        return replace(
+            below, write=True, flush=True, unmap=True, unmap_reads_zero=True, write_zeroes=True,
+            extents=True, space=True, crypto_erase=False,
+        )  # fmt: skip
+
+    def handle(self, operation: Operation) -> Steps:
+        match operation:
+            case Read():
+                yield from self._read(operation)
+            case Extents():
+                yield from self._extents(operation)
+            case Remote():  # it is about another LUN
+                yield operation
+            case _:
+                self._change(operation)
+
+    def _read(self, operation: Read) -> Steps:
+        for offset, length, here in self.overlay.runs(operation.offset, iov.length(operation.into)):
+            into = iov.cut(operation.into, offset - operation.offset, length)
+            if here:
+                self.overlay.read(into, offset)
+            else:
+                yield Read(offset, into)
+
+    def _extents(self, operation: Extents) -> Steps:
+        for offset, length, here in self.overlay.runs(operation.offset, operation.length):
+            if here:
+                operation.found += self.overlay.extents(offset, length)
+            elif self._below_has_extents:
+                yield (below := Extents(offset, length))
+                operation.found += below.found
+            else:
+                operation.found.append(Extent(offset, length, mapped=True))
+
+    def _change(self, operation: Operation) -> None:
+        overlay = self.overlay
+        match operation:
+            case Write():
+                overlay.write(operation.data, operation.offset)
+            case Unmap() | WriteZeroes():
+                overlay.zero(operation.offset, operation.length)
+            case MeasureSpace():
+                operation.found = overlay.space()
+            case Flush():
+                pass
+            case _:
+                raise ScsiError(INVALID_OPCODE)
+        if isinstance(operation, Flush) or (isinstance(operation, Write | WriteZeroes) and operation.fua):
+            overlay.flush()
+
+    def resized(self, size: int) -> None:
+        self.overlay.resize(size)
+
+    def close(self) -> None:
+        self.overlay.close()

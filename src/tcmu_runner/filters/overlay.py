@@ -1,0 +1,290 @@
+"""The file that `cow` writes to: which blocks it has, and what is in them.
+
+A head, two bitmaps with a bit for each block, and the blocks, each in its own place; all of it sparse.
+A block without a bit is the lower layer's, whatever lies in its place here; one with a bit and a hole is
+zeroes.
+
+The first bitmap is the one that survives a power loss: a bit is set there after its block has reached stable
+storage, and only a flush does that. The second one says what is the case now. It is mapped memory, so it
+outlives the process, as the blocks in the page cache do, but not the machine. The head has the boot id of the
+machine's run which the second one is of; in another run the first one is taken.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+from uuid import UUID
+
+from tcmu_runner import iov
+from tcmu_runner.errors import ConfigError, DeviceError
+from tcmu_runner.filters import bitmap
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.operations import Extent, Space
+from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
+
+MAGIC, VERSION = b"tcmu-cow", 1
+HEAD = Struct("<8sIIQ16sB")  # magic, version, block size, size, boot id, whether a commit is wanted
+BITMAP_BYTES = 1 << 32  # room for 2^35 blocks
+DURABLE_AT = 1 << 20
+PRESENT_AT = DURABLE_AT + BITMAP_BYTES
+BLOCKS_AT = 1 << 34
+PAGE = mmap.PAGESIZE
+PIECE = 1 << 20  # bytes that are copied in one go
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> bytes:
+    """Another one each time the machine starts."""
+    return UUID(BOOT_ID.read_text().strip()).bytes
+
+
+class Overlay:
+    """Methods may be called from several threads. Offsets and lengths are whole blocks, in bytes. OSError."""
+
+    def __init__(self, path: Path, fd: int, size: int, block_size: int) -> None:
+        self.path = path
+        self.size = size
+        self._fd = fd
+        self._block_size = block_size
+        self._lock = threading.Lock()  # of the bitmap in memory and its dirty pages
+        self._flushing = threading.Lock()
+        self._dirty: set[int] = set()  # pages of the bitmap that differ from those on stable storage
+        self._present: mmap.mmap
+        self._map()
+
+    @classmethod
+    def find(cls, path: Path) -> Overlay:
+        """One that exists, for people. Raises OSError or ConfigError."""
+        with path.open("rb") as file:
+            size, block_size, *_ = _read_head(file.fileno(), path)
+        return cls.open(path, size, block_size)
+
+    @classmethod
+    def open(cls, path: Path, size: int, block_size: int) -> Overlay:
+        """Makes it if it is missing. Raises OSError or ConfigError when it is another disk's, or in use."""
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            text = f"overlay {path}: {error.strerror}; correct the directory"
+            raise DeviceError(text, error.errno or errno.EIO) from None
+        try:
+            _claim(fd, path)
+            _check_holes(fd, path)
+            if os.fstat(fd).st_size == 0:
+                _make(fd, path, size, block_size)
+            _, blocks, boot, _ = _read_head(fd, path)
+            _check_blocks(path, blocks, block_size)
+            os.ftruncate(fd, max(os.fstat(fd).st_size, BLOCKS_AT + size))
+            overlay = cls(path, fd, size, block_size)
+            overlay._recover(boot)
+        except BaseException:
+            os.close(fd)
+            raise
+        return overlay
+
+    def close(self) -> None:
+        self._present.close()
+        os.close(self._fd)
+
+    def resize(self, size: int) -> None:
+        os.ftruncate(self._fd, max(os.fstat(self._fd).st_size, BLOCKS_AT + size))
+        with self._lock:
+            self.size = size
+            self._write_head(boot_id(), commit=False)
+            self._present.close()
+            self._map()
+
+    # -- blocks ---------------------------------------------------------------------------------------
+
+    def runs(self, offset: int, length: int) -> list[tuple[int, int, bool]]:
+        """(offset, length, whether the blocks are here) in order."""
+        block = self._block_size
+        with self._lock:
+            found = list(bitmap.runs(self._present, offset // block, (offset + length) // block))
+        return [(first * block, (last - first) * block, here) for first, last, here in found]
+
+    def read(self, into: Buffers, offset: int) -> None:
+        """Of blocks that are here."""
+        for buffer in into:
+            iov.scatter([buffer], _pread(self._fd, len(buffer), BLOCKS_AT + offset))
+            offset += len(buffer)
+
+    def write(self, data: Buffers, offset: int) -> None:
+        at = BLOCKS_AT + offset
+        for buffer in data:
+            _pwrite(self._fd, buffer, at)
+            at += len(buffer)
+        self._are_here(offset, iov.length(data))
+
+    def zero(self, offset: int, length: int) -> None:
+        """They read as zeroes, and take no space."""
+        fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, BLOCKS_AT + offset, length)
+        self._are_here(offset, length)
+
+    def _are_here(self, offset: int, length: int) -> None:
+        first, last = offset // self._block_size, (offset + length) // self._block_size
+        with self._lock:
+            if not bitmap.all_set(self._present, first, last):
+                bitmap.fill(self._present, first, last)
+                self._dirty.update(range(first // (8 * PAGE), (last - 1) // (8 * PAGE) + 1))
+
+    def flush(self) -> None:
+        """What was written before survives a power loss. Blocks first, then the bits that make them count."""
+        with self._flushing:
+            with self._lock:
+                pages = {number: self._page(number) for number in self._dirty}
+                self._dirty.clear()
+            try:
+                os.fdatasync(self._fd)
+                for number, content in pages.items():
+                    _pwrite(self._fd, memoryview(content), DURABLE_AT + number * PAGE)
+                if pages:
+                    os.fdatasync(self._fd)
+            except OSError:
+                with self._lock:
+                    self._dirty.update(pages)
+                raise
+
+    def extents(self, offset: int, length: int) -> Iterator[Extent]:
+        """Of blocks that are here: holes are not mapped. Whole blocks, in order."""
+        end, block = offset + length, self._block_size
+        while offset < end:
+            found = self._seek(offset, os.SEEK_DATA, end)
+            data = found // block * block
+            if data > offset:
+                yield Extent(offset, data - offset, mapped=False)
+            offset = data
+            if data < end:
+                offset = min(-(-self._seek(found, os.SEEK_HOLE, end) // block) * block, end)
+                yield Extent(data, offset - data, mapped=True)
+
+    def space(self) -> Space:
+        system = os.fstatvfs(self._fd)
+        return Space(os.fstat(self._fd).st_blocks * 512, system.f_bavail * system.f_frsize)
+
+    def _seek(self, offset: int, whence: int, end: int) -> int:
+        try:
+            return min(os.lseek(self._fd, BLOCKS_AT + offset, whence) - BLOCKS_AT, end)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole until the end of the file
+                return end
+            raise
+
+    # -- the whole ------------------------------------------------------------------------------------
+
+    @property
+    def commit_wanted(self) -> bool:
+        return _read_head(self._fd, self.path)[3]
+
+    def want_commit(self) -> None:
+        """The next `cow` that opens it writes it all to the layer below first."""
+        self._write_head(boot_id(), commit=True)
+        os.fsync(self._fd)
+
+    def discard(self) -> None:
+        """Forgets every block: all of them are the lower layer's again. The bits go first, so that a power
+        loss leaves some of them with their blocks, or none."""
+        with self._lock:
+            for at in (DURABLE_AT, PRESENT_AT):
+                fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, at, BITMAP_BYTES)
+            os.fsync(self._fd)
+            length = os.fstat(self._fd).st_size - BLOCKS_AT
+            fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, BLOCKS_AT, length)
+            self._dirty.clear()
+            self._write_head(boot_id(), commit=False)
+            os.fsync(self._fd)
+
+    def pieces(self) -> Iterator[tuple[int, int, bool]]:
+        """Every block that is here: (offset, length, whether there is data or a hole)."""
+        for offset, length, here in self.runs(0, self.size):
+            for extent in self.extents(offset, length) if here else ():
+                for at in range(extent.offset, extent.offset + extent.length, PIECE):
+                    yield at, min(PIECE, extent.offset + extent.length - at), extent.mapped
+
+    def _map(self) -> None:
+        bits = -(-self.size // self._block_size)
+        length = max(-(-bits // (8 * PAGE)), 1) * PAGE
+        self._present = mmap.mmap(self._fd, length, offset=PRESENT_AT)
+
+    def _page(self, number: int) -> bytes:
+        return self._present[number * PAGE : (number + 1) * PAGE]
+
+    def _recover(self, boot: bytes) -> None:
+        """After a power loss the bitmap of stable storage is the one that is right."""
+        now = boot_id()
+        for number in range(len(self._present) // PAGE):
+            durable = _pread(self._fd, PAGE, DURABLE_AT + number * PAGE)
+            if self._page(number) == durable:
+                continue
+            if boot == now:
+                self._dirty.add(number)
+            else:
+                self._present[number * PAGE : (number + 1) * PAGE] = durable
+        self._write_head(now, commit=self.commit_wanted)
+
+    def _write_head(self, boot: bytes, *, commit: bool) -> None:
+        head = HEAD.pack(MAGIC, VERSION, self._block_size, self.size, boot, commit)
+        _pwrite(self._fd, memoryview(head), 0)
+
+
+def _claim(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DeviceError(f"overlay {path} is in use by another process", errno.EBUSY) from None
+
+
+def _check_blocks(path: Path, found: int, wanted: int) -> None:
+    if found != wanted:
+        raise ConfigError(f"overlay {path} is of a disk with blocks of {found} bytes, not {wanted}")
+
+
+def _check_holes(fd: int, path: Path) -> None:
+    try:
+        fallocate(fd, PUNCH_HOLE | KEEP_SIZE, DURABLE_AT - PAGE, PAGE)
+    except OSError as error:
+        text = f"overlay {path}: its file system has no sparse files; use ext4, xfs, btrfs or tmpfs"
+        raise DeviceError(text, error.errno or errno.EOPNOTSUPP) from None
+
+
+def _make(fd: int, path: Path, size: int, block_size: int) -> None:
+    """What is flushed later is only worth something if the file itself is there."""
+    _pwrite(fd, memoryview(HEAD.pack(MAGIC, VERSION, block_size, size, boot_id(), False)), 0)
+    os.fsync(fd)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read_head(fd: int, path: Path) -> tuple[int, int, bytes, bool]:
+    """Size, block size, boot id, whether a commit is wanted."""
+    content = os.pread(fd, HEAD.size, 0)
+    if len(content) < HEAD.size or not content.startswith(MAGIC):
+        raise ConfigError(f"{path} is no overlay: move it away, or choose another directory")
+    _, version, blocks, size, boot, commit = HEAD.unpack(content)
+    if version != VERSION:
+        raise ConfigError(f"overlay {path} is of version {version}: it needs a newer tcmu-runner")
+    return size, blocks, boot, bool(commit)
+
+
+def _pread(fd: int, length: int, offset: int) -> bytes:
+    """Zeroes behind the end of the file."""
+    content = b""
+    while piece := os.pread(fd, length - len(content), offset + len(content)):
+        content += piece
+    return content + bytes(length - len(content))
+
+
+def _pwrite(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        done = os.pwrite(fd, data, offset)
+        data, offset = data[done:], offset + done

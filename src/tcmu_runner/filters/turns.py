@@ -1,0 +1,27 @@
+"""Whose turn it is on parts of a disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+PART = 64 << 10  # bytes of the disk that are locked together
+LOCKS = 256
+
+
+class Turns:
+    """One thread at a time on each part; parts that share a lock wait for each other, too."""
+
+    def __init__(self) -> None:
+        self._locks = [threading.Lock() for _ in range(LOCKS)]
+
+    @contextmanager
+    def on(self, offset: int, length: int) -> Iterator[None]:
+        """Locks are taken in order, so that nobody waits for one who waits for him."""
+        parts = range(offset // PART, (offset + length - 1) // PART + 1)
+        numbers = range(LOCKS) if len(parts) >= LOCKS else sorted({part % LOCKS for part in parts})
+        with ExitStack() as stack:
+            for number in numbers:
+                stack.enter_context(self._locks[number])
+            yield

@@ -1,0 +1,17 @@
+"""`cow`, over a file that is never written."""
+
+from harness import NO_SERVER, Backend, Case
+
+
+class CowBackend(Backend):
+    @property
+    def settings(self) -> str:  # type: ignore[override]
+        layer = f'{{ filter = "cow", directory = "{self.directory}" }}'
+        return f'[stacks.snap]\nhandler = "file"\nfilters = [{layer}]\n'
+
+    @property
+    def config(self) -> str:
+        return f"snap/{self.directory}/below.img"
+
+
+CASES = [Case("cow", CowBackend, without=NO_SERVER)]

@@ -1,0 +1,47 @@
+"""`tcmu-runner overlay`, on the overlay of a disk that is not served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tcmu_runner.cli.main import main
+from tcmu_runner.filters.overlay import Overlay
+
+SIZE = 1 << 20
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "user_0%2Fvol0.cow"
+    overlay = Overlay.open(path, SIZE, 512)
+    overlay.write([memoryview(bytearray(b"x" * 4096))], 8192)
+    overlay.flush()
+    overlay.close()
+    return path
+
+
+def test_show_commit_discard(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["overlay", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("4 KiB of 1 MiB differ; they take ")
+    assert main(["overlay", str(path), "commit"]) == 0
+    assert "4 KiB will be written to the storage below" in capsys.readouterr().out
+    assert main(["overlay", str(path), "show"]) == 0
+    assert "differ, to be committed" in capsys.readouterr().out
+    assert main(["overlay", str(path), "discard"]) == 0
+    assert "4 KiB are discarded" in capsys.readouterr().out
+    assert main(["overlay", str(path)]) == 0
+    assert capsys.readouterr().out.startswith("0 bytes of 1 MiB differ; they take ")
+
+
+def test_what_is_no_overlay_or_in_use(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    overlay = Overlay.find(path)
+    assert main(["overlay", str(path), "discard"]) == 1
+    assert "is in use by another process" in capsys.readouterr().err
+    overlay.close()
+    (tmp_path / "other").write_text("text")
+    assert main(["overlay", str(tmp_path / "other")]) == 1
+    assert "is no overlay" in capsys.readouterr().err
+    assert main(["overlay", str(tmp_path / "absent")]) == 1
+    assert "No such file" in capsys.readouterr().err
