@@ -1,13 +1,14 @@
-"""A disk in memory that can do all that a handler can, for the conformance tests."""
+"""Disks in memory: one that can do all that a handler can, for the conformance tests, and poor ones."""
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterable
 from mmap import mmap
 
-from tcmu_runner import Extent
-from tcmu_runner.handlers.ram import RamHandler
+from tcmu_runner import Device, Extent, Space
+from tcmu_runner.handlers.ram import PAGE, RamHandler
 from tcmu_runner.iov import Buffers
 
 BLOCK = 512
@@ -62,3 +63,54 @@ class Slow(RamHandler):
     def write(self, data: Buffers, offset: int) -> None:
         time.sleep(sum(map(len, data)) / SPEED)
         super().write(data, offset)
+
+
+class Narrow(RamHandler):
+    """narrow/
+    As ram, but there is room for an eighth of it only.
+    """
+
+    subtype = "narrow"
+
+    def __init__(self, memory: mmap, size: int) -> None:
+        super().__init__(memory, size)
+        self.pages: set[int] = set()
+
+    def write(self, data: Buffers, offset: int) -> None:
+        wanted = self.pages | self._pages(offset, sum(map(len, data)))
+        if len(wanted) * PAGE > self.size // 8:
+            raise OSError(errno.ENOSPC, "no room is left")
+        self.pages = wanted
+        super().write(data, offset)
+
+    write_durable = write
+
+    def unmap(self, offset: int, length: int) -> None:
+        self.pages -= self._pages(offset, length)
+        super().unmap(offset, length)
+
+    def space(self) -> Space:
+        used = len(self.pages) * PAGE
+        return Space(used, self.size // 8 - used)
+
+    def _pages(self, offset: int, length: int) -> set[int]:
+        return set(range(offset // PAGE, -(-(offset + length) // PAGE)))
+
+
+class Forgetful(RamHandler):
+    """forgetful/
+    As ram; each flush tells that a write of before is lost, as a cache does that could not be written.
+    """
+
+    subtype = "forgetful"
+    device: Device
+
+    @classmethod
+    def open(cls, device: Device, config: str) -> RamHandler:
+        opened = super().open(device, config)
+        assert isinstance(opened, cls)
+        opened.device = device
+        return opened
+
+    def flush(self) -> None:
+        self.device.write_lost(OSError(errno.EIO, "the cache could not be written"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.embedded import Credentials, Disk, Server, serve
+from tcmu_runner.embedded import Credentials, Disk, Server, framing, serve
+from tcmu_runner.embedded.digest import digest as digest_of
 
 SIZE = 64 << 20
 SECRET = "twelve bytes"
@@ -103,3 +105,34 @@ def test_a_target_that_is_not_who_it_should_be(guarded: Server) -> None:
     url = guarded.url().replace("://", f"://alice%{SECRET.replace(' ', '-')}@")
     wrong = f"{url}?target_user=disk&target_password=not-its-secret"
     assert subprocess.run(["iscsi-inq", wrong], capture_output=True, timeout=60).returncode
+
+
+def of_qemu(server: Server, **options: str) -> str:
+    """What -blockdev takes, as a file name; URLs have no digests in them."""
+    portal = server.portals[0].address
+    who = {"driver": "iscsi", "transport": "tcp", "portal": portal, "target": server.target.name}
+    return "json:" + json.dumps({"driver": "raw", "file": {**who, "lun": 0, **options}})
+
+
+@pytest.mark.parametrize("digest", ["none", "crc32c"])
+def test_header_digests_and_large_transfers(digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request is larger than a burst, and than what one SCSI command may move. QEMU's initiator knows
+    no data digests; the kernel's in tests/vm/test_embedded.py does."""
+    checked = []
+    monkeypatch.setattr(framing, "digest", lambda *parts: checked.append(parts) or digest_of(*parts))
+    with serve(Disk("ram/", SIZE)) as server:
+        commands = ["write -P 0xa5 0 40M", "aio_write -P 0x3c 41M 9M", "aio_flush", "flush"]
+        looks = ["read -P 0xa5 0 40M", "read -P 0 40M 1M", "read -P 0x3c 41M 9M"]
+        options = [word for command in [*commands, *looks] for word in ("-c", command)]
+        said = run("qemu-io", *options, of_qemu(server, **{"header-digest": digest}))
+        assert "failed" not in said
+        assert said.count("40 MiB, 1 ops") == 2
+    assert bool(checked) == (digest != "none")
+
+
+def test_qemu_with_chap(guarded: Server, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET.replace(" ", "-"))
+    secret = ("--object", f"secret,id=s,file={tmp_path}/secret")
+    url = of_qemu(guarded, user="alice", **{"password-secret": "s"})
+    assert "64 MiB" in run("qemu-img", "info", *secret, url)
+    assert "failed" not in run("qemu-io", *secret, "-c", "write -P 7 1M 1M", "-c", "read -P 7 1M 1M", url)

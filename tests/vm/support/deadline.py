@@ -18,6 +18,7 @@ from typing import ParamSpec, TextIO
 
 PARAMETERS = Path("/sys/module/target_core_user/parameters")
 WITHOUT_REAPING = os.WEXITED | os.WNOHANG | os.WNOWAIT
+SAID = 1000  # characters of what a stuck command said
 P = ParamSpec("P")
 
 
@@ -93,7 +94,8 @@ def attempt(*argv: str | Path, seconds: float = 60) -> Ended:
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:
             outlook = _give_up(process.pid, lambda: process.poll() is not None)
-            raise StuckError(f"{line} not done in {seconds:g} s; {outlook}") from None
+            said = (_whole(output) + _whole(errors))[-SAID:]
+            raise StuckError(f"{line} not done in {seconds:g} s; it said last: {said}\n{outlook}") from None
         return Ended(line, status, _whole(output), _whole(errors))
 
 
