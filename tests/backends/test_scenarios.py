@@ -8,12 +8,14 @@ from random import Random
 
 import pytest
 from harness.backend import Backend
-from harness.case import all_cases
+from harness.case import Case, all_cases
 from harness.lun import Lun, SenseError
 from harness.model import Model
 from harness.served import Served
 from harness.writers import SLOT, Writers, content
 
+from tcmu_runner.handler.conformance import Openable, check_handler, device
+from tcmu_runner.handler.registry import Registry
 from tcmu_runner.scsi.sense import SPACE_ALLOCATION_FAILED as FULL
 
 GONE_SECONDS = float(os.environ.get("BACKENDS_GONE_SECONDS", "4"))
@@ -21,6 +23,23 @@ KILLS = int(os.environ.get("BACKENDS_KILLS", "3"))
 COMMANDS = int(os.environ.get("BACKENDS_COMMANDS", "250"))
 SEED = int(os.environ.get("BACKENDS_SEED", "1"))
 LOAD_SECONDS = 1.0
+
+
+def test_contract(case: Case, backend: Backend) -> None:
+    """The conformance kit on the handler, in this process."""
+    if backend.settings:
+        pytest.skip("a stack: the tests of its filters run the kit on them")
+    registry = Registry()
+    registry.load_entry_points()
+    offer, parts = registry.find(backend.config)
+    assert isinstance(offer, type)
+    options = offer.parse(parts.rest)
+
+    def open_handler() -> Openable[object]:
+        return offer.open(device(case.size, case.block_size), options)
+
+    report = check_handler(open_handler, size=case.size, block_size=case.block_size, persistent=True)
+    assert report.ok, str(report)
 
 
 def test_model(served: Served) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import mmap
+from collections.abc import Iterable
 from typing import ClassVar
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler import Device, Handler
+from tcmu_runner.handler import Device, Extent, Handler
 from tcmu_runner.iov import Buffers
 from tcmu_runner.units import format_size
 
@@ -26,10 +27,12 @@ class RamHandler(Handler[str]):
     subtype = "ram"
     threads: ClassVar[int] = 0
 
-    def __init__(self, memory: mmap.mmap, size: int) -> None:
+    def __init__(self, memory: mmap.mmap, size: int, block_size: int) -> None:
         self.memory = memory
         self.size = size
+        self.block_size = block_size
         self.view = memoryview(memory)
+        self._mapped = bytearray(size // block_size)  # 1 for a block that was written
 
     @classmethod
     def parse(cls, config: str) -> str:
@@ -42,7 +45,7 @@ class RamHandler(Handler[str]):
         """Addresses are reserved ahead: a disk that grows must not move under the commands that use it."""
         for room in (max(4 * device.size, ROOM), device.size):
             try:
-                return cls(_map(room), device.size)
+                return cls(_map(room), device.size, device.block_size)
             except (OSError, OverflowError):
                 continue  # a limit on address space, or strict overcommit accounting
         raise OSError(
@@ -60,15 +63,20 @@ class RamHandler(Handler[str]):
             offset = end
 
     def write(self, data: Buffers, offset: int) -> None:
+        first = offset // self.block_size
         for buffer in data:
             end = offset + len(buffer)
             self.view[offset:end] = buffer
             offset = end
+        end = offset // self.block_size
+        self._mapped[first:end] = b"\1" * (end - first)
 
     write_durable = write  # there is nothing more stable to write it to
 
     def unmap(self, offset: int, length: int) -> None:
         """Whole pages are given back to the system, the edges are cleared."""
+        blocks = length // self.block_size
+        self._mapped[offset // self.block_size : offset // self.block_size + blocks] = bytes(blocks)
         first, end = -(-offset // PAGE) * PAGE, offset + length
         last = end // PAGE * PAGE
         if first >= last:
@@ -81,6 +89,16 @@ class RamHandler(Handler[str]):
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self.unmap(offset, length)
 
+    def extents(self, offset: int, length: int) -> Iterable[Extent]:
+        block, mapped = self.block_size, self._mapped
+        at, end = offset // block, (offset + length) // block
+        while at < end:
+            state = mapped[at]
+            stop = mapped.find(1 - state, at, end)
+            stop = end if stop < 0 else stop
+            yield Extent(at * block, (stop - at) * block, bool(state))
+            at = stop
+
     def resize(self, size: int) -> None:
         """What is cut off is forgotten: it reads as zeroes should the disk grow again."""
         if size > len(self.memory):
@@ -91,6 +109,7 @@ class RamHandler(Handler[str]):
             )
         if size < self.size:
             self.unmap(size, self.size - size)
+        self._mapped.extend(bytes(max(size // self.block_size - len(self._mapped), 0)))
         self.size = size
 
 

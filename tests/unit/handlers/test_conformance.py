@@ -82,7 +82,6 @@ def test_ram(block_size: int) -> None:
     )
     assert missed(report) == {
         "flush",
-        "extents",
         "space",
         "crypto erase",
         "at once",

@@ -42,7 +42,7 @@ def test_parse() -> None:
 def test_capabilities() -> None:
     """Without `flush` there is no write cache to announce: a write is as durable as it can be."""
     assert disk(4096).capabilities() == Capabilities(
-        write=True, unmap=True, unmap_reads_zero=True, write_zeroes=True
+        write=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True
     )
 
 
@@ -137,3 +137,16 @@ def test_where_addresses_are_scarce_a_disk_has_just_its_own(monkeypatch: pytest.
 def test_a_disk_of_eight_exbibytes() -> None:
     with pytest.raises(OSError, match="set a smaller dev_size"):
         disk((1 << 63) - 512)
+
+
+def test_what_was_written_is_mapped() -> None:
+    handler = RamHandler.open(Device("test", 8 * 4096, 4096), "")
+    handler.write([memoryview(bytearray(8192))], 4096)
+    handler.unmap(8192, 4096)
+    handler.resize(10 * 4096)
+    assert [tuple(extent) for extent in handler.extents(0, 10 * 4096)] == [
+        (0, 4096, False),
+        (4096, 4096, True),
+        (8192, 8 * 4096, False),
+    ]
+    assert [tuple(extent) for extent in handler.extents(4096, 4096)] == [(4096, 4096, True)]

@@ -46,9 +46,7 @@ class Unflushed:
         self._count += 1
         if self.limit:
             data = iov.gather(request.buffers) if request.kind == Kind.WRITE else b""
-            change = Change(
-                self._count, request.kind, request.offset, request.length, request.flags, data
-            )
+            change = Change(self._count, request.kind, request.offset, request.length, request.flags, data)
             self._changes.append(change)
             self.size += ENTRY + len(data)
 
