@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from support import disk as raw
-from support.deadline import command
 from support.iscsi import Initiator, IscsiTarget, logout_everywhere
 
+from .conftest import systemctl
 from .targetcli import Targetcli
 
 IMAGE = Path("/srv/reboot.img")
@@ -34,5 +34,5 @@ def test_a_lun_is_made_and_saved() -> None:
     disk = Initiator().login(TARGET)
     raw.write(disk, OFFSET, PATTERN)
     logout_everywhere()
-    command("systemctl", "enable", "rtslib-fb-targetctl.service")
+    systemctl("enable", "rtslib-fb-targetctl.service")
     os.sync()

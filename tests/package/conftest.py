@@ -35,11 +35,16 @@ def clean_slate() -> Iterator[None]:
 @pytest.fixture
 def service() -> Iterator[None]:
     """The installed daemon, running; what it logs meanwhile is no complaint."""
-    command("systemctl", "start", "tcmu-runner")
+    systemctl("start", "tcmu-runner")
     since = command("date", "+%Y-%m-%d %H:%M:%S").strip()
     yield
     log = journal("--since", since)
     assert not (found := unexpected(log, [])), "\n".join(found)
+
+
+def systemctl(*words: str) -> str:
+    """An emulated machine takes its time to load all units again."""
+    return command("systemctl", *words, seconds=300)
 
 
 def journal(*options: str) -> str:
@@ -48,4 +53,4 @@ def journal(*options: str) -> str:
 
 
 def is_active() -> bool:
-    return command("systemctl", "show", "-P", "ActiveState", "tcmu-runner").strip() == "active"
+    return systemctl("show", "-P", "ActiveState", "tcmu-runner").strip() == "active"

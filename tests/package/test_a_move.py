@@ -10,7 +10,7 @@ from support.fio import Job, verifying
 from support.iscsi import Initiator, IscsiTarget
 from support.kernel_log import kernel_log
 
-from .conftest import PACKAGE, journal
+from .conftest import PACKAGE, journal, systemctl
 from .targetcli import Targetcli
 
 MIB = 1 << 20
@@ -26,8 +26,8 @@ def installed_version() -> str:
 
 @pytest.fixture
 def c_daemon() -> Iterator[None]:
-    command("systemctl", "unmask", "tcmu-runner")
-    command("systemctl", "restart", "tcmu-runner")
+    systemctl("unmask", "tcmu-runner")
+    systemctl("restart", "tcmu-runner")
     assert installed_version().startswith("1.")
     yield
     assert installed_version().startswith("2.")

@@ -12,7 +12,7 @@ from support.deadline import attempt, command, eventually
 from support.fio import Job, verifying
 from support.loopback import Loopback
 
-from .conftest import is_active, journal
+from .conftest import is_active, journal, systemctl
 
 MIB = 1 << 20
 UNIT = "tcmu-runner.service"
@@ -20,7 +20,7 @@ PATTERN = b"\xa5" * 4096
 
 
 def main_pid() -> int:
-    return int(command("systemctl", "show", "-P", "MainPID", UNIT))
+    return int(systemctl("show", "-P", "MainPID", UNIT))
 
 
 def another_daemon(before: int) -> None:
@@ -30,20 +30,20 @@ def another_daemon(before: int) -> None:
 
 @pytest.fixture
 def running() -> Iterator[None]:
-    command("systemctl", "restart", UNIT)
+    systemctl("restart", UNIT)
     yield
-    command("systemctl", "reset-failed", UNIT)
+    systemctl("reset-failed", UNIT)
 
 
 @pytest.mark.usefixtures("service")
 def test_the_units_are_in_order() -> None:
     assert command("systemd-analyze", "verify", UNIT, seconds=120) == ""
     for restorer in ("target.service", "rtslib-fb-targetctl.service"):
-        assert restorer in command("systemctl", "show", "-P", "Before", UNIT).split()
-    wanted = command("systemctl", "show", "-P", "Wants", "rtslib-fb-targetctl.service").split()
+        assert restorer in systemctl("show", "-P", "Before", UNIT).split()
+    wanted = systemctl("show", "-P", "Wants", "rtslib-fb-targetctl.service").split()
     assert UNIT in wanted
     assert is_active()
-    assert command("systemctl", "is-enabled", UNIT).strip() == "enabled"
+    assert systemctl("is-enabled", UNIT).strip() == "enabled"
 
 
 @pytest.mark.usefixtures("running")
@@ -67,24 +67,24 @@ def test_a_daemon_that_hangs_is_replaced() -> None:
     override = Path("/run/systemd/system/tcmu-runner.service.d/watchdog.conf")
     override.parent.mkdir(exist_ok=True)
     override.write_text("[Service]\nWatchdogSec=10\n")
-    command("systemctl", "daemon-reload")
-    command("systemctl", "restart", UNIT)
+    systemctl("daemon-reload")
+    systemctl("restart", UNIT)
     before = main_pid()
     os.kill(before, signal.SIGSTOP)
     try:
         another_daemon(before)
     finally:
         override.unlink()
-        command("systemctl", "daemon-reload")
-        command("systemctl", "restart", UNIT)
+        systemctl("daemon-reload")
+        systemctl("restart", UNIT)
 
 
 @pytest.mark.usefixtures("service")
 def test_after_a_stop_no_command_hangs() -> None:
-    command("systemctl", "stop", UNIT)
+    systemctl("stop", UNIT)
     backstore = Backstore.create("vol0", "ram/", 32 * MIB)
     backstore.enable()
-    command("systemctl", "start", UNIT)
+    systemctl("start", UNIT)
     disk = Loopback().create().add(backstore)
     raw.write(disk, 0, PATTERN)
     assert raw.read(disk, 0, 4096) == PATTERN

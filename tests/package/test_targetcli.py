@@ -8,7 +8,7 @@ import pytest
 from support.configfs import TARGET, Backstore
 from support.deadline import command, eventually
 
-from .conftest import is_active
+from .conftest import is_active, systemctl
 from .targetcli import VERSIONS, Targetcli
 
 MIB = 1 << 20
@@ -54,7 +54,7 @@ def test_the_life_of_a_lun(targetcli: Targetcli, tmp_path: Path) -> None:
 
 
 def test_it_starts_the_daemon(targetcli: Targetcli) -> None:
-    command("systemctl", "stop", "tcmu-runner")
+    systemctl("stop", "tcmu-runner")
     assert not is_active()
     command(targetcli.program, "ls", "/backstores", seconds=300)
     eventually("the daemon", is_active, 60)
