@@ -21,6 +21,7 @@ from tcmu_runner.kernel.foreign import Foreign
 from tcmu_runner.kernel.frontend import Frontend
 from tcmu_runner.kernel.guardian import Guardian
 from tcmu_runner.kernel.lock import DaemonLock
+from tcmu_runner.kernel.modules import load_target_core_user
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.processes import Confinement
 from tcmu_runner.kernel.servers import LocalServer, Server, Trouble
@@ -47,6 +48,7 @@ def run(options: Options) -> int:
     with DaemonLock(lock_path) as lock:
         lock.acquire(LOCK_SECONDS)
         paths = Paths()
+        load_target_core_user(paths)
         guardian = Guardian.start(paths, lambda: DaemonLock(lock_path), logs)
         template = _template(configuration, paths, logs)
         asyncio.run(_serve(configuration, paths, guardian, template))

@@ -194,7 +194,6 @@ def test_broken_settings_stop_the_start(tmp_path: Path, logs: Log) -> None:
 
 
 def test_a_file_that_goes_away_leaves_what_it_said(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     bench.toml.unlink()
     bench.configuration._reload()
     assert "tcmu-runner.toml is gone: what it said stays" in caplog.text

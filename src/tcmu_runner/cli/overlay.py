@@ -3,23 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from tcmu_runner.filters.overlay import Overlay
 from tcmu_runner.units import format_size
-
-HELP = "show an overlay of the filter cow, empty it, or have it committed"
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("overlay", help=HELP, description=HELP.capitalize() + ".")
-    parser.add_argument("file", type=Path, help="the overlay: DIRECTORY/user_0%%2Fvol0.cow for user_0/vol0")
-    parser.add_argument(
-        "act", nargs="?", choices=["show", "discard", "commit"], default="show",
-        help="show: how much it holds (the default). discard: all of it is forgotten. commit: it is written "
-        "to the storage below when the device is served next",
-    )  # fmt: skip
-    parser.set_defaults(run_subcommand=run)
 
 
 def run(options: argparse.Namespace) -> int:

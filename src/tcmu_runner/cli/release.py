@@ -14,13 +14,6 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.release import release
 from tcmu_runner.settings import Coexistence
 
-HELP = "after a crash of the daemon: end commands that wait for it, let initiators retry until it is back"
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser("release", help=HELP, description=HELP.capitalize() + ".")
-    parser.set_defaults(run_subcommand=run)
-
 
 def _lock() -> Path:
     """Broken settings are no reason to leave the kernel waiting."""

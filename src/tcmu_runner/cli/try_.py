@@ -22,52 +22,10 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handler.stack import Layer
 from tcmu_runner.settings import StackSettings
-from tcmu_runner.units import format_size, parse_size
+from tcmu_runner.units import format_size
 
-HELP = "serve a LUN of one handler over iSCSI on this machine, without kernel module or root"
-EXAMPLES = """examples:
-  tcmu-runner try ram --size 64M
-  tcmu-runner try file /var/tmp/disk.img --size 1G --block-size 4096
-  tcmu-runner try ./my_handler.py --size 64M --run 'iscsi-inq $uri'
-"""
 PROGRESS_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = subparsers.add_parser(
-        "try", help=HELP, description=HELP.capitalize() + ".", epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("handler", help="a handler's subtype, or a Python file that defines one")
-    parser.add_argument("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
-    parser.add_argument("--size", type=size, default="1G", help="bytes, or with K, M, G, T (default: 1G)")
-    parser.add_argument(
-        "--block-size", type=int, default=512, metavar="N", help="512 (default) to 4096 bytes"
-    )
-    parser.add_argument("--read-only", action="store_true", help="refuse writes")
-    parser.add_argument("--removable", action="store_true", help="a medium that can be ejected")
-    parser.add_argument("--run", metavar="COMMAND", help="run it by the shell, with the LUN's URL as $uri, "
-                        "then end with its exit status")  # fmt: skip
-    parser.add_argument("--filter", action="append", default=[], type=layer, dest="layers",
-                        metavar="'NAME OPTION=VALUE ...'",
-                        help="put a filter above the handler; repeat it, the topmost first")  # fmt: skip
-    parser.add_argument("--settings", type=Path, metavar="FILE", help="where stacks of filters are named")
-    parser.add_argument("--port", type=int, default=0, help="TCP port (default: any free one)")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; others than loopback need "
-                        "--user (default: 127.0.0.1)")  # fmt: skip
-    parser.add_argument("--user", metavar="NAME", help="demand CHAP: this user, whose secret of 12 bytes or "
-                        "more is in the environment variable CHAP_SECRET")  # fmt: skip
-    parser.add_argument("--metrics", type=int, metavar="PORT", help="show a status page, and metrics for "
-                        "Prometheus, on this port of loopback; 0 is any free one")  # fmt: skip
-    parser.set_defaults(run_subcommand=run)
-
-
-def size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def layer(text: str) -> Layer:
@@ -83,7 +41,7 @@ def layer(text: str) -> Layer:
     try:
         return Layer.parse(name, table)
     except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        raise ConfigError(f"--filter {text!r}: {error}") from None
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="tcmu-runner: %(message)s")
     registry, config = find_handler(options.handler, options.config, settings.load(options.settings).stacks)
     if options.layers:
-        config = filtered(registry, config, tuple(options.layers))
+        config = filtered(registry, config, tuple(map(layer, options.layers)))
     disk = Disk(config, options.size, options.block_size, options.read_only, options.removable)
     # Blocked in every thread from here on, so that only we, below, take them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

@@ -54,6 +54,14 @@ class Plugin(Generic[Options]):
         """
         return cast("Options", config)
 
+    @classmethod
+    def probe(cls, config: Options) -> int | None:
+        """Bytes of a storage that exists; None: it does not, or only `open` could tell. Touches nothing.
+
+        For `tcmu-runner create` without a size. Raises OSError or ConfigError with the reason.
+        """
+        return None
+
     def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
         """What an administrator changes while the device is open: see Filter.control."""
         raise ConfigError(f"handler {self.subtype} has nothing that can be changed while it is open")

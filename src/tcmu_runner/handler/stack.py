@@ -62,6 +62,11 @@ class Recipe:
     def parse(self, config: str) -> object:
         return self.handler.parse(config)
 
+    def probe(self, config: object) -> int | None:
+        """Bytes of the LUN over a storage that exists."""
+        below = self.handler.probe(config)
+        return below and reduce(lambda size, layer: layer.size_above(size), reversed(self.layers), below)
+
     def base_size(self, size: int) -> int:
         """Bytes of the handler's storage for a LUN of `size`."""
         return reduce(lambda above, layer: layer.size_below(above), self.layers, size)

@@ -70,6 +70,17 @@ class FileHandler(Handler[FileOptions]):
         return options
 
     @classmethod
+    def probe(cls, config: FileOptions) -> int | None:
+        try:
+            descriptor = os.open(config.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        try:
+            return os.lseek(descriptor, 0, os.SEEK_END)  # a block device's, too
+        finally:
+            os.close(descriptor)
+
+    @classmethod
     def open(cls, device: Device, config: FileOptions) -> FileHandler:
         backing = Backing.open(
             Path(config.path), device.size, device.block_size,

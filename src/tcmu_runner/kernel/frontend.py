@@ -15,7 +15,7 @@ from tcmu_runner.kernel.fleet import Fleet, RefusedError
 from tcmu_runner.kernel.foreign import Foreign
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
 from tcmu_runner.kernel.guardian import BEAT_SECONDS, GONE, RELEASED, Guardian
-from tcmu_runner.kernel.modules import NetlinkGate, load_target_core_user
+from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.reasons import reason
@@ -45,9 +45,8 @@ class Frontend:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains every device and leaves it blocked: initiators retry until
-        a daemon is back. Raises TcmuError or OSError when the kernel has no TCMU for us."""
+        a daemon is back. Raises TcmuError or OSError when the kernel refuses."""
         self._loop = asyncio.get_running_loop()
-        load_target_core_user(self._paths)
         with self._gate, TcmuNetlink() as self._netlink:
             await self._adopt_all()
             self._gate.unblock()

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 import pytest
 
 from tcmu_runner.cli import try_
+from tcmu_runner.cli.arguments import parser
 from tcmu_runner.errors import ConfigError, TcmuError
 
 HANDLER = """
@@ -39,9 +40,7 @@ def program(*arguments: str) -> list[str]:
 
 
 def parse(*arguments: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    try_.add_parser(parser.add_subparsers())
-    return parser.parse_args(["try", *arguments])
+    return parser().parse_args(["try", *arguments])
 
 
 def test_options() -> None:
@@ -87,7 +86,7 @@ def test_refusals(arguments: list[str], message: str, monkeypatch: pytest.Monkey
     monkeypatch.delenv("CHAP_SECRET", raising=False)
     options = parse(*arguments)
     with pytest.raises(TcmuError, match=message):
-        options.run_subcommand(options)
+        try_.run(options)
 
 
 @pytest.mark.parametrize(("command", "status"), [("exit 7", 7), ("kill -9 $$", 137)])

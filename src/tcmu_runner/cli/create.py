@@ -1,0 +1,132 @@
+"""`tcmu-runner create`: a LUN from nothing to its initiators, or nothing at all."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcmu_runner import settings
+from tcmu_runner.cli.asking import ask
+from tcmu_runner.cli.exports import disk
+from tcmu_runner.cli.lio import Access, Lio, Wanted
+from tcmu_runner.cli.output import print_json
+from tcmu_runner.cli.try_ import find_handler
+from tcmu_runner.errors import ConfigError, TcmuError
+from tcmu_runner.units import format_size
+
+DISK_SECONDS = 10.0  # until the kernel has found a loopback disk
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What there is now. size: bytes. disk: of a loopback export. target, lun: of iSCSI."""
+
+    name: str
+    config: str
+    size: int
+    block_size: int
+    disk: str = ""
+    target: str = ""
+    portal: str = ""
+    lun: int = 0
+
+
+def run(options: argparse.Namespace) -> int:
+    """Raises TcmuError or OSError; then all is as it was."""
+    config = f"{options.handler}/{options.config}"
+    _check_options(options)
+    lio = Lio()
+    _check_config(config)
+    size = options.size or _probe(config)
+    wanted = Wanted(options.name, config, size, options.block_size, options.max_io, options.data_area)
+    with ExitStack() as undo:
+        made = _make(lio, undo, wanted, options)
+        if not options.no_save:
+            lio.save()
+        undo.pop_all()
+    if options.json:
+        print_json(made)
+    else:
+        print(_told(made))
+    return 0
+
+
+def _check_options(options: argparse.Namespace) -> None:
+    if options.user is not None and not os.environ.get("CHAP_SECRET"):
+        raise ConfigError("--user needs the secret in the environment variable CHAP_SECRET")
+    for option in ("initiator", "any_initiator", "user"):
+        if getattr(options, option) and not options.iscsi:
+            raise ConfigError(f"--{option.replace('_', '-')} is for --iscsi IQN")
+
+
+def _check_config(config: str) -> None:
+    """The daemon is asked, since it may have handlers that are not installed for us."""
+    if why := ask(lambda daemon: daemon.check_config(config)):
+        raise ConfigError(why)
+
+
+def _probe(config: str) -> int:
+    """The size of what exists."""
+    try:
+        registry, _ = find_handler(config, "", settings.load(None).stacks)
+        offer, parts = registry.find(config)
+        size = offer.probe(offer.parse(parts.rest))
+    except TcmuError:  # one that only the daemon knows
+        size = None
+    if not size:
+        raise ConfigError(f"how large? Nothing tells the size of {config} yet: add --size 10G")
+    return size
+
+
+def _make(lio: Lio, undo: ExitStack, wanted: Wanted, options: argparse.Namespace) -> Made:
+    try:
+        store = lio.make_backstore(undo, wanted)
+    except (TcmuError, OSError) as error:
+        raise TcmuError(f"{wanted.name}: {_reason(wanted.name) or error}") from error
+    made = Made(wanted.name, wanted.config, wanted.size, wanted.block_size)
+    if options.loopback:
+        return Made(*_start(made), disk=_wait_for_disk(lio.export_loopback(undo, store)))
+    if options.iscsi:
+        secret = os.environ.get("CHAP_SECRET", "")
+        access = Access(options.portal, options.initiator, options.any_initiator, options.user or "", secret)
+        lun = lio.export_iscsi(undo, store, options.iscsi, access)
+        return Made(*_start(made), target=options.iscsi, portal=options.portal, lun=lun)
+    return made
+
+
+def _start(made: Made) -> tuple[str, str, int, int]:
+    return made.name, made.config, made.size, made.block_size
+
+
+def _reason(name: str) -> str:
+    """What the daemon's log says of the refusal: the kernel passes only an errno on."""
+    try:
+        told = ask(lambda daemon: daemon.happenings())
+    except TcmuError:
+        return ""
+    texts = [each.text for each in told if each.device.rpartition("/")[2] == name and "refused" in each.text]
+    return texts[-1] if texts else ""
+
+
+def _wait_for_disk(group: Path) -> str:
+    deadline = time.monotonic() + DISK_SECONDS
+    while not (found := disk(group, 0)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def _told(made: Made) -> str:
+    lines = [f"{made.name}: {made.config}, {format_size(made.size)} in blocks of {made.block_size} bytes"]
+    if made.disk:
+        lines.append(f"  disk of this machine: {made.disk}")
+    if made.target:
+        lines.append(f"  iSCSI: {made.target} LUN {made.lun}, portal {made.portal}")
+        address = made.portal.replace("0.0.0.0", "THIS_MACHINE")
+        lines.append(f"  initiators: iscsiadm -m discovery -t sendtargets -p {address} --login")
+    if not (made.disk or made.target):
+        lines.append("  not exported yet: targetcli can do that")
+    return "\n".join(lines)

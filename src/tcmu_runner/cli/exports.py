@@ -1,0 +1,73 @@
+"""How LIO exports the userspace-backed LUNs, as configfs shows it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcmu_runner.kernel import attribute
+from tcmu_runner.kernel.paths import SYSTEM, Paths
+
+SCSI_DEVICES = Path("/sys/bus/scsi/devices")
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """fabric: loopback, iscsi, vhost, ... target: its name. disk: /dev/sdX, of a loopback export."""
+
+    fabric: str
+    target: str
+    lun: int
+    disk: str = ""
+
+    def __str__(self) -> str:
+        return self.disk or f"{self.target} LUN {self.lun}"
+
+
+def exports(paths: Paths = SYSTEM) -> dict[str, list[Export]]:
+    """By the LUN's name, user_0/vol0."""
+    found: defaultdict[str, list[Export]] = defaultdict(list)
+    for link in sorted(paths.target.glob("*/*/tpgt_*/lun/lun_*/*")):
+        if link.is_symlink():
+            store = link.readlink()
+            if store.parent.name.startswith("user_"):
+                found[f"{store.parent.name}/{store.name}"].append(_export(link))
+    return dict(found)
+
+
+def _export(link: Path) -> Export:
+    lun, group, target = link.parents[0], link.parents[2], link.parents[3]
+    number = int(lun.name.removeprefix("lun_"))
+    fabric = target.parent.name
+    return Export(fabric, target.name, number, disk(group, number) if fabric == "loopback" else "")
+
+
+def disk(group: Path, lun: int) -> str:
+    """The node of a loopback LUN, empty until the kernel has found it. group: .../tpgt_1"""
+    try:
+        address = attribute.read(group / "address")
+        (name,) = (path.name for path in (SCSI_DEVICES / f"{address}:{lun}/block").iterdir())
+    except (OSError, ValueError):
+        return ""
+    return f"/dev/{name}"
+
+
+def users(export: Export, paths: Paths = SYSTEM) -> Iterator[str]:
+    """Who uses it at this moment, in words."""
+    if export.disk:
+        name = export.disk.removeprefix("/dev/")
+        for line in attribute.read(paths.proc / "self/mountinfo").splitlines():
+            fields = line.split()
+            if fields[fields.index("-") + 2].startswith(export.disk):
+                yield f"{export.disk} is mounted on {fields[4]}"
+        for holder in sorted(Path("/sys/class/block", name, "holders").glob("*")):
+            yield f"{export.disk} is used by {holder.name}"
+    sessions = paths.target / export.fabric / export.target
+    for info in sorted(sessions.glob("tpgt_*/acls/*/info")):
+        if "No active iSCSI Session" not in attribute.read(info):
+            yield f"initiator {info.parent.name} is logged in to {export.target}"
+    for group in sorted(sessions.glob("tpgt_*/dynamic_sessions")):
+        for initiator in attribute.read(group).replace("\0", "\n").split():
+            yield f"initiator {initiator} is logged in to {export.target}"

@@ -1,0 +1,53 @@
+"""What commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+from tcmu_runner.cli.library import need
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    return str(value)
+
+
+def console() -> Any:
+    """rich's, of standard output. Where that is no terminal another program reads it: no colours, and lines
+    stay whole."""
+    width = None if sys.stdout.isatty() else 1000
+    return need("rich.console").Console(highlight=False, width=width)
+
+
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = (), gap: int = 2
+) -> Any:
+    """rich's. right: columns of numbers. What does not fit is folded, so that nothing is lost."""
+    made = need("rich.table").Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
+    for name in columns:
+        numbers = name in right
+        made.add_column(name, justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
+    text = need("rich.text").Text
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, text) else text(str(cell)) for cell in row))
+    return made
+
+
+def styled(text: str, style: str) -> Any:
+    return need("rich.text").Text(text, style=style)
+
+
+def show(renderable: Any) -> None:
+    console().print(renderable)

@@ -1,0 +1,153 @@
+"""`tcmu-runner top`: what the LUNs do, live."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tcmu_runner import settings
+from tcmu_runner.cli.library import need
+from tcmu_runner.cli.output import console, print_json, styled, table
+from tcmu_runner.dbus.client import Client
+from tcmu_runner.engine.statistics import Snapshot
+from tcmu_runner.engine.view import DeviceView, State
+from tcmu_runner.scsi.opcodes import DISK
+
+NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "us", "QUEUE", "OLDEST", "ERRORS"]
+
+
+def _moving(prefix: str) -> frozenset[int]:
+    return frozenset(row.opcode for row in DISK if row.name.startswith(prefix))
+
+
+READS = _moving("READ(")
+WRITES = _moving("WRITE")
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Of one device between two looks. Per second: reads, writes, others, and the bytes of the first two.
+    mean: microseconds a command took. errors: since the daemon serves it."""
+
+    name: str
+    state: str
+    reads: float
+    read_bytes: float
+    writes: float
+    write_bytes: float
+    others: float
+    mean: float
+    queue: int
+    oldest: float
+    errors: int
+
+
+def run(options: argparse.Namespace) -> int:
+    """Until Ctrl-C, or --count looks. Raises TcmuError."""
+    try:
+        asyncio.run(_watch(options))
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+async def _watch(options: argparse.Namespace) -> None:
+    async with Client(settings.load(None).coexistence.bus_name) as daemon:
+        before, since = await daemon.devices(), time.monotonic()
+        with _Screen(options.json) as screen:
+            looks = 0
+            while not options.count or looks < options.count:
+                await asyncio.sleep(options.interval)
+                devices, now = await daemon.devices(), time.monotonic()
+                screen.show(devices, rates(before, devices, now - since))
+                before, since, looks = devices, now, looks + 1
+
+
+class _Screen:
+    """A table that is drawn anew each time; a line of JSON each time; or, where no terminal is, one table
+    after the other."""
+
+    def __init__(self, json: bool) -> None:
+        self._json = json
+        self._live: Any = None
+        self._console = None if json else console()
+
+    def __enter__(self) -> _Screen:
+        if self._console is not None and self._console.is_terminal:
+            self._live = need("rich.live").Live(console=self._console, screen=True, auto_refresh=False)
+            self._live.__enter__()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        if self._live is not None:
+            self._live.__exit__(*failure)
+
+    def show(self, devices: Sequence[DeviceView], found: Sequence[Rates]) -> None:
+        if self._console is None:
+            print_json(found)
+        elif self._live is not None:
+            self._live.update(drawing(devices, found), refresh=True)
+        else:
+            self._console.print(drawing(devices, found))
+
+
+def rates(before: Sequence[DeviceView], after: Sequence[DeviceView], seconds: float) -> list[Rates]:
+    """The busiest first. A device that is new has no rates yet."""
+    known = {device.name: device.statistics for device in before}
+    found = [_rates(device, known.get(device.name, device.statistics), seconds) for device in after]
+    return sorted(found, key=lambda each: (-(each.reads + each.writes + each.others), each.name))
+
+
+def _rates(device: DeviceView, before: Snapshot, seconds: float) -> Rates:
+    earlier = {each.opcode: each for each in before.opcodes}
+    counts, moved = {"read": 0, "write": 0, "other": 0}, {"read": 0, "write": 0, "other": 0}
+    microseconds = errors = 0
+    for now in device.statistics.opcodes:
+        was = earlier.get(now.opcode)
+        kind = "read" if now.opcode in READS else "write" if now.opcode in WRITES else "other"
+        counts[kind] += now.count - (was.count if was else 0)
+        moved[kind] += now.bytes - (was.bytes if was else 0)
+        microseconds += now.microseconds - (was.microseconds if was else 0)
+        errors += now.errors
+    total = sum(counts.values())
+    return Rates(
+        device.name, device.state.value,
+        counts["read"] / seconds, moved["read"] / seconds,
+        counts["write"] / seconds, moved["write"] / seconds,
+        counts["other"] / seconds, microseconds / total if total else 0.0,
+        device.statistics.under_way, device.statistics.oldest, errors,
+    )  # fmt: skip
+
+
+def drawing(devices: Sequence[DeviceView], found: Sequence[Rates]) -> Any:
+    """The screen: a line for all, then one for each device."""
+    group = need("rich.console").Group
+    by_name = {device.name: device for device in devices}
+    commands = sum(each.reads + each.writes + each.others for each in found)
+    moved = sum(each.read_bytes + each.write_bytes for each in found)
+    now = time.strftime("%H:%M:%S")
+    luns = "1 LUN" if len(found) == 1 else f"{len(found)} LUNs"
+    heading = f"{luns}   {commands:,.0f} commands/s   {moved / 1e6:,.1f} MB/s   {now}"
+    rows = [_row(by_name[each.name], each) for each in found]
+    return group(styled(heading, "bold"), "", table(["NAME", *NUMBERS], rows, right=NUMBERS, gap=1))
+
+
+def _name(device: DeviceView) -> Any:
+    return (
+        device.name if device.state is State.SERVING else styled(f"{device.name} {device.state.value}", "red")
+    )
+
+
+def _row(device: DeviceView, each: Rates) -> list[object]:
+    oldest = f"{each.oldest:.1f} s" if each.oldest >= 0.1 else "-"
+    return [
+        _name(device), f"{each.reads:,.0f}", f"{each.read_bytes / 1e6:,.1f}",
+        f"{each.writes:,.0f}", f"{each.write_bytes / 1e6:,.1f}", f"{each.others:,.0f}",
+        f"{each.mean:,.0f}" if each.mean else "-", each.queue,
+        styled(oldest, "bold red") if each.oldest > 5 else oldest,
+        styled(str(each.errors), "red") if each.errors else "0",
+    ]  # fmt: skip

@@ -1,0 +1,25 @@
+"""`check`: of a config string, without touching what it names; and of a handler."""
+
+import json
+from pathlib import Path
+
+from .conftest import Command
+
+
+def test_a_config_string_is_only_read(tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "disk.img"
+    status, text, _ = command("check", f"file/{path}")
+    assert (status, "understands it" in text, path.exists()) == (0, True, False)
+    assert json.loads(command("check", f"file/{path}", "--json")[1]) == {"config": f"file/{path}", "ok": True}
+
+
+def test_what_is_wrong_with_it_is_told(command: Command) -> None:
+    status, _, told = command("check", "file/disk.img")
+    assert (status, "path 'disk.img' is not absolute: write file//srv" in told) == (1, True)
+    assert "no handler 'fil'; available: " in command("check", "fil//srv/a")[2]
+    assert "contains ','" in command("check", "file//srv/a,b")[2]
+
+
+def test_a_handler_is_put_through_the_kit(tmp_path: Path, command: Command) -> None:
+    status, text, _ = command("check", "file", str(tmp_path / "scratch.img"), "--persistent", "--json")
+    assert (status, json.loads(text)["ok"]) == (0, True)

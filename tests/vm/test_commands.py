@@ -1,0 +1,164 @@
+"""The commands for people, on the real LIO: what they make targetcli's library sees, saves and restores."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import disk as raw
+from support.configfs import TARGET
+from support.daemon import Daemon
+from support.deadline import attempt, command, eventually
+from support.fixtures import MIB, ExpectedLog
+from support.iscsi import PORTAL, Initiator
+
+SAVED = Path("/etc/rtslib-fb-target/saveconfig.json")
+IQN = "iqn.2026-11.com.example:made"
+
+
+@pytest.fixture(autouse=True)
+def saved() -> Iterator[None]:
+    SAVED.unlink(missing_ok=True)
+    yield
+    SAVED.unlink(missing_ok=True)
+
+
+class Made:
+    """A target that `create` has made, for the initiator."""
+
+    iqn = IQN
+    portal = PORTAL
+
+
+def told(*words: str | Path) -> Any:
+    return json.loads(command("tcmu-runner", *words, "--json"))
+
+
+def refused(*words: str | Path) -> str:
+    """The reason, which is all that is on standard error."""
+    ended = attempt("tcmu-runner", *words)
+    assert (ended.status, ended.output) == (1, ""), ended
+    assert "Traceback" not in ended.errors, ended
+    return ended.errors
+
+
+def nothing_is_left() -> bool:
+    luns = [path for fabric in ("core", "loopback", "iscsi") for path in (TARGET / fabric).glob("*/*")]
+    return [path for path in luns if path.is_dir() and "discovery_auth" not in path.parts] == []
+
+
+def saved_names() -> list[str]:
+    return [each["name"] for each in json.loads(SAVED.read_text())["storage_objects"]]
+
+
+def test_a_disk_of_this_machine_from_its_beginning_to_its_end(daemon: Daemon, tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    made = told("create", "vol0", "file", image, "--size", "64M", "--loopback")
+    disk = Path(made["disk"])
+    assert (made["size"], raw.size(disk), saved_names()) == (64 * MIB, 64 * MIB, ["vol0"])
+    raw.write(disk, 4096, b"data" * 1024)
+
+    (lun,) = told("list")
+    assert (lun["name"], lun["state"], lun["exports"][0]["disk"]) == ("user_0/vol0", "serving", str(disk))
+    limits = command("sg_vpd", "--page=bl", disk)
+    assert "Optimal transfer length: 2048 blocks" in limits
+    assert "WRITE(10)" in command("tcmu-runner", "show", "vol0")
+
+    told("resize", "vol0", "96M")
+    assert json.loads(SAVED.read_text())["storage_objects"][0]["size"] == 96 * MIB
+    eventually("the new size", lambda: raw.size(disk) == 96 * MIB)
+    assert "add --shrink" in refused("resize", "vol0", "64M")
+
+    told("delete", "vol0")
+    assert nothing_is_left()
+    assert saved_names() == []
+    assert image.read_bytes()[4096:8192] == b"data" * 1024
+
+
+def test_a_lun_comes_back_as_targetcli_would_bring_it_back(daemon: Daemon, tmp_path: Path) -> None:
+    (image := tmp_path / "disk.img").write_bytes(b"kept" * 1024 + bytes(8 * MIB - 4096))
+    told("create", "vol0", "file", image, "--loopback")  # its size is the file's
+    command("targetctl", "clear")
+    assert nothing_is_left()
+    command("targetctl", "restore")
+    (lun,) = told("list")
+    assert lun["size"] == 8 * MIB
+    eventually("its disk", lambda: bool(told("list")[0]["exports"][0]["disk"]))
+    disk = Path(told("list")[0]["exports"][0]["disk"])
+    assert raw.read(disk, 0, 4096) == b"kept" * 1024
+
+
+def test_over_iscsi_for_the_initiators_that_are_named(daemon: Daemon, tmp_path: Path) -> None:
+    access = ("--iscsi", IQN, "--portal", PORTAL, "--initiator", Initiator().iqn)
+    told("create", "vol0", "ram", "--size", "16M", *access)
+    made = told("create", "vol1", "file", tmp_path / "b.img", "--size", "8M", "--iscsi", IQN)
+    assert made["lun"] == 1
+    disk = Initiator().login(Made(), lun=1)
+    raw.write(disk, 0, b"over" * 1024)
+    assert raw.size(disk) == 8 * MIB
+    assert f"initiator {Initiator().iqn} is logged in to {IQN}; end that first" in refused("delete", "vol1")
+    Initiator().logout(Made())
+    assert told("delete", "vol1") == {"name": "user_1/vol1", "empty_targets": []}
+    assert told("delete", "vol0") == {"name": "user_0/vol0", "empty_targets": [f"iscsi {IQN}"]}
+    assert (tmp_path / "b.img").read_bytes()[:4] == b"over"
+
+
+def test_what_the_handler_refuses_is_told_with_its_reason_and_leaves_nothing(
+    daemon: Daemon, expected_log: ExpectedLog, tmp_path: Path
+) -> None:
+    expected_log(r"user_\d/vol0 .*: refused: .*No such file or directory")
+    missing = tmp_path / "missing/disk.img"
+    reason = refused("create", "vol0", "file", missing, "--size", "8M", "--loopback")
+    assert "vol0: refused: " in reason
+    assert "create the directory, or correct the path" in reason
+    assert nothing_is_left()
+    assert not SAVED.exists()
+
+
+def test_what_is_wrong_is_told_before_anything_is_made(daemon: Daemon, tmp_path: Path) -> None:
+    assert "path 'disk.img' is not absolute" in refused("create", "vol0", "file", "disk.img", "--size", "8M")
+    assert "no handler 'fil'; there are: " in refused("create", "vol0", "fil", "x", "--size", "8M")
+    assert "add --size 10G" in refused("create", "vol0", "file", tmp_path / "new.img")
+    assert "--initiator is for --iscsi" in refused(
+        "create", "vol0", "ram", "--size", "8M", "--initiator", "i"
+    )
+    assert nothing_is_left()
+
+
+def test_an_export_that_fails_takes_the_backstore_with_it(daemon: Daemon) -> None:
+    assert "who may log in?" in refused("create", "vol0", "ram", "--size", "8M", "--iscsi", IQN)
+    assert nothing_is_left()
+    nowhere = ("--iscsi", IQN, "--any-initiator", "--portal", "192.0.2.1:3260")
+    assert "cannot be exported as" in refused("create", "vol0", "ram", "--size", "8M", *nowhere)
+    assert nothing_is_left()
+    bad_name = ("--iscsi", "not an iqn", "--any-initiator")
+    assert "cannot be exported as" in refused("create", "vol0", "ram", "--size", "8M", *bad_name)
+    assert nothing_is_left()
+
+
+def test_a_name_is_given_once(daemon: Daemon) -> None:
+    told("create", "vol0", "ram", "--size", "8M")
+    assert "there is a LUN vol0 already" in refused("create", "vol0", "ram", "--size", "8M")
+    assert "no LUN vol1; there are: vol0" in refused("delete", "vol1")
+    told("delete", "user_0/vol0")
+
+
+def test_a_disk_that_is_mounted_is_not_taken_away(daemon: Daemon, tmp_path: Path) -> None:
+    made = told("create", "vol0", "ram", "--size", "64M", "--loopback")
+    command("mkfs.ext4", "-q", made["disk"])
+    command("mount", made["disk"], tmp_path)
+    try:
+        assert f"{made['disk']} is mounted on {tmp_path}" in refused("delete", "vol0")
+    finally:
+        command("umount", tmp_path)
+    told("delete", "vol0")
+
+
+def test_drain_and_restart(daemon: Daemon) -> None:
+    told("create", "vol0", "ram", "--size", "8M")
+    assert told("drain", "vol0") == {"name": "user_0/vol0", "drained": True}
+    assert told("list")[0]["state"] == "stopped"
+    told("restart", "vol0")
+    assert told("list")[0]["state"] == "serving"
+    assert "user_0/vol0" in command("tcmu-runner", "top", "--count", "1", "--interval", "0.1")
