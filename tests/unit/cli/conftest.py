@@ -10,6 +10,7 @@ from dbus.private_bus import private_bus
 from dbus.shelf import Shelf
 
 from tcmu_runner.cli.main import main
+from tcmu_runner.dbus.external import Externals
 from tcmu_runner.dbus.presence import presence
 from tcmu_runner.engine.view import DeviceView
 from tcmu_runner.handler.registry import Registry
@@ -36,13 +37,13 @@ def daemon(bus: None) -> Iterator[Shelf]:
     registry.add(RamHandler, FileHandler)
 
     async def life() -> None:
-        async with presence(registry, shelf, "2.0.0"):
+        async with presence(registry, shelf, "2.0.0", Externals(registry)):
             started.set()
             await stop.wait()
 
     thread = threading.Thread(target=loop.run_until_complete, args=(life(),))
     thread.start()
-    started.wait()
+    assert started.wait(30), "no daemon on the bus: see what its thread has raised"
     yield shelf
     loop.call_soon_threadsafe(stop.set)
     thread.join()
