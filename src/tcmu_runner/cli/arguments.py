@@ -34,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     subcommands = top.add_subparsers(title="subcommands", metavar="COMMAND")
     for add in (
         _add_create, _add_delete, _add_resize, _add_list, _add_show, _add_top, _add_drain, _add_restart,
-        _add_handlers, _add_check, _add_try, _add_overlay, _add_doctor, _add_release, _add_completion, _add_manual,
+        _add_handlers, _add_check, _add_try, _add_overlay, _add_doctor, _add_release, _add_completion,
+        _add_manual,
     ):  # fmt: skip
         add(subcommands)
     return top

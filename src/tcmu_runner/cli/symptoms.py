@@ -17,10 +17,9 @@ from pathlib import Path
 from tcmu_runner import settings
 from tcmu_runner.engine.view import DeviceView, State
 from tcmu_runner.errors import ConfigError, TcmuError
-from tcmu_runner.kernel.lock import LOCK
 from tcmu_runner.kernel.paths import SYSTEM, Paths
 from tcmu_runner.kernel.uio import scan
-from tcmu_runner.settings import tcmu_conf
+from tcmu_runner.settings import Coexistence, tcmu_conf
 
 MODULE = "target_core_user"
 OLD_SECONDS = 30.0  # a command that is older will be, or was, given up by its initiator
@@ -59,7 +58,7 @@ class Patient:
 
     devices: Callable[[], list[DeviceView]]
     paths: Paths = SYSTEM
-    lock: Path = LOCK
+    lock: Path = Coexistence().lock
     run: Callable[..., str] = output
 
 

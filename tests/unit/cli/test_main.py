@@ -63,7 +63,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 COMMANDS = (
-    "create delete resize list show top drain restart handlers check try doctor release completion manual"
+    "create delete resize list show top drain restart handlers check try overlay doctor release "
+    "completion manual"
 )
 
 

@@ -131,6 +131,4 @@ class Daemon:
 def _spawn(words: Sequence[str], monitor: int, output: int) -> subprocess.Popen[bytes]:
     if not any((Path(directory) / PROGRAM).exists() for directory in os.get_exec_path()):
         raise OSError(errno.ENOENT, f"{PROGRAM} is not installed: apt-get install qemu-system-common")
-    return subprocess.Popen(
-        words, pass_fds=[monitor], stdin=subprocess.DEVNULL, stdout=output, stderr=output
-    )
+    return subprocess.Popen(words, pass_fds=[monitor], stdin=subprocess.DEVNULL, stdout=output, stderr=output)

@@ -110,9 +110,7 @@ def _image(config: ImageOptions) -> Image:
         ) from None
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise OSError(errno.EINVAL, f"{config.path} is neither a file nor a block device: correct the path")
-    return Image(
-        config.path, found, config.read_only, config.direct, config.aio, config.detect_zeroes
-    )
+    return Image(config.path, found, config.read_only, config.direct, config.aio, config.detect_zeroes)
 
 
 class QemuHandler(ImageHandler):
