@@ -16,8 +16,6 @@ from .targetcli import Targetcli
 MIB = 1 << 20
 PATTERN = b"written through the C daemon".ljust(4096, b".")
 TARGET = IscsiTarget()
-# the C daemon's handler qcow takes raw files, too; ours of that name comes from the settings here
-SETTINGS = '[stacks.qcow]\nhandler = "file"\n'
 
 
 def installed_version() -> str:
@@ -35,10 +33,10 @@ def c_daemon() -> Iterator[None]:
 
 @pytest.mark.usefixtures("c_daemon")
 def test_a_lun_is_taken_over_under_io(tmp_path: Path) -> None:
+    """Both daemons have a handler qcow, which takes raw files, too."""
     image = tmp_path / "disk.img"
     with image.open("wb") as file:
         file.truncate(64 * MIB)
-    Path("/etc/tcmu/tcmu-runner.toml").write_text(SETTINGS)
     told = Targetcli()(
         f"/backstores/user:qcow create vol0 64M {image}",
         f"/iscsi create {TARGET.iqn}",
