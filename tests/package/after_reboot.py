@@ -13,7 +13,7 @@ __all__ = ["clean_slate"]  # a fixture
 def test_the_luns_are_back_and_have_their_data() -> None:
     assert is_active()
     assert systemctl("is-active", "rtslib-fb-targetctl.service").strip() == "active"
-    for name in ("kept", "volatile"):
+    for name in ("kept", "other"):
         assert any(Backstore(name, hba).path.exists() for hba in range(4)), name
     disk = Initiator().login(TARGET)
     assert raw.read(disk, OFFSET, 4096) == PATTERN

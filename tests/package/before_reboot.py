@@ -24,7 +24,7 @@ def clean_slate() -> None:
 def test_a_lun_is_made_and_saved() -> None:
     Targetcli()(
         f"/backstores/user:file create kept 64M {IMAGE}",
-        "/backstores/user:ram create volatile 32M cfgstring=",
+        "/backstores/user:file create other 32M /srv/other.img",
         f"/iscsi create {TARGET.iqn}",
         f"/iscsi/{TARGET.iqn}/tpg1/luns create /backstores/user:file/kept",
         f"/iscsi/{TARGET.iqn}/tpg1 set attribute authentication=0 generate_node_acls=1",

@@ -49,7 +49,7 @@ def test_the_life_of_a_lun(targetcli: Targetcli, tmp_path: Path) -> None:
     )
     assert "Deleted storage object vol0." in told
     assert "Configuration restored" in told
-    assert re.search(rf"vol0 .*\[file/{image} \(96.0MiB\)", told)
+    assert re.search(rf"vol0 .*{image} \(96\.0MiB\)", told)
     assert Backstore("vol0").show("attrib/dev_size") == str(96 * MIB)
 
 
