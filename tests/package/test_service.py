@@ -16,6 +16,7 @@ from .conftest import is_active, journal, systemctl
 
 MIB = 1 << 20
 UNIT = "tcmu-runner.service"
+RESTARTS = int(os.environ.get("TCMU_TEST_RESTARTS", "2"))  # for CI; the full count is 20
 PATTERN = b"\xa5" * 4096
 
 
@@ -60,6 +61,20 @@ def test_a_killed_daemon_comes_back_and_no_command_fails(tmp_path: Path) -> None
             another_daemon(before)
             fio.progress(100)
     assert "devices wait for a daemon" in journal()  # ExecStopPost
+
+
+@pytest.mark.usefixtures("running")
+def test_restarts_under_load_cost_no_error(tmp_path: Path) -> None:
+    backstore = Backstore.create("vol0", f"file/{tmp_path}/disk.img", 32 * MIB)
+    backstore.enable()
+    disk = Loopback().create().add(backstore)
+    with verifying(Job(disk, 8 * MIB)) as fio:
+        for _ in range(RESTARTS):
+            before = main_pid()
+            command("systemctl", "reset-failed", UNIT)  # so many in a minute are else too many
+            command("systemctl", "restart", UNIT, seconds=120)
+            assert main_pid() != before
+            fio.progress(50)
 
 
 @pytest.mark.usefixtures("running")
