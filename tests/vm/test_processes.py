@@ -32,8 +32,8 @@ def daemon(directory: Path, workers: str, *expected: Expectation) -> Iterator[Da
     settings = directory / "tcmu-runner.toml"
     settings.write_text(f"[workers]\n{workers}\n")
     running = Daemon(directory / "log", "--settings", str(settings))
-    running.start()
     try:
+        running.start()
         yield running
         cleanup.everything()
         running.stop()
@@ -92,7 +92,7 @@ def test_shared_workers_are_replaced_for_their_own_devices_only(tmp_path: Path) 
     killed = Expectation(r"its worker process has ended \(SIGKILL\)")
     with daemon(tmp_path, "processes = 2", killed) as running:
         loopback = Loopback().create()
-        disks = [loopback.add(enabled(number), lun=number) for number in range(4)]
+        disks = [loopback.add(enabled(n, f"file/{tmp_path}/{n}.img"), lun=n) for n in range(4)]
         victim, survivor = processes.named(SHARED)
         with verifying(Job(disks[0], 2 * MIB)) as one, verifying(Job(disks[1], 2 * MIB)) as other:
             os.kill(victim, signal.SIGKILL)
@@ -119,7 +119,7 @@ def test_without_its_template_the_daemon_begins_anew(tmp_path: Path, loopback: L
     expected = [Expectation("the template process has ended, and all workers with it")]
     expected += [Expectation(pattern, optional=True) for pattern in more]
     with daemon(tmp_path, "", *expected) as running:
-        disk = loopback.add(enabled(0))
+        disk = loopback.add(enabled(0, f"file/{tmp_path}/disk.img"))
         with verifying(Job(disk, 4 * MIB)) as fio:
             (template,) = processes.named(processes.TEMPLATE)
             os.kill(template, signal.SIGKILL)

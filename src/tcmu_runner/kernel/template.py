@@ -88,7 +88,10 @@ def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], l
         signal.signal(number, signal.SIG_IGN)  # the supervisor tells us of new logs, and ends us by closing
     signal.signal(signal.SIGCHLD, lambda *_: _tell_of_ends(end))
     while True:
-        datagram, descriptors, _, _ = socket.recv_fds(end, MAX_LENGTH, 1)
+        try:
+            datagram, descriptors, _, _ = socket.recv_fds(end, MAX_LENGTH, 1)
+        except ConnectionResetError:  # the supervisor died before it had read everything
+            return
         if not datagram:
             return
         if datagram not in (COLD, REHEARSED):
