@@ -7,6 +7,7 @@ from pathlib import Path
 
 import libiscsi
 import pytest
+from conftest import DISKS
 
 from tcmu_runner.embedded import Disk, Server, serve
 from tcmu_runner.engine.overrides import Overrides
@@ -17,6 +18,7 @@ SLOW = "Sanitize.Reset"  # wants a disk that needs seconds for it, and waits a m
 LINES = subprocess.run(["iscsi-test-cu", "--list"], capture_output=True, text=True, check=True).stdout.split()
 SUITES = [line.removeprefix("ALL.") for line in LINES if line.startswith("ALL.") and line.count(".") == 1]
 TESTS = [line.removeprefix("ALL.") for line in LINES if line.startswith("ALL.") and line.count(".") == 2]
+TWO_PATHS = "MultipathIO"
 # A suite in one run, but for the one which has a test that runs elsewhere.
 UNITS = [suite for suite in SUITES if suite != "Sanitize"]
 UNITS += [test for test in TESTS if test.startswith("Sanitize.") and test != SLOW]
@@ -37,10 +39,17 @@ NEEDS_TO_WRITE = [  # and fails without leave, instead of skipping itself
 NO_LEAVE = "--dataloss flag is not set"
 
 
-@pytest.mark.parametrize("tests", UNITS)
+@pytest.mark.parametrize("tests", [unit for unit in UNITS if unit != TWO_PATHS])
 @pytest.mark.parametrize("kind", ["512", "4096"])
 def test_suite(servers: dict[str, Server], kind: str, tests: str) -> None:
     check(servers[kind], kind, tests, dataloss=True)
+
+
+@pytest.mark.parametrize("kind", ["512", "4096"])
+def test_two_paths(registry: Registry, kind: str) -> None:
+    """On a new disk: CompareAndWrite clears 256 blocks, and believes that block 256 is clear, too."""
+    with serve(DISKS[kind], registry=registry, portals=2) as server:
+        check(server, kind, TWO_PATHS, dataloss=True)
 
 
 @pytest.mark.parametrize("tests", LARGE_PHYSICAL_BLOCKS)
