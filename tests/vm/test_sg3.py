@@ -107,7 +107,7 @@ def test_sg_vpd(disk: Path) -> None:
     )  # NAA 6, LIO's company id, digits of the serial
     assert "Relative target port: 0x1" in ended.output
     assert "Target port group: 0x0" in ended.output
-    assert "Optimal transfer length: 128 blocks" in ended.output  # attrib/hw_max_sectors
+    assert "Optimal transfer length: 0 blocks" in ended.output  # hw_max_sectors has its default
     assert "Provisioning type: 2 (thin provisioned)" in ended.output
     assert "Unmap command supported (LBPU): 1" in ended.output
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from tcmu_runner import iov
 from tcmu_runner.engine.outcome import Ending
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.ring.consumer import Consumer
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.sense import Status
 
-Completion = tuple[list[Command], int, bytes, int]  # status, sense, read_len
+# status, sense, read_len, bytes of all their data
+Completion = tuple[Sequence[Command], int, bytes, int, int]
 
 
 class Completer:
@@ -36,12 +37,13 @@ class Completer:
         self._publishing = threading.Lock()
 
     def add(self, command: Command, ending: Ending, read_len: int) -> None:
-        """Queues a completion; `publish` sends it. Any thread. command.id: generation << 16 | id."""
-        self._waiting.append(([command], ending[0], ending[1], read_len))
+        """Queues a completion; `publish` sends it. Any thread."""
+        self._waiting.append(([command], ending[0], ending[1], read_len, iov.length(command.data)))
 
-    def add_good(self, commands: list[Command]) -> None:
-        """Queues commands of one opcode and one beginning that have ended well, with all their data valid."""
-        self._waiting.append((commands, Status.GOOD, b"", 0))
+    def add_good(self, commands: Sequence[Command], length: int) -> None:
+        """Queues commands of one opcode and one beginning that have ended well, with all their data valid:
+        `length` bytes together."""
+        self._waiting.append((commands, 0, b"", 0, length))
 
     def publish(self) -> None:
         """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""
@@ -59,15 +61,18 @@ class Completer:
     def _publish_gathered(self) -> None:
         consumer, waiting, now = self._consumer, self._waiting, time.monotonic()
         while waiting:
-            commands, status, sense, read_len = waiting.popleft()
+            commands, status, sense, read_len, length = waiting.popleft()
             first = commands[0]
-            if first.id >> 16 == consumer.generation:  # else a reset has made the kernel forget it
-                consumer.complete_all([command.id & 0xFFFF for command in commands], status, sense, read_len)
-                length = sum([len(part) for command in commands for part in command.data])
-                seconds = max(now - first.began, 0.0)  # it may have begun, and ended, after `now`
-                self._statistics.record(first.cdb[0], length, seconds, status, sense, count=len(commands))
-                if seconds >= self._statistics.slow_seconds:
-                    self._statistics.record_slow(first.cdb, length, seconds, status)
+            if status or read_len:
+                consumer.complete(first.id, status, sense, read_len)
+            else:
+                consumer.complete_well(commands)
+            seconds = now - first.began
+            if seconds < 0:  # it has begun, and ended, after `now`
+                seconds = 0.0
+            self._statistics.record(first.cdb[0], length, seconds, status, sense, count=len(commands))
+            if seconds >= self._statistics.slow_seconds:
+                self._statistics.record_slow(first.cdb, length, seconds, status)
         if consumer.publish():
             self._kick()
 

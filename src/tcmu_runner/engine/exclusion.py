@@ -7,7 +7,7 @@ none is about, nothing is tracked and nothing costs anything: ranges are read ou
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tcmu_runner.scsi.command import Command
@@ -41,7 +41,7 @@ class Exclusion:
         self._parked: list[Parked] = []
         self.active = False  # some exclusive command is running or waiting: `ended` has to be told
 
-    def admit(self, command: Command, plan: Plan, under_way: Iterable[Command], *, exclusive: bool) -> bool:
+    def admit(self, command: Command, plan: Plan, under_way: set[Command], *, exclusive: bool) -> bool:
         """Whether the plan may run now; else it is parked until `released` hands it out."""
         self.active = True  # before the look at what is under way: what ends from now on, tells us
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -25,10 +24,8 @@ from tcmu_runner.scsi.operations import Plan, Read, Write
 Finished = Callable[[Command, OperationError | None], None]  # adds the completion
 Publish = Callable[[], None]
 Job = tuple[Command, Plan]
-Work = Callable[[], None]
 
 SMALL = 256 << 10  # bytes: more keeps the ring's thread from other commands for long
-PROCESSORS = len(os.sched_getaffinity(0))
 
 
 class Executor(Protocol):
@@ -45,9 +42,6 @@ class Executor(Protocol):
 
     def withdraw(self, command: Command) -> bool:
         """Whether it has not begun, never will, and is the caller's to end. Any thread."""
-
-    def lend(self, work: Work) -> bool:
-        """Another thread for work that the ring's thread does as well. False: there is none to gain from."""
 
     def close(self) -> None: ...
 
@@ -72,9 +66,6 @@ class InlineExecutor:
         """Nothing is held back."""
 
     def withdraw(self, command: Command) -> bool:
-        return False
-
-    def lend(self, work: Work) -> bool:
         return False
 
     def close(self) -> None:
@@ -103,7 +94,7 @@ class ThreadExecutor(InlineExecutor):
     ) -> None:
         super().__init__(perform, finished)
         self._publish = publish
-        self._jobs: SimpleQueue[Job | Work | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
         self._takes_part = threads > 1 and not apart
         self._name = name
@@ -120,12 +111,7 @@ class ThreadExecutor(InlineExecutor):
         super().submit(command, plan, alone=alone)
         self.pace.end(time.monotonic(), iov.length(command.data))
 
-    def lend(self, work: Work) -> bool:
-        if PROCESSORS > 1:
-            self._put(work)
-        return PROCESSORS > 1
-
-    def _put(self, job: Job | Work) -> None:
+    def _put(self, job: Job) -> None:
         self._jobs.put(job)
         if (number := len(self._threads)) < self._most:
             thread = threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
@@ -139,9 +125,7 @@ class ThreadExecutor(InlineExecutor):
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            if not isinstance(job, tuple):
-                job()
-            elif self.withdraw(job[0]):
+            if self.withdraw(job[0]):
                 super().submit(*job, alone=False)
             self._publish()
 
@@ -193,9 +177,6 @@ class AsyncExecutor:
 
     def withdraw(self, command: Command) -> bool:
         return False  # the loop ends it, if it sees the mark before it starts the command
-
-    def lend(self, work: Work) -> bool:
-        return False
 
     async def _run(self, command: Command, plan: Plan) -> None:
         try:

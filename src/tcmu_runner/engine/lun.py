@@ -142,7 +142,7 @@ class Lun:
         )
         self._pump = Pump(self.device, transport, self._consumer, duties)
         executor = self._executor(self._pump)
-        self._pump.start(executor, self._straight_path(executor), driven=driven)
+        self._pump.start(executor, self._straight_path(executor, self._pump), driven=driven)
         return self._pump
 
     def _deadlines(self, restart: Callable[[], None] | None) -> Deadlines:
@@ -172,12 +172,13 @@ class Lun:
             threads=stack.threads, name=self.device.name, apart=stack.blocks,
         )  # fmt: skip
 
-    def _straight_path(self, executor: Executor) -> StraightPath | None:
+    def _straight_path(self, executor: Executor, pump: Pump) -> StraightPath | None:
         """Where nothing is between unit and handler, and the ring's thread may call the handler."""
         handler = self.stack.direct
         if handler is None or handler.threads == 1:
             return None
-        return StraightPath(self.unit, handler, executor.pace if handler.threads else None)
+        pace = executor.pace if handler.threads else None
+        return StraightPath(self.unit, handler, pace, pump.ledger, pump.completer)
 
     def _lend(self, perform: Perform) -> None:
         """What the storage does for others than commands: work in the background, copies to other LUNs."""

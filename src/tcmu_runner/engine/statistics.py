@@ -101,7 +101,8 @@ class Statistics:
         words[at] += count
         words[at + BYTES] += length
         words[at + MICROSECONDS] += microseconds * count
-        words[at + HISTOGRAM + min(microseconds.bit_length(), BUCKETS - 1)] += count
+        bucket = microseconds.bit_length()
+        words[at + HISTOGRAM + (bucket if bucket < BUCKETS else BUCKETS - 1)] += count
         if status:
             words[at + ERRORS] += 1
             self._record_error(status << 24 | _sense_code(sense))

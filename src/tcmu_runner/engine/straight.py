@@ -1,62 +1,175 @@
 """The straight path of plain READs and WRITEs: without the generality that costs more than the transfer does.
 
 It does on the ring's thread what unit, plan and executor do together, for a storage that answers at once.
+Every line here is run for every command: it is written to be short to run, before all else.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from tcmu_runner import iov
+from tcmu_runner.engine.completer import Completer
 from tcmu_runner.engine.execution import SMALL
+from tcmu_runner.engine.job import Job
+from tcmu_runner.engine.ledger import Ledger
 from tcmu_runner.engine.pace import Pace
 from tcmu_runner.engine.storage import OperationError
 from tcmu_runner.handler.api import Handler
-from tcmu_runner.scsi.command import Command
+from tcmu_runner.ring.consumer import TaskManagement
 from tcmu_runner.scsi.operations import Read, Write
 from tcmu_runner.scsi.plain import plain, undisturbed
 from tcmu_runner.scsi.unit import Unit
 
+AT_ONCE = 8  # commands, and
+BYTES_AT_ONCE = (
+    1 << 20
+)  # of data, for which the doorbell is rung once: the initiator goes on while we do the rest
+
 
 class StraightPath:
-    """For a unit right above its handler. pace: None where the handler is for the ring's thread anyway."""
+    """For a unit right above its handler, which the ring's thread may call. pace: None where it never waits.
 
-    def __init__(self, unit: Unit, handler: Handler[object], pace: Pace | None) -> None:
+    Commands whose blocks lie one behind the other, and which came one behind the other, are one call of the
+    handler.
+    """
+
+    def __init__(
+        self, unit: Unit, handler: Handler[object], pace: Pace | None, ledger: Ledger, completer: Completer
+    ) -> None:
         self._unit = unit
-        self._handler = handler
+        self._read = handler.read
+        self._write = handler.write
         self._pace = pace
+        self._ledger = ledger
+        self._publish = completer.publish
+        self.queue: deque[Job] = deque()
 
-    def open(self, now: float) -> bool:
-        """Whether plain commands may go this way, until one that is not plain."""
-        return (self._pace is None or self._pace.at_once(now)) and undisturbed(self._unit)
+    def take(self, batch: list[Job | TaskManagement], now: float) -> int:
+        """Queues the plain commands up to the first other one: so many. Ring's thread."""
+        unit, pace = self._unit, self._pace
+        if not undisturbed(unit) or not (pace is None or pace.at_once(now)):
+            return 0
+        queue, under_way, taken = self.queue, self._ledger.under_way, 0
+        for job in batch:
+            if isinstance(job, TaskManagement):
+                break
+            data = job.data
+            length = len(data[0]) if len(data) == 1 else iov.length(data)
+            found = plain(unit, job.cdb, length)
+            if found is None or length > SMALL:
+                break
+            job.row, job.offset = found
+            job.end = job.offset + length
+            job.writes = found[0].writes
+            job.began = now
+            under_way.add(job)
+            queue.append(job)
+            taken += 1
+        return taken
 
-    def offset(self, command: Command) -> int | None:
-        """Where in bytes a plain command that is not too large begins; it has its row then. None: it is
-        something else. Ring's thread."""
-        data = command.data
-        length = len(data[0]) if len(data) == 1 else iov.length(data)
-        found = plain(self._unit, command.cdb, length)
-        if found is None or length > SMALL:
-            return None
-        command.row, offset = found
-        return offset
-
-    def do(self, command: Command, offset: int, pace: Pace | None) -> None:
-        """Transfers its data; any thread. Raises OperationError when the storage fails. pace: of the ring's
-        thread, when this is it."""
-        data, row = command.data, command.row
-        assert row is not None
-        if command.withdrawn is not None:
-            raise OperationError(command.withdrawn, None)
-        if pace is not None:
+    def work(self, mine: Callable[[], bool] | None = None) -> None:
+        """Does queued commands; any thread, also several at once. mine: given by the ring's thread, which
+        stops when it is that no longer, or when the storage was seen waiting."""
+        queue, pace = self.queue, self._pace
+        while queue:
+            if mine is None or pace is None:
+                self._do_some()
+                self._publish()
+                continue
             pace.begin(time.monotonic())
-        try:
-            if row.writes:
-                self._handler.write(data, offset)
+            length = self._do_some()
+            now = time.monotonic()
+            pace.end(now, length)
+            self._publish()
+            if queue and not (pace.at_once(now) and mine()):
+                break
+
+    def give_back(self) -> Iterator[Job]:
+        """Takes out of the queue what has not begun."""
+        with suppress(IndexError):  # another thread may be faster
+            while True:
+                job = self.queue.popleft()
+                self._ledger.under_way.discard(job)
+                yield job
+
+    def _do_some(self) -> int:
+        """Does commands that are published together; returns how many bytes they have."""
+        queue, total, count = self.queue, 0, 0
+        done: list[Job] = []  # of one opcode
+        length = 0
+        while count < AT_ONCE and total < BYTES_AT_ONCE:
+            try:
+                job = queue.popleft()
+            except IndexError:
+                break
+            if done and done[0].cdb[0] != job.cdb[0]:
+                self._ledger.ended_well(done, length)
+                done, length = [], 0
+            if (queue and queue[0].offset == job.end) or job.withdrawn is not None:
+                jobs = self._with_neighbours(job)
+                ended = self._do_together(jobs)
+                done += ended
+                count += len(jobs)
+                size = sum([each.end - each.offset for each in ended])
             else:
-                self._handler.read(data, offset)
+                try:
+                    (self._write if job.writes else self._read)(job.data, job.offset)
+                except BaseException as error:
+                    self._failed(job, error)
+                    continue
+                done.append(job)
+                count += 1
+                size = job.end - job.offset
+            length += size
+            total += size
+        if done:
+            self._ledger.ended_well(done, length)
+        return total
+
+    def _with_neighbours(self, first: Job) -> list[Job]:
+        """The commands that come next and go on where the last one ends, taken out of the queue."""
+        queue, jobs = self.queue, [first]
+        try:
+            while (
+                (last := jobs[-1]).withdrawn is None
+                and (after := queue[0]).offset == last.end
+                and after.cdb[0] == first.cdb[0]
+                and after.end - first.offset <= SMALL
+                and len(jobs) < AT_ONCE
+            ):
+                jobs.append(queue.popleft())
+        except IndexError:  # that was all
+            pass
+        return jobs
+
+    def _do_together(self, jobs: list[Job]) -> list[Job]:
+        """In one call of the handler, or one by one should that fail; returns which ended well."""
+        call = self._write if jobs[0].writes else self._read
+        if len(jobs) > 1 and jobs[-1].withdrawn is None:
+            try:
+                call([part for job in jobs for part in job.data], jobs[0].offset)
+            except Exception:  # whose it is, shows in a moment
+                pass
+            else:
+                return jobs
+        return [job for job in jobs if self._done_alone(job)]
+
+    def _done_alone(self, job: Job) -> bool:
+        if job.withdrawn is not None:
+            self._ledger.finished(job, OperationError(job.withdrawn, None))
+            return False
+        try:
+            (self._write if job.writes else self._read)(job.data, job.offset)
         except BaseException as error:
-            raise OperationError(error, Write(offset, data) if row.writes else Read(offset, data)) from error
-        finally:
-            if pace is not None:
-                pace.end(time.monotonic(), iov.length(data))
+            self._failed(job, error)
+            return False
+        return True
+
+    def _failed(self, job: Job, error: BaseException) -> None:
+        job.descriptor_sense = self._unit.mode.descriptor_sense
+        kind = Write if job.writes else Read
+        self._ledger.finished(job, OperationError(error, kind(job.offset, job.data)))

@@ -28,6 +28,7 @@ _CONTROL_KEYS = {
     "cmd_ring_size_mb",
 }
 _MAX_CONFIG = 255
+DEFAULT_MAX_SECTORS = 128  # hw_max_sectors of a backstore where nobody has set it
 
 _REMEDIES = {
     errno.ENOENT: "the backstore was removed, or the kernel is too old for this file",
@@ -74,8 +75,10 @@ class Backstore:
         return self._parse("attrib/dev_size", text)
 
     def max_sectors(self) -> int:
-        """The longest transfer, in blocks, that the administrator advises; the kernel does not insist."""
-        return self._number("attrib/hw_max_sectors")
+        """The longest transfer, in blocks, that the administrator advises; the kernel does not insist. 0 for
+        its default: that is nobody's advice, and initiators would cut what they transfer (docs/adr/0003)."""
+        advised = self._number("attrib/hw_max_sectors")
+        return 0 if advised == DEFAULT_MAX_SECTORS else advised
 
     def data_area(self) -> int:
         """Bytes of the device's data area: the kernel refuses longer transfers. 0: it is too old to tell."""

@@ -103,8 +103,7 @@ class KernelLun:
         )
 
     def _limits(self, block_size: int) -> Limits:
-        """hw_max_sectors is advice, by default for 64 KiB: to refuse more would fail initiators that do not
-        ask for limits."""
+        """hw_max_sectors is advice: to refuse more would fail initiators that do not ask for limits."""
         longest = self._store.data_area() // block_size
         self._told = Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors())
         return self._overrides.limit(self._told)

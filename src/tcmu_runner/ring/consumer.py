@@ -11,8 +11,8 @@ here blocks or locks.
 """
 
 from collections import deque
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn, Protocol, TypeVar
 
 from tcmu_runner.ring.entry import EntryReader, Request, RingCorrupt, TaskManagement
 from tcmu_runner.ring.layout import (
@@ -23,6 +23,7 @@ from tcmu_runner.ring.layout import (
     HEAD,
     HEADER,
     HEADER_LENGTH,
+    ID_SHIFT,
     KEEP_BUFFER,
     LP64,
     MAILBOX,
@@ -42,6 +43,17 @@ from tcmu_runner.ring.layout import (
 )
 
 __all__ = ["Consumer", "Request", "RingCorrupt", "RingReset", "TaskManagement"]
+
+T = TypeVar("T")
+
+
+class Identified(Protocol):
+    """id: as in the Request."""
+
+    id: int
+
+
+Make = Callable[[int, bytes, list[memoryview], Sequence[memoryview]], T]  # as Request is made
 
 _CHECK_CONDITION = 0x02  # the one status that the ABI itself knows
 
@@ -110,27 +122,32 @@ class Consumer:
 
         Raises RingCorrupt or RingReset, and then has taken nothing.
         """
+        return self.fetch_as(Request)
+
+    def fetch_as(self, make: Make[T]) -> list[T | TaskManagement]:
+        """`fetch`; make: what a command becomes, of what a Request is made of."""
         words, ring, cursor, head = self._words, self._ring, self._cursor, self._words[HEAD]
-        found: list[Request | TaskManagement] = []
+        found: list[T | TaskManagement] = []
         if head == cursor:
             return found
-        self._check_head(head)
+        if not (self._published <= cursor < head < self._size and words[TAIL] == self._published) or head & 7:
+            self._check_head(head)
         outstanding, ids, slots = self._outstanding, set(), []
         limit = head if cursor < head else self._size
-        read = self._entries.request
+        read = self._entries.command
         while cursor != head:
             at = ring + cursor
             len_op = words[at >> 2]
             opcode = len_op & OPCODE_MASK
             end = cursor + len_op - opcode
-            if end < cursor + HEADER_LENGTH or end > limit:
+            if len_op < HEADER_LENGTH or end > limit:
                 raise RingCorrupt(f"entry of {end - cursor} bytes at offset {at}, {limit - cursor} at most")
             if opcode == CMD:
-                request = read(at, ring + end)
-                if request.id in ids or request.id in outstanding:
-                    raise RingCorrupt(f"id {request.id} of an outstanding command at offset {at}")
-                ids.add(request.id)
-                found.append(request)
+                id_, cdb, data, data_in = read(at, ring + end)
+                if id_ in outstanding or id_ in ids:
+                    raise RingCorrupt(f"id {id_} of an outstanding command at offset {at}")
+                ids.add(id_)
+                found.append(make(id_, cdb, data, data_in))
             elif opcode == TMR:
                 found.append(self._entries.task_management(at, ring + end))
             if end == self._size:
@@ -138,7 +155,7 @@ class Consumer:
             slots.append(end | opcode)
             cursor = end
         outstanding |= ids
-        self._slots.extend(slots)
+        self._slots += slots
         self._cursor = cursor
         return found
 
@@ -186,24 +203,26 @@ class Consumer:
             self._early[id] = (status, sense, read_len, keep_buffer)
             self._respond_in_order(self._early)
 
-    def complete_all(self, ids: Sequence[int], status: int, sense: bytes, read_len: int) -> None:
-        """`complete` for commands that end equally; cheap where they end well."""
-        if status or read_len or self._early is not None:
-            for id_ in ids:
-                self.complete(id_, status, sense, read_len)
+    def complete_well(self, commands: Iterable[Identified]) -> None:
+        """`complete` for commands that end in GOOD, with all their data valid."""
+        if self._early is not None:
+            for command in commands:
+                self.complete(command.id)
             return
-        if self._words[TAIL] != self._published:
+        words = self._words
+        if words[TAIL] != self._published:
             self._raise_reset()
-        outstanding, slots, area, first, pack = (
-            self._outstanding, self._slots, self._area, self._ring + CMD_ID, RESPONSE.pack_into,
-        )  # fmt: skip
-        for id_ in ids:
+        outstanding, slots, first = self._outstanding, self._slots, self._ring + CMD_ID
+        for command in commands:
+            id_ = command.id
             if id_ not in outstanding:
                 raise ValueError(f"command {id_} is not outstanding")
             outstanding.remove(id_)
             if slots[0] & OPCODE_MASK != CMD:
                 self._skip()
-            pack(area, first + self._tail, id_, 0, 0, 0, 0)
+            at = (first + self._tail) >> 2
+            words[at] = id_ << ID_SHIFT  # no flags: nobody looks at read_len
+            words[at + 1] = 0  # GOOD
             self._tail = slots.popleft() ^ CMD
 
     def _respond_in_order(self, early: dict[int, tuple[int, bytes, int, bool]]) -> None:
@@ -240,11 +259,12 @@ class Consumer:
         True if there were any: then the caller owes the kernel a doorbell (a write to the UIO device).
         Raises RingReset.
         """
-        self._skip()
-        tail = self._tail
-        if self._words[TAIL] != self._published:
+        if self._slots and self._slots[0] & OPCODE_MASK != CMD:
+            self._skip()
+        tail, published = self._tail, self._published
+        if self._words[TAIL] != published:
             self._raise_reset()
-        if tail == self._published:
+        if tail == published:
             return False
         self._publishing = tail
         # One aligned store: the kernel may read at any moment, and a wrong tail makes it loop for ever.

@@ -72,23 +72,26 @@ class EntryReader:
         self._unpack_iovs = layout.iov.iter_unpack
         self._iov_offset, self._iov_size = layout.iov_offset, layout.iov.size
 
-    def request(self, at: int, end: int) -> Request:
-        """The CMD entry that lies in area[at:end]."""
+    def command(self, at: int, end: int) -> tuple[int, bytes, list[memoryview], Sequence[memoryview]]:
+        """What a Request is made of, from the CMD entry that lies in area[at:end]."""
         area = self._area
         if end - at < CMD_LENGTH:
             raise RingCorrupt(f"command entry of {end - at} bytes at offset {at}")
         _, id_, _, _, main, bidi, dif, cdb, base, length = self._unpack_request(area, at)
-        if not at + self._iov_offset + self._iov_size * (main + bidi + dif) <= cdb <= end - ALIGNMENT:
+        plain = main == 1 and not bidi and not dif  # as nearly all are: the lowest place of the CDB is known
+        first = at + (CMD_LENGTH if plain else self._iov_offset + self._iov_size * (main + bidi + dif))
+        if not first <= cdb <= end - ALIGNMENT:
             raise RingCorrupt(f"CDB at offset {cdb}, {main}+{bidi}+{dif} iovs, in the entry at {at}..{end}")
         cdb_end = cdb + (CDB_LENGTHS[area[cdb]] or 8 + area[cdb + 7])
         if cdb_end > end or not id_:
             raise RingCorrupt(f"command {id_} at offset {at}: CDB at {cdb}..{cdb_end}, entry ends at {end}")
-        if main == 1 and not bidi:
-            if base < self._data or base + length > self._end:
+        if plain:
+            stop = base + length
+            if base < self._data or stop > self._end:
                 self._raise_buffer(at, base, length)
-            return Request(id_, area[cdb:cdb_end].tobytes(), [area[base : base + length]], ())
+            return id_, area[cdb:cdb_end].tobytes(), [area[base:stop]], ()
         slices = self._slices(at, main + bidi)
-        return Request(id_, area[cdb:cdb_end].tobytes(), slices[:main], slices[main:] if bidi else ())
+        return id_, area[cdb:cdb_end].tobytes(), slices[:main], slices[main:] if bidi else ()
 
     def _slices(self, at: int, count: int) -> list[memoryview]:
         """The buffers that the first iovs of the entry at offset `at` describe."""

@@ -6,6 +6,7 @@ entries are the same everywhere; the request differs with the kernel's word size
 a 32-bit process on a 64-bit kernel sees the 64-bit layout).
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
@@ -25,6 +26,7 @@ OPCODE_MASK = 7  # so the low bits of len_op are free to hold the opcode
 HEADER = Struct("=IHBB")  # len_op, cmd_id, kflags, uflags
 HEADER_LENGTH = 8
 CMD_ID = 4
+ID_SHIFT = 0 if sys.byteorder == "little" else 16  # of the id in the 32-bit word that it begins
 UFLAGS = 7
 
 CMD_LENGTH = 112  # at least: the response, which overlays the request, ends there

@@ -1,6 +1,7 @@
-"""Plain READ and WRITE, the bulk of all commands: decided in one go, not step by step as `Unit.begin` does.
+"""Plain READ and WRITE: nearly all commands of a disk, and told from all others in a moment.
 
-Whatever this module lets pass, `Unit.begin` would turn into one Read or Write of all the buffers.
+What `plain` accepts would end well in Unit.begin, with nothing about it but one Read or Write of all the
+buffers.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.unit import Unit
 
 # Bytes that say anything beside LBA and length: flags, group number, control (SBC-4 5.17, 5.19, 5.41, 5.43).
-_OTHERS = {10: (1, 6, 9), 16: (1, 14, 15)}
+_OTHERS = {10: "00 ff 00000000 ff 0000 ff", 16: "00 ff 0000000000000000 00000000 ff ff"}
 _ROWS = {row.opcode: row for row in DISK if row.opcode in (0x28, 0x2A, 0x88, 0x8A)}
-_PLAIN = {opcode: (row, row.blocks, *_OTHERS[len(row.mask)]) for opcode, row in _ROWS.items() if row.blocks}
+_PLAIN = {
+    opcode: (row, row.blocks, int.from_bytes(bytes.fromhex(_OTHERS[len(row.mask)]), "big"))
+    for opcode, row in _ROWS.items()
+    if row.blocks
+}
 
 
 def undisturbed(unit: Unit) -> bool:
@@ -41,16 +46,15 @@ def plain(unit: Unit, cdb: bytes, length: int) -> tuple[Row, int] | None:
     found = _PLAIN.get(cdb[0])
     if found is None:
         return None
-    row, blocks, flags, group, control = found
+    row, blocks, others = found
     lba, count = blocks(cdb)
-    offset = lba * unit.block_size
+    block_size = unit.block_size
+    offset = lba * block_size
     if (
-        cdb[flags]
-        or cdb[group]
-        or cdb[control]
-        or not length
-        or count * unit.block_size != length
+        count * block_size != length
         or offset + length > unit.size
+        or int.from_bytes(cdb) & others
+        or not length
         or (row.writes and not _writes_freely(unit))
     ):
         return None
@@ -59,4 +63,5 @@ def plain(unit: Unit, cdb: bytes, length: int) -> tuple[Row, int] | None:
 
 def _writes_freely(unit: Unit) -> bool:
     """Whether a write may end before it is on stable storage, or the storage knows no difference."""
-    return not unit.read_only and (unit.mode.write_cache or not unit.capabilities.flush)
+    can, mode = unit.capabilities, unit.mode
+    return can.write and not mode.software_write_protect and (mode.write_cache or not can.flush)

@@ -15,15 +15,16 @@ READ_10 = bytes.fromhex("28000000000000000100")
 class Ring:
     """A consumer to which another thread adds a command while the first one is completed."""
 
-    generation = 0
-
     def __init__(self) -> None:
         self.completed: list[int] = []
         self.then = lambda: None
 
-    def complete_all(self, ids: Sequence[int], status: int, sense: bytes, read_len: int) -> None:
-        self.completed.extend(ids)
+    def complete_well(self, commands: Sequence[Command]) -> None:
+        self.completed.extend(each.id for each in commands)
         self.then()
+
+    def complete(self, command_id: int, status: int, sense: bytes, read_len: int) -> None:
+        self.completed.append(command_id)
 
     def publish(self) -> bool:
         return True

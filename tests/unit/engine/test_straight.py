@@ -1,16 +1,19 @@
 """The straight path of plain READs and WRITEs, told from the general one only by what it must not change."""
 
 import threading
+import time
 
 import pytest
 
-from tcmu_runner.engine import execution
+from tcmu_runner import iov
+from tcmu_runner.engine.straight import AT_ONCE
+from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.producer import Ticket
 
 from .bench import Bench, Memory
 
-GOOD, CHECK_CONDITION = 0x00, 0x02  # SAM-5 table 33
+GOOD, CHECK_CONDITION, TASK_ABORTED = 0x00, 0x02, 0x40  # SAM-5 table 33
 COMPARE_AND_WRITE = "89 00 0000000000000008 000000 01 00 00"  # SBC-4 5.3: one block at LBA 8
 
 
@@ -48,7 +51,7 @@ def test_a_batch_of_all_kinds_is_done_in_order(threads: int) -> None:
 def test_a_failure_is_its_command_s_alone(caplog: pytest.LogCaptureFixture) -> None:
     class Bad(Memory):
         def read(self, into: Buffers, offset: int) -> None:
-            if offset == 4096:
+            if offset <= 4096 < offset + iov.length(into):
                 raise OSError(5, "Input/output error")
             super().read(into, offset)
 
@@ -121,24 +124,117 @@ def test_a_write_that_holds_up_the_ring_keeps_its_blocks_to_itself(caplog: pytes
     caplog.clear()
 
 
-def test_large_reads_of_a_batch_are_done_by_two_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second of the two comes only if it has been asked before the first read waits."""
+class Calls(Memory):
+    """Notes each call: what, where, how many bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, int, int]] = []
+
+    def read(self, into: Buffers, offset: int) -> None:
+        self.calls.append(("read", offset, iov.length(into)))
+        super().read(into, offset)
+
+    def write(self, data: Buffers, offset: int) -> None:
+        self.calls.append(("write", offset, iov.length(data)))
+        super().write(data, offset)
+
+
+def test_where_the_storage_waits_the_rest_of_a_batch_goes_to_other_threads() -> None:
+    """Four reads meet: more than the ring's thread would ever begin."""
 
     class Meeting(Memory):
-        threads = 3
+        threads = 5
 
         def __init__(self) -> None:
             super().__init__()
-            self.together = threading.Barrier(2, timeout=20)
+            self.together = threading.Barrier(4, timeout=20)
 
         def read(self, into: Buffers, offset: int) -> None:
-            self.together.wait()
+            if offset < 64 << 10:
+                time.sleep(0.01)
+            else:
+                self.together.wait()
             super().read(into, offset)
 
-    monkeypatch.setattr(execution, "PROCESSORS", 2)
     bench = Bench(Meeting())
-    tickets = [post(bench, read(lba, 64), room=32768) for lba in (0, 64)]
+    for lba in range(0, 64, 2):  # until it has been seen waiting, and is left alone
+        bench.run(read(lba), room=512)
+    tickets = [post(bench, read(lba), room=512) for lba in range(0, 4 * AT_ONCE, 2)]
+    tickets += [post(bench, read(lba), room=512) for lba in range(256, 264, 2)]
     bench.submit_event()
     bench.wait(*tickets)
     bench.close()
-    assert [ticket.status for ticket in tickets] == [GOOD, GOOD]
+    assert {ticket.status for ticket in tickets} == {GOOD}
+
+
+def test_commands_on_adjacent_blocks_are_one_call() -> None:
+    calls = Calls()
+    bench = Bench(calls)
+    tickets = [post(bench, write(lba), bytes([lba]) * 512) for lba in (8, 9, 10, 12)]
+    tickets += [post(bench, read(13), room=512), post(bench, read(8, 3), room=1536)]
+    bench.submit_event()
+    bench.wait(*tickets)
+    bench.close()
+    assert [ticket.status for ticket in tickets] == [GOOD] * 6
+    assert bytes(tickets[5].data) == b"\x08" * 512 + b"\x09" * 512 + b"\x0a" * 512
+    assert calls.calls == [
+        ("write", 4096, 1536), ("write", 6144, 512), ("read", 6656, 512), ("read", 4096, 1536),
+    ]  # fmt: skip
+
+
+def test_one_call_is_not_for_more_commands_or_bytes_than_the_ring_s_thread_may_take_at_once() -> None:
+    calls = Calls()
+    bench = Bench(calls)
+    tickets = [post(bench, read(lba), room=512) for lba in range(AT_ONCE + 1)]
+    tickets += [post(bench, read(lba, 384), room=384 * 512) for lba in (512, 896)]
+    bench.submit_event()
+    bench.wait(*tickets)
+    bench.close()
+    assert calls.calls == [
+        ("read", 0, AT_ONCE * 512), ("read", AT_ONCE * 512, 512),
+        ("read", 262144, 196608), ("read", 458752, 196608),
+    ]  # fmt: skip
+
+
+def test_a_failure_is_told_in_the_format_that_the_unit_is_set_to(caplog: pytest.LogCaptureFixture) -> None:
+    """SPC-5 7.5.10, D_SENSE; 4.4.2: response code 72h."""
+
+    class Bad(Memory):
+        def read(self, into: Buffers, offset: int) -> None:
+            raise OSError(5, "Input/output error")
+
+    bench = Bench(Bad())
+    bench.lun.unit.mode.descriptor_sense = True
+    failed = bench.run(read(8), room=512)
+    bench.close()
+    assert (failed.status, failed.sense[0]) == (CHECK_CONDITION, 0x72)
+    caplog.clear()
+
+
+def test_late_commands_of_a_batch_whose_storage_hangs_never_reach_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Slow(Calls):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open, self.begun = threading.Event(), threading.Event()
+
+        def read(self, into: Buffers, offset: int) -> None:
+            self.begun.set()
+            assert self.open.wait(20)
+            super().read(into, offset)
+
+    slow = Slow()
+    bench = Bench(slow, time_out=1, late=Late.ABORT)
+    stuck = post(bench, read(8), room=512)
+    late = [post(bench, write(lba), b"\x01" * 512) for lba in (64, 65, 100)]
+    bench.submit_event()
+    assert slow.begun.wait(20)
+    bench.until(lambda: bench.lun.watch() or bench.reap(*late))
+    slow.open.set()
+    bench.wait(stuck)
+    bench.close()
+    assert [ticket.status for ticket in (stuck, *late)] == [GOOD, TASK_ABORTED, TASK_ABORTED, TASK_ABORTED]
+    assert slow.calls == [("read", 4096, 512)]
+    caplog.clear()

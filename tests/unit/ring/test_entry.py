@@ -5,7 +5,7 @@ from sys import byteorder
 
 import pytest
 
-from tcmu_runner.ring.entry import EntryReader, RingCorrupt, command_entry, tmr_entry
+from tcmu_runner.ring.entry import EntryReader, Request, RingCorrupt, command_entry, tmr_entry
 from tcmu_runner.ring.layout import ARM32, I386, LP64, Layout
 from tcmu_runner.ring.ticket import Ticket
 
@@ -19,6 +19,10 @@ def reader(raw: Raw) -> EntryReader:
     return EntryReader(raw.area, raw.data, LP64)
 
 
+def request(entries: EntryReader, at: int, end: int) -> Request:
+    return Request(*entries.command(at, end))
+
+
 def whole(raw: Raw, at: int) -> tuple[int, int]:
     return at, at + (raw.get(at, "I") & ~7)
 
@@ -30,8 +34,8 @@ def whole(raw: Raw, at: int) -> tuple[int, int]:
 def test_cdb_is_cut_to_its_length(tail: str, length: int) -> None:
     raw = Raw()
     cdb = bytes.fromhex(tail).ljust(length, b"\xee")
-    request = reader(raw).request(*whole(raw, raw.command(1, cdb)))
-    assert request.cdb == cdb
+    found = request(reader(raw), *whole(raw, raw.command(1, cdb)))
+    assert found.cdb == cdb
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 4, 5, 200])
@@ -40,38 +44,38 @@ def test_buffers(count: int) -> None:
     iovs = [(4096 * number, 4096 - number) for number in range(count)]
     raw = Raw(size=8064, data=4096 * 256)
     at = raw.command(7, READ_10, iovs)
-    request = reader(raw).request(*whole(raw, at))
-    for number, part in enumerate(request.data):
+    found = request(reader(raw), *whole(raw, at))
+    for number, part in enumerate(found.data):
         part[0] = number + 1
-    assert request.id == 7
-    assert [len(part) for part in request.data] == [length for _, length in iovs]
+    assert found.id == 7
+    assert [len(part) for part in found.data] == [length for _, length in iovs]
     assert [raw.bytes[raw.data + start] for start, _ in iovs] == [number % 256 + 1 for number in range(count)]
-    assert request.data_in == ()
-    assert request.cdb == READ_10
+    assert found.data_in == ()
+    assert found.cdb == READ_10
 
 
 @pytest.mark.parametrize(("out", "in_"), [(1, 1), (0, 2), (3, 4), (1, 0)])
 def test_bidirectional(out: int, in_: int) -> None:
     raw = Raw()
     iovs = [(4096 * number, 512 + number) for number in range(out + in_)]
-    request = reader(raw).request(*whole(raw, raw.command(1, READ_32, iovs[:out], iovs[out:])))
-    assert [len(part) for part in request.data] == [length for _, length in iovs[:out]]
-    assert [len(part) for part in request.data_in] == [length for _, length in iovs[out:]]
-    assert request.cdb == READ_32
+    found = request(reader(raw), *whole(raw, raw.command(1, READ_32, iovs[:out], iovs[out:])))
+    assert [len(part) for part in found.data] == [length for _, length in iovs[:out]]
+    assert [len(part) for part in found.data_in] == [length for _, length in iovs[out:]]
+    assert found.cdb == READ_32
 
 
 def test_the_last_byte_of_the_data_area() -> None:
     raw = Raw(data=4096)
-    request = reader(raw).request(*whole(raw, raw.command(1, READ_10, [(0, 4096)])))
-    request.data[0][-1] = 0xAA
+    found = request(reader(raw), *whole(raw, raw.command(1, READ_10, [(0, 4096)])))
+    found.data[0][-1] = 0xAA
     assert raw.bytes[-1] == 0xAA
 
 
 def test_repr() -> None:
     raw = Raw()
     entries = reader(raw)
-    request = entries.request(*whole(raw, raw.command(9, bytes(6), [(0, 512)])))
-    assert repr(request) == "<Request 9: CDB 000000000000, buffers of [512] bytes>"
+    found = request(entries, *whole(raw, raw.command(9, bytes(6), [(0, 512)])))
+    assert repr(found) == "<Request 9: CDB 000000000000, buffers of [512] bytes>"
     task = entries.task_management(*whole(raw, raw.task_management(5, [9])))
     assert repr(task) == "<TaskManagement 5 of [9]>"
 
@@ -111,7 +115,7 @@ def test_damaged_command(damage: Callable[[Raw, int], tuple[int, int]], message:
     raw = Raw()
     at = raw.command(3, READ_10, [(0, 512)])
     with pytest.raises(RingCorrupt, match=message):
-        reader(raw).request(*damage(raw, at))
+        request(reader(raw), *damage(raw, at))
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -120,7 +124,7 @@ def test_any_of_several_buffers_outside_the_data_area(number: int) -> None:
     at = raw.command(3, READ_10, [(0, 512), (4096, 512)], [(8192, 512)])
     raw.put(at + 48 + 16 * number, "Q", 128)
     with pytest.raises(RingCorrupt, match=r"buffer at 128\.\.640"):
-        reader(raw).request(*whole(raw, at))
+        request(reader(raw), *whole(raw, at))
 
 
 def test_variable_length_cdb_beyond_the_entry() -> None:
@@ -128,7 +132,7 @@ def test_variable_length_cdb_beyond_the_entry() -> None:
     at = raw.command(3, READ_32)
     raw.bytes[at + 112 + 7] = 0x19
     with pytest.raises(RingCorrupt, match=r"CDB at 240\.\.273, entry ends at 272"):
-        reader(raw).request(*whole(raw, at))
+        request(reader(raw), *whole(raw, at))
 
 
 @pytest.mark.parametrize("ids", [[], [1], [65535, 1, 2], [1, 2, 3, 4, 5]])
@@ -177,9 +181,9 @@ def test_encoded_command_is_decoded_with_32_bits(layout: Layout, count: int) -> 
     ticket.iovs = [(raw.data + 1024 * number, 512 + number) for number in range(count)]
     length = layout.entry_length(count, 10)
     raw.bytes[128 : 128 + length] = command_entry(layout, 128, length, ticket)
-    request = EntryReader(raw.area, raw.data, layout).request(128, 128 + length)
-    assert (request.id, request.cdb) == (5, READ_10)
-    assert [len(part) for part in request.data] == [512 + number for number in range(count)]
+    found = request(EntryReader(raw.area, raw.data, layout), 128, 128 + length)
+    assert (found.id, found.cdb) == (5, READ_10)
+    assert [len(part) for part in found.data] == [512 + number for number in range(count)]
 
 
 def test_i386_command() -> None:
