@@ -20,8 +20,8 @@ from benchmarks.report import Row, table
 C = "/usr/bin/tcmu-runner"
 OURS = "/opt/tcmu-runner/bin/tcmu-runner"
 
-# Debian's C daemon has no `file`; its `qcow` takes plain files. Both daemons leave the kernel's default of
-# hw_max_sectors, 128, so that it cuts 128 KiB in two; the -2048 arms show what not cutting brings.
+# Debian's C daemon has no `file`; its `qcow` takes plain files. It passes the kernel's default of
+# hw_max_sectors, 128, on to initiators, which cut 128 KiB in two; the -2048 arms tell what that costs.
 ARMS: dict[str, Arm] = {
     "fileio": fileio,
     "c": Daemon(C, "qcow"),

@@ -64,7 +64,7 @@ def table(rows: Sequence[Row]) -> str:
 
 FOOTNOTE = (
     "Medians over the rounds. CPU is user and system time, without the kernel's own threads. Arms named\n"
-    "-2048 have hw_max_sectors=2048; the others the default of 128, by which 128 KiB become two commands."
+    "-2048 have hw_max_sectors=2048; the others the default of 128, by which C gets 128 KiB as two commands."
 )
 
 

@@ -117,11 +117,12 @@ class Handler(Plugin[Options]):
         """The last call; no other runs any more. Whatever was flushed stays."""
 
     def read(self, into: Buffers, offset: int) -> None:
-        """Fill the buffers from `offset`."""
+        """Fill the buffers from `offset`. One call may be for several commands on adjacent blocks; should it
+        fail, each of them is tried by itself."""
         raise NotImplementedError
 
     def write(self, data: Buffers, offset: int) -> None:
-        """Store the buffers at `offset`."""
+        """Store the buffers at `offset`. See `read`."""
         raise NotImplementedError
 
     def write_durable(self, data: Buffers, offset: int) -> None:
