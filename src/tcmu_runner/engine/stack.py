@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -28,6 +29,8 @@ from tcmu_runner.handler.registry import Offer
 from tcmu_runner.handler.stack import Layer, Recipe
 from tcmu_runner.scsi.operations import Operation
 from tcmu_runner.scsi.unit import Capabilities, Unit
+
+log = logging.getLogger(__name__)
 
 AnyOpen = Handler[object] | AsyncHandler[object]
 
@@ -142,7 +145,12 @@ class Stack:
         return layers
 
     def close(self) -> None:
-        for layer in self.filters:
+        for number, layer in enumerate(self.filters, 1):
+            below = Stack(self.handler, self.filters[number:], self._layers[number:]).perform()
+            try:
+                carry_out(layer.stop(), below)
+            except OperationError as failure:
+                log.error("filter %s does not end well: %s", layer.name, failure.error)
             layer.close()
         closed = self.handler.close()
         if closed is not None:

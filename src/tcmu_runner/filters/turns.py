@@ -25,3 +25,14 @@ class Turns:
             for number in numbers:
                 stack.enter_context(self._locks[number])
             yield
+
+    @contextmanager
+    def at_once(self, offset: int) -> Iterator[bool]:
+        """The turn on one part, if nobody has it: for who has one on another part already."""
+        lock = self._locks[offset // PART % LOCKS]
+        mine = lock.acquire(blocking=False)
+        try:
+            yield mine
+        finally:
+            if mine:
+                lock.release()

@@ -75,6 +75,10 @@ class Filter(Generic[Options]):
         """Operations on the layer below before the first command: a header to read. Raises as `open`."""
         yield from ()
 
+    def stop(self) -> Steps:
+        """Operations on the layer below after the last command; then comes `close`, whatever they raise."""
+        yield from ()
+
     def capabilities(self, below: Capabilities) -> Capabilities:
         """What the stack can do with this filter in it; `below`: what it can without."""
         return below

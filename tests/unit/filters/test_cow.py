@@ -86,7 +86,7 @@ def test_beside_a_bytearray(tmp_path: Path, block: int) -> None:
         layer = ("cow", {"directory": str(directory)})
         return cast(Handler[object], open_stack("ram/", layer, size=size, block_size=block))
 
-    quick = settings(max_examples=25, stateful_step_count=25)
+    quick = settings(max_examples=12, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, block), settings=quick)
 
 

@@ -70,7 +70,7 @@ def test_beside_a_bytearray(tmp_path: Path) -> None:
         directory.mkdir()
         return cast(Handler[object], open_stack("ram/", ("verify", {"directory": str(directory)}), size=size))
 
-    quick = settings(max_examples=25, stateful_step_count=25)
+    quick = settings(max_examples=12, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, 512), settings=quick)
 
 

@@ -1,0 +1,291 @@
+"""`cache`: chunks of the disk in a faster file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, Self
+from urllib.parse import quote
+
+from tcmu_runner import iov
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters.options import parse_table
+from tcmu_runner.filters.slots import Slots
+from tcmu_runner.filters.turns import PART, Turns
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.filter import Filter
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.operations import (
+    Extents,
+    Flush,
+    MeasureSpace,
+    Operation,
+    Read,
+    Remote,
+    Steps,
+    Unmap,
+    Write,
+    WriteZeroes,
+)
+from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError, ScsiStatusError
+from tcmu_runner.scsi.unit import Capabilities
+
+CHUNK = 4096  # bytes, and a block where that is larger; a divisor of PART
+TRIES = 32  # chunks that are looked at for one to make way
+MODES = ("write-through", "write-back")
+
+
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """directory: absolute, of the cache files. size: bytes of each. mode: one of MODES."""
+
+    directory: str
+    size: int = 256 << 20
+    mode: str = MODES[0]
+
+    def __post_init__(self) -> None:
+        if not self.directory.startswith("/"):
+            raise ConfigError(f"option directory = {self.directory!r}: write an absolute path")
+        if self.mode not in MODES:
+            raise ConfigError(f"option mode = {self.mode!r}: write {' or '.join(map(repr, MODES))}")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The part of an operation's buffers that is in one chunk, from its byte `skip` on."""
+
+    chunk: int
+    skip: int
+    offset: int
+    buffers: Buffers
+    whole: bool
+
+
+class Cache(Filter[CacheOptions]):
+    """Keeps chunks of 4096 bytes that were read or written in a file that is faster than the storage below:
+    on an SSD, or in memory (a directory of a tmpfs, such as /dev/shm).
+
+      directory   where the caches are; it has to exist. The one of user_0/vol0 is user_0%2Fvol0.cache there
+      size        bytes of each cache ("256M")
+      mode        "write-through": a write ends when the storage below has it (the default).
+                  "write-back": it ends when the cache has it; the storage below gets it with the next flush,
+                  or when the cache needs the room
+
+    A flush, and a write with FUA, end well only when the storage below has everything on stable storage. What
+    it could not take stays in the cache: the flush ends in its error, and initiators are told by a deferred
+    error where there was no flush. Writes that were not flushed outlive the process, but not a power loss.
+
+    Example: { filter = "cache", directory = "/dev/shm", size = "1G", mode = "write-back" }
+    """
+
+    name = "cache"
+    threads: ClassVar[int] = 8
+    privileges: ClassVar[frozenset[str]] = frozenset({"DAC_OVERRIDE"})
+
+    def __init__(self, slots: Slots, device: Device, chunk: int, *, back: bool) -> None:
+        self.slots = slots
+        self._device = device
+        self._size = device.size
+        self._chunk = chunk
+        self._back = back
+        self._turns = Turns()
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> CacheOptions:
+        return parse_table(CacheOptions, table)
+
+    @classmethod
+    def open(cls, device: Device, options: CacheOptions) -> Self:
+        path = Path(options.directory) / f"{quote(device.name, safe='')}.cache"
+        chunk = max(CHUNK, device.block_size)
+        slots = Slots.open(path, options.size, chunk)
+        return cls(slots, device, chunk, back=options.mode == "write-back")
+
+    def capabilities(self, below: Capabilities) -> Capabilities:
+        return replace(below, flush=below.flush or self._back, crypto_erase=False)
+
+    def handle(self, operation: Operation) -> Steps:
+        match operation:
+            case Read():
+                yield from self._read(operation)
+            case Write():
+                with self._turns.on(operation.offset, iov.length(operation.data)):
+                    through = operation.fua or not self._back
+                    yield from self._write_through(operation) if through else self._write_back(operation)
+            case Unmap() | WriteZeroes():
+                yield from self._zero(operation)
+            case Flush():
+                yield from self._write_all()
+                yield operation
+            case Extents():
+                yield from self._write_all(operation.offset, operation.length)
+                yield operation
+            case MeasureSpace() | Remote():
+                yield operation
+            case _:
+                raise ScsiError(INVALID_OPCODE)
+
+    def stop(self) -> Steps:
+        """What cannot be written now is in the file when the device is opened again."""
+        try:
+            yield from self._write_all()
+            yield Flush()
+        except (OSError, ScsiError, ScsiStatusError) as error:
+            self._device.log.error("the cache cannot be emptied: %s; open the device again soon", error)
+
+    # -- reads and writes -----------------------------------------------------------------------------
+
+    def _pieces(self, offset: int, buffers: Buffers) -> Iterator[Piece]:
+        end, at = offset + iov.length(buffers), offset
+        while at < end:
+            chunk = at // self._chunk
+            first, last = self._bounds(chunk)
+            length = min(last, end) - at
+            piece = iov.cut(buffers, at - offset, length)
+            yield Piece(chunk, at - first, at, piece, whole=length == self._chunk)
+            at += length
+
+    def _bounds(self, chunk: int) -> tuple[int, int]:
+        return chunk * self._chunk, min((chunk + 1) * self._chunk, self._size)
+
+    def _read(self, operation: Read) -> Steps:
+        with self._turns.on(operation.offset, iov.length(operation.into)):
+            missing: list[Piece] = []
+            for piece in self._pieces(operation.offset, operation.into):
+                if piece.chunk not in self.slots:
+                    missing.append(piece)
+                    continue
+                self.slots.read(piece.chunk, piece.buffers, piece.skip)
+                yield from self._fetch(missing)
+                missing = []
+            yield from self._fetch(missing)
+
+    def _fetch(self, pieces: list[Piece]) -> Steps:
+        """Neighbours that are not here, with one read."""
+        if not pieces:
+            return
+        yield Read(pieces[0].offset, [buffer for piece in pieces for buffer in piece.buffers])
+        for piece in pieces:
+            if piece.whole:
+                yield from self._keep(piece, dirty=False)
+
+    def _keep(self, piece: Piece, *, dirty: bool) -> Steps:
+        """Into the cache if there is room, or room can be made."""
+        if not self.slots.add(piece.chunk, piece.buffers, dirty=dirty):
+            yield from self._make_room()
+            self.slots.add(piece.chunk, piece.buffers, dirty=dirty)
+
+    def _write_through(self, operation: Write) -> Steps:
+        pieces = list(self._pieces(operation.offset, operation.data))
+        try:
+            yield operation
+        except BaseException:
+            for piece in pieces:  # how far it has come nobody knows; what is dirty will be written again
+                if not self.slots.is_dirty(piece.chunk):
+                    self.slots.drop(piece.chunk)
+            raise
+        for piece in pieces:
+            if piece.chunk in self.slots:
+                self._update(piece)
+            elif piece.whole:
+                yield from self._keep(piece, dirty=False)
+
+    def _update(self, piece: Piece) -> None:
+        """The storage below has it; a cache that cannot take it must not keep what was before."""
+        try:
+            self.slots.write(piece.chunk, piece.buffers, piece.skip, dirty=False)
+        except OSError:
+            if self.slots.is_dirty(piece.chunk):
+                raise
+            self.slots.drop(piece.chunk)
+
+    def _write_back(self, operation: Write) -> Steps:
+        for piece in self._pieces(operation.offset, operation.data):
+            if piece.chunk in self.slots:
+                self.slots.write(piece.chunk, piece.buffers, piece.skip, dirty=True)
+                continue
+            if piece.whole:
+                yield from self._keep(piece, dirty=True)
+            if piece.chunk not in self.slots:
+                yield Write(piece.offset, piece.buffers)
+
+    def _zero(self, operation: Unmap | WriteZeroes) -> Steps:
+        first = operation.offset // self._chunk
+        last = (operation.offset + operation.length - 1) // self._chunk
+        with self._turns.on(operation.offset, operation.length):
+            for chunk in {first, last}:  # the two that it may be about a part of
+                yield from self._write_chunks([chunk] if self.slots.is_dirty(chunk) else [])
+            yield operation
+            for chunk in self.slots.within(first, last + 1):
+                self.slots.drop(chunk)
+
+    # -- back to the storage below ---------------------------------------------------------------------
+
+    def _write_all(self, offset: int = 0, length: int | None = None) -> Steps:
+        """All dirty chunks of a range. Those that fail stay dirty, and keep no other from being written."""
+        end = self._size if length is None else offset + length
+        failure: Exception | None = None
+        for chunks in self._groups(self.slots.within(offset // self._chunk, -(-end // self._chunk))):
+            with self._turns.on(chunks[0] * self._chunk, 1):
+                try:
+                    yield from self._write_chunks([chunk for chunk in chunks if self.slots.is_dirty(chunk)])
+                except (OSError, ScsiError, ScsiStatusError) as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure
+
+    def _groups(self, chunks: list[int]) -> Iterator[list[int]]:
+        """Of dirty chunks, those that have one turn."""
+        group: list[int] = []
+        for chunk in sorted(filter(self.slots.is_dirty, chunks)):
+            if group and chunk * self._chunk // PART != group[0] * self._chunk // PART:
+                yield group
+                group = []
+            group.append(chunk)
+        if group:
+            yield group
+
+    def _write_chunks(self, chunks: list[int]) -> Steps:
+        """Neighbours with one write. By who has the turn on them."""
+        while chunks:
+            count = next((n for n, chunk in enumerate(chunks) if chunk != chunks[0] + n), len(chunks))
+            run, chunks = chunks[:count], chunks[count:]
+            data = []
+            for chunk in run:
+                first, last = self._bounds(chunk)
+                self.slots.read(chunk, buffers := iov.allocate(last - first))
+                data += buffers
+            yield Write(run[0] * self._chunk, data)
+            for chunk in run:
+                self.slots.clean(chunk)
+
+    def _make_room(self) -> Steps:
+        """Drops a chunk that was not used for long, if one can be had without waiting for anybody."""
+        for chunk in self.slots.oldest(TRIES):
+            with self._turns.at_once(chunk * self._chunk) as mine:
+                if not mine or chunk not in self.slots:
+                    continue
+                try:
+                    yield from self._write_chunks([chunk] if self.slots.is_dirty(chunk) else [])
+                except (OSError, ScsiError, ScsiStatusError) as error:
+                    self._tell(error, chunk)
+                    continue
+                self.slots.drop(chunk)
+                return
+
+    def _tell(self, error: Exception, chunk: int) -> None:
+        self._device.log.warning(
+            "%d bytes at %d cannot be written to the storage below: %s; the cache keeps them",
+            self._chunk, chunk * self._chunk, error,
+        )  # fmt: skip
+        if isinstance(error, OSError):
+            self._device.on_write_lost(error)
+
+    def resized(self, size: int) -> None:
+        for chunk in self.slots.within(-(-size // self._chunk), -(-self._size // self._chunk)):
+            self.slots.drop(chunk)
+        self._size = size
+
+    def close(self) -> None:
+        self.slots.close()
