@@ -9,10 +9,10 @@ from tcmu_runner import settings
 from tcmu_runner.engine import overrides
 from tcmu_runner.settings import tcmu_conf
 
-LIVE = """Both files are noticed when they are edited. `[devices]` and `[stacks]` take effect at once: identity
-and limits of devices that are served, and stacks for devices that are opened from then on. The other tables
-take effect when the daemon is restarted, of which no initiator sees an error. A broken edit is refused as a
-whole: the log names its line and what to write, and the old settings stay.
+LIVE = """Both files are noticed when they are edited. `[devices]` and `[stacks]` take effect at once:
+identity and limits of devices that are served, and stacks for devices that are opened from then on. The other
+tables take effect when the daemon is restarted, of which no initiator sees an error. A broken edit is refused
+as a whole: the log names its line and what to write, and the old settings stay.
 """
 
 

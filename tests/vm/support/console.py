@@ -1,8 +1,8 @@
 """Runs what documentation shows: its `console` blocks, in one shell, and compares what they print.
 
 A line that begins with `$ ` or `# ` is a command, lines with `> ` (or a bare `>`) go on with it, and all
-others are its output. In those `...` stands for anything; a line `...` for any lines. Output that is not shown
-is not compared, but every command has to end with status 0.
+others are its output. In those `...` stands for anything; a line `...` for any lines. Output that is not
+shown is not compared, but every command has to end with status 0.
 """
 
 import re
