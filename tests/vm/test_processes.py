@@ -89,7 +89,7 @@ def test_a_worker_becomes_the_user_and_has_the_limits_of_the_settings(
 
 
 def test_shared_workers_are_replaced_for_their_own_devices_only(tmp_path: Path) -> None:
-    killed = Expectation(r"its worker process has ended \(SIGKILL\)")
+    killed = Expectation(r"its worker process has ended( \(SIGKILL\))?; everything")
     with daemon(tmp_path, "processes = 2", killed) as running:
         loopback = Loopback().create()
         disks = [loopback.add(enabled(n, f"file/{tmp_path}/{n}.img"), lun=n) for n in range(4)]
