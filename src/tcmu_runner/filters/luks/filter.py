@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
@@ -35,7 +34,8 @@ from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError
 from tcmu_runner.scsi.unit import Capabilities
 
 TAIL = 64 << 10  # bytes at the end of a disk where partition tables and RAIDs leave a copy
-KEPT = 1 << 20  # bytes of scratch memory that a thread keeps
+
+SCRATCH = 1 << 20  # bytes of each piece of memory that is used again; untouched pages take none
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Luks(Filter[LuksOptions]):
     def __init__(self, device: Device, options: LuksOptions) -> None:
         self._device = device
         self._options = options
-        self._scratch = threading.local()
+        self._scratch: list[memoryview] = []  # what is not in use
 
     @classmethod
     def parse(cls, table: Mapping[str, object]) -> LuksOptions:
@@ -194,8 +194,7 @@ class Luks(Filter[LuksOptions]):
                 yield Read(operation.offset + base, operation.into)
                 self._decrypt(operation.into, operation.offset)
             case Write():
-                data = self._encrypted(operation.data, operation.offset)
-                yield Write(operation.offset + base, data, operation.fua)
+                yield from self._write(operation)
             case Unmap():
                 yield replace(operation, offset=operation.offset + base)
             case Extents():
@@ -211,6 +210,15 @@ class Luks(Filter[LuksOptions]):
             case _:
                 raise ScsiError(INVALID_OPCODE)
 
+    def _write(self, operation: Write) -> Steps:
+        """Encrypts in other memory: should this process die, the next one does the command again."""
+        size = iov.length(operation.data)
+        scratch = self._borrow(size)
+        self._encrypt(operation.data, scratch, operation.offset)
+        yield Write(operation.offset + self._options.header, [scratch[:size]], operation.fua)
+        if len(scratch) == SCRATCH:
+            self._scratch.append(scratch)
+
     def _tweak(self, offset: int) -> int:
         return offset // SECTOR + self._found.volume.tweak
 
@@ -225,15 +233,13 @@ class Luks(Filter[LuksOptions]):
             self._xts.decrypt(plain, plain, self._tweak(offset))
             iov.scatter(into, plain)
 
-    def _encrypted(self, data: Buffers, offset: int) -> Buffers:
-        """In other memory: should this process die, the next one does the command again."""
+    def _encrypt(self, data: Buffers, into: memoryview, offset: int) -> None:
         if not self._whole_sectors(data):
             data = [self._gathered(data)]
-        encrypted, at = self._memory(iov.length(data)), 0
+        at = 0
         for buffer in data:
-            self._xts.encrypt(encrypted[at : at + len(buffer)], buffer, self._tweak(offset + at))
+            self._xts.encrypt(into[at : at + len(buffer)], buffer, self._tweak(offset + at))
             at += len(buffer)
-        return [encrypted]
 
     def _whole_sectors(self, buffers: Buffers) -> bool:
         size = self._found.volume.sector_size
@@ -242,14 +248,11 @@ class Luks(Filter[LuksOptions]):
     def _gathered(self, buffers: Buffers) -> memoryview:
         return memoryview(bytearray(iov.gather(buffers)))
 
-    def _memory(self, size: int) -> memoryview:
-        """This thread's: until it has done the operation it begins no other one."""
-        found: memoryview | None = getattr(self._scratch, "memory", None)
-        if found is None or len(found) < size:
-            found = secret.pages(size)
-            if size <= KEPT:
-                self._scratch.memory = found
-        return found[:size]
+    def _borrow(self, size: int) -> memoryview:
+        """Memory for encrypted bytes, until it is given back to `_scratch`."""
+        if size > SCRATCH:
+            return secret.pages(size)
+        return self._scratch.pop() if self._scratch else secret.pages(SCRATCH)
 
     # erasing
 
