@@ -252,7 +252,10 @@ class Luks(Filter[LuksOptions]):
         """Memory for encrypted bytes, until it is given back to `_scratch`."""
         if size > SCRATCH:
             return secret.pages(size)
-        return self._scratch.pop() if self._scratch else secret.pages(SCRATCH)
+        try:
+            return self._scratch.pop()
+        except IndexError:
+            return secret.pages(SCRATCH)
 
     # erasing
 
