@@ -34,7 +34,6 @@ from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError
 from tcmu_runner.scsi.unit import Capabilities
 
 TAIL = 64 << 10  # bytes at the end of a disk where partition tables and RAIDs leave a copy
-
 SCRATCH = 1 << 20  # bytes of each piece of memory that is used again; untouched pages take none
 
 
