@@ -4,6 +4,8 @@ import ctypes
 import errno
 import os
 
+from tcmu_runner.iov import Buffers
+
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 0x01, 0x02, 0x10  # linux/falloc.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -17,6 +19,22 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
         code = ctypes.get_errno()
         if code != errno.EINTR:
             raise OSError(code, os.strerror(code))
+
+
+class IoVec(ctypes.Structure):
+    """struct iovec of readv(2)."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+def vector(buffers: Buffers) -> ctypes.Array[IoVec]:
+    """For calls that take an iovec. Buffers are writable and at least as long-lived as the call."""
+    return (IoVec * len(buffers))(*[IoVec(address(buffer), len(buffer)) for buffer in buffers])
+
+
+def writable(buffers: Buffers) -> Buffers:
+    """Copies of those that are not: only what can be written has an address in Python."""
+    return [memoryview(bytearray(buffer)) if buffer.readonly else buffer for buffer in buffers]
 
 
 def address(buffer: memoryview) -> int:

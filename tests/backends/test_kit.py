@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cases.glfs import GlusterBackend
 from cases.nbd import NbdkitBackend, PlainNbdkitBackend
 from cases.qcow import ImageBackend, RawBackend, VmdkBackend
 from harness import Backend
+from harness.namespace import inside
+from harness.served import PROGRAM
 
 from tcmu_runner.handler.conformance import SIZE, check_handler, device
 from tcmu_runner.handler.registry import Registry
@@ -34,3 +38,16 @@ def test_kit(tmp_path: Path, make: Callable[[Path, int], Backend], block_size: i
     )  # fmt: skip
     backend.stop()
     assert report.ok, str(report)
+
+
+def test_kit_on_gluster(tmp_path: Path) -> None:
+    """In its network namespace, so as a program."""
+    directory = tmp_path / "backend"
+    directory.mkdir()
+    backend = GlusterBackend(directory, ROOM)
+    backend.start()
+    subtype, _, rest = backend.config.partition("/")
+    check = [*inside(backend.namespace), PROGRAM, "check", "--persistent", subtype, rest]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=500)
+    backend.stop()
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """fallocate and buffer addresses, by what they do to a file and to memory."""
 
+import ctypes
 import errno
 import mmap
 import os
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, address, fallocate
+from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, address, fallocate, vector, writable
 
 
 def test_fallocate_takes_offsets_beyond_32_bits(tmp_path: Path) -> None:
@@ -31,3 +32,15 @@ def test_address() -> None:
         assert address(view) % mmap.PAGESIZE == 0
         assert address(view[5:]) - address(view) == 5
         view.release()
+
+
+def test_a_vector_of_buffers() -> None:
+    buffers = [memoryview(bytearray(b"abc")), memoryview(bytearray(b"defgh"))[1:3]]
+    pieces = [ctypes.string_at(piece.base, piece.length) for piece in vector(buffers)]
+    assert pieces == [b"abc", b"ef"]
+
+
+def test_buffers_that_cannot_be_written_are_copied() -> None:
+    kept, copied = writable([memoryview(bytearray(b"a")), memoryview(b"b")])
+    assert not copied.readonly and bytes(copied) == b"b"
+    assert bytes(kept) == b"a"

@@ -14,6 +14,7 @@ import os
 from ctypes import POINTER, c_char_p, c_int, c_size_t, c_ssize_t, c_uint8, c_uint64, c_void_p
 
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.syscalls import IoVec
 
 EXCLUSIVE = 0  # RBD_LOCK_MODE_EXCLUSIVE
 EVENTFD = 2  # EVENT_TYPE_EVENTFD
@@ -23,12 +24,6 @@ MISCOMPARE = errno.EILSEQ  # how a failed comparison ends
 
 OnChange = ctypes.CFUNCTYPE(None, c_void_p)
 OnExtent = ctypes.CFUNCTYPE(c_int, c_uint64, c_size_t, c_int, c_void_p)
-
-
-class IoVec(ctypes.Structure):
-    """struct iovec of readv(2)."""
-
-    _fields_ = (("base", c_void_p), ("length", c_size_t))
 
 
 # function: its arguments; each returns an int

@@ -9,11 +9,11 @@ from ctypes import byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p, create_
 from dataclasses import dataclass
 
 from tcmu_runner.handlers import librbd
-from tcmu_runner.handlers.librbd import BATCH, EVENTFD, EXCLUSIVE, THICK, IoVec, OnChange, OnExtent, check
+from tcmu_runner.handlers.librbd import BATCH, EVENTFD, EXCLUSIVE, THICK, OnChange, OnExtent, check
 from tcmu_runner.handlers.rbd_holder import KEY, Holder
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent
-from tcmu_runner.syscalls import address
+from tcmu_runner.syscalls import vector, writable
 
 Submit = Callable[[c_void_p], int]  # starts an operation that ends in this completion
 
@@ -213,15 +213,15 @@ class Image:
             await asyncio.wait(list(self._waiting.values()))
 
     async def read(self, into: Buffers, offset: int) -> None:
-        vector = _vector(into)
+        pieces = vector(into)
         submit = self._rbd.rbd_aio_readv
-        await self._do("read", lambda done: submit(self._image, vector, len(into), offset, done))
+        await self._do("read", lambda done: submit(self._image, pieces, len(into), offset, done))
 
     async def write(self, data: Buffers, offset: int) -> None:
-        data = [buffer if not buffer.readonly else memoryview(bytearray(buffer)) for buffer in data]
-        vector = _vector(data)
+        data = writable(data)
+        pieces = vector(data)
         submit = self._rbd.rbd_aio_writev
-        await self._do("write", lambda done: submit(self._image, vector, len(data), offset, done))
+        await self._do("write", lambda done: submit(self._image, pieces, len(data), offset, done))
 
     async def flush(self) -> None:
         await self._do("flush", lambda done: self._rbd.rbd_aio_flush(self._image, done))
@@ -266,10 +266,6 @@ class Image:
                 self._waiting.pop(done).set_result(result)
             if count < BATCH:
                 return
-
-
-def _vector(buffers: Buffers) -> object:
-    return (IoVec * len(buffers))(*[IoVec(address(buffer), len(buffer)) for buffer in buffers])
 
 
 def _tiles(data: list[tuple[int, int]], offset: int, end: int) -> Iterator[Extent]:

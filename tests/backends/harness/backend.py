@@ -16,10 +16,12 @@ POLL_SECONDS = 0.02
 class Backend:
     """The storage of one LUN in `directory`, which is its own and empty at first.
 
-    settings: a settings file with the stacks that `config` names.
+    settings: a settings file with the stacks that `config` names. namespace: the network namespace in which
+    the LUN has to be served.
     """
 
     settings = ""
+    namespace = ""
 
     def __init__(self, directory: Path, size: int) -> None:
         self.directory = directory

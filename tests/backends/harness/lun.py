@@ -112,7 +112,7 @@ class Lun:
         try:
             data = self._run("GET LBA STATUS", cdb, size=4096)
         except SenseError as error:
-            assert error.sense == (0x5, 0x20, 0x00)  # this LUN cannot tell
+            assert error.sense in ((0x5, 0x20, 0x00), (0x5, 0x24, 0x00))  # this LUN cannot tell
             return []
         block = self.block_size
         found = [struct.unpack_from(">QIB3x", data, at) for at in range(8, len(data), 16)]

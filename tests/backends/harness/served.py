@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.backend import Backend
 from harness.case import Case
 from harness.lun import Lun
+from harness.namespace import entered, inside
 
 PROGRAM = Path(sys.executable).with_name("tcmu-runner")
 STOP_SECONDS = 60.0
@@ -41,8 +42,9 @@ class Served:
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [
-                    str(PROGRAM), "try", subtype, rest, "--size", str(case.size), "--port", port,
-                    "--block-size", str(case.block_size), "--settings", str(self._settings),
+                    *inside(self._backend.namespace), str(PROGRAM), "try", subtype, rest, "--port", port,
+                    "--size", str(case.size), "--block-size", str(case.block_size),
+                    "--settings", str(self._settings),
                 ],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
             )  # fmt: skip
@@ -60,7 +62,8 @@ class Served:
         return self._process.pid
 
     def connect(self) -> Lun:
-        return Lun(self.url)
+        with entered(self._backend.namespace):
+            return Lun(self.url)
 
     def kill(self) -> None:
         """SIGKILL. Sessions lose their target."""

@@ -1,0 +1,193 @@
+"""`glfs/volume@host/path`: a disk in a file of a Gluster volume."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable
+from ctypes import c_void_p
+from dataclasses import dataclass
+from typing import ClassVar
+
+from tcmu_runner import iov
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler import Device, Handler
+from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handlers import libgfapi
+from tcmu_runner.handlers.libgfapi import failure
+from tcmu_runner.iov import Buffers
+from tcmu_runner.syscalls import IoVec, vector, writable
+
+PORT = 24007  # glusterd
+MAX_VECTORS = os.sysconf("SC_IOV_MAX")
+STALE = {errno.EBADF, errno.EBADFD, errno.ESTALE}  # of a descriptor from before a brick came back
+
+Transfer = Callable[[c_void_p, "ctypes.Array[IoVec]", int, int, int], int]
+
+
+@dataclass(frozen=True, slots=True)
+class GlfsOptions:
+    """place: VOLUME@HOST/PATH. port: of glusterd. log: a file, or None: nowhere."""
+
+    place: str
+    port: int = PORT
+    log: str | None = None
+
+    @property
+    def volume(self) -> str:
+        return self.place.partition("@")[0]
+
+    @property
+    def host(self) -> str:
+        return self.place.partition("@")[2].partition("/")[0]
+
+    @property
+    def path(self) -> str:
+        return "/" + self.place.partition("@")[2].partition("/")[2]
+
+
+class GlfsHandler(Handler[GlfsOptions]):
+    """glfs/VOLUME@HOST/PATH[;OPTION...]
+
+    A disk in a file of a Gluster volume; PATH is that in the volume, without its first slash. A missing file
+    is created, sparse, in a directory that exists; one that is shorter than the disk grows, one that is
+    longer keeps its tail. UNMAP gives the space back. Needs libgfapi (Debian: libgfapi0).
+
+      port  of glusterd at HOST (24007)
+      log   where libgfapi writes what it has to say of errors; nowhere by default
+
+    While too few bricks can be reached commands end in BUSY, so that initiators send them again; the library
+    connects again by itself. Caching of writes in this host's memory is switched off: what has been
+    answered is with the bricks.
+
+    Examples: glfs/vol1@storage1/disks/a.img  glfs/vol1@storage1/block-store/a;log=/var/log/gfapi.log
+    """
+
+    subtype = "glfs"
+    threads: ClassVar[int] = 16
+
+    def __init__(self, options: GlfsOptions) -> None:
+        self._library = libgfapi.load()
+        self._options = options
+        self._volume = c_void_p()
+        self._file = c_void_p()
+        self._opening = threading.Lock()
+        self._replaced: list[c_void_p] = []  # files that were stale; calls may still use them
+
+    @classmethod
+    def parse(cls, config: str) -> GlfsOptions:
+        options = parse_options(GlfsOptions, config, first="place")
+        if not (options.volume and options.host and options.path.strip("/")) or options.path.endswith("/"):
+            raise ConfigError(f"{options.place!r} names no file of a volume: write glfs/VOLUME@HOST/PATH")
+        if not 0 < options.port < 1 << 16:
+            raise ConfigError(f"option port={options.port}: write a TCP port, glusterd's is {PORT}")
+        if options.log is not None and not options.log.startswith("/"):
+            raise ConfigError(f"option log={options.log}: write an absolute path")
+        return options
+
+    @classmethod
+    def open(cls, device: Device, config: GlfsOptions) -> GlfsHandler:
+        handler = cls(config)
+        try:
+            handler._connect()
+            handler._file = handler._open_file(create=True)
+            handler.resize(device.size)
+        except BaseException:
+            handler.close()
+            raise
+        return handler
+
+    def _connect(self) -> None:
+        library, options = self._library, self._options
+        self._volume = c_void_p(library.glfs_new(options.volume.encode()))
+        where = f"volume {options.volume!r} of {options.host}"
+        library.glfs_set_volfile_server(self._volume, b"tcp", options.host.encode(), options.port)
+        library.glfs_set_logging(self._volume, (options.log or "/dev/null").encode(), libgfapi.LOG_ERROR)
+        library.glfs_set_xlator_option(self._volume, b"*-write-behind", b"pass-through", b"true")
+        if library.glfs_init(self._volume):
+            error = failure(where)
+            raise OSError(
+                error.errno or errno.ENOTCONN,
+                f"{error.strerror}: see that the volume is started, and that its name and host are right",
+            )
+
+    def _open_file(self, *, create: bool = False) -> c_void_p:
+        library, path = self._library, self._options.path.encode()
+        found = library.glfs_open(self._volume, path, os.O_RDWR)
+        if not found and create and ctypes.get_errno() == errno.ENOENT:
+            found = library.glfs_creat(self._volume, path, os.O_RDWR | os.O_EXCL, 0o600)
+        if not found:
+            error = failure(f"{self._options.path} in volume {self._options.volume!r}")
+            raise OSError(error.errno, f"{error.strerror}: create its directory, or correct the path")
+        return c_void_p(found)
+
+    def close(self) -> None:
+        for file in (*self._replaced, self._file):
+            if file:
+                self._library.glfs_close(file)
+        if self._volume:
+            self._library.glfs_fini(self._volume)
+
+    def read(self, into: Buffers, offset: int) -> None:
+        """What lies behind the end of the file reads as zeroes."""
+        left = self._whole(self._library.glfs_preadv, into, offset)
+        iov.zero(left)
+
+    def write(self, data: Buffers, offset: int) -> None:
+        if self._whole(self._library.glfs_pwritev, writable(data), offset):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write_durable(self, data: Buffers, offset: int) -> None:
+        self.write(data, offset)
+        self.flush()
+
+    def _whole(self, call: Transfer, buffers: Buffers, offset: int) -> Buffers:
+        """Repeats a call until every buffer is done; what it does not do any more."""
+        left, total = buffers, iov.length(buffers)
+        while total:
+            some = left[:MAX_VECTORS]
+            place = offset
+            done = self._do("transfer", lambda file: call(file, vector(some), len(some), place, 0))  # noqa: B023
+            if not done:
+                return left
+            offset, total = offset + done, total - done
+            left = iov.cut(left, done, total)
+        return []
+
+    def _do(self, what: str, call: Callable[[c_void_p], int]) -> int:
+        """A call on the file, once more on a new descriptor where this one has become stale."""
+        file = self._file
+        result = call(file)
+        if result < 0 and ctypes.get_errno() in STALE:
+            result = call(self._reopened(file))
+        if result < 0:
+            raise failure(f"{what} in Gluster volume {self._options.volume!r}")
+        return result
+
+    def _reopened(self, stale: c_void_p) -> c_void_p:
+        with self._opening:
+            if self._file is stale:
+                self._file = self._open_file()
+                self._replaced.append(stale)
+            return self._file
+
+    def flush(self) -> None:
+        self._do("flush", lambda file: self._library.glfs_fsync(file, None, None))
+
+    def unmap(self, offset: int, length: int) -> None:
+        self._do("discard", lambda file: self._library.glfs_discard(file, offset, length))
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        if unmap:
+            self.unmap(offset, length)
+        else:
+            self._do("zerofill", lambda file: self._library.glfs_zerofill(file, offset, length))
+
+    def resize(self, size: int) -> None:
+        """A file grows where it is too short and is never cut."""
+        library = self._library
+        present = self._do("size", lambda file: library.glfs_lseek(file, 0, os.SEEK_END))
+        if present < size:
+            self._do("resize", lambda file: library.glfs_ftruncate(file, size, None, None))
