@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import threading
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class GlfsHandler(Handler[GlfsOptions]):
     def __init__(self, options: GlfsOptions) -> None:
         self._library = libgfapi.load()
         self._options = options
-        self._volume = c_void_p()
+        self._volume = volume(options.volume, options.host, options.port, options.log)
         self._file = c_void_p()
         self._opening = threading.Lock()
         self._replaced: list[c_void_p] = []  # files that were stale; calls may still use them
@@ -91,27 +92,12 @@ class GlfsHandler(Handler[GlfsOptions]):
     def open(cls, device: Device, config: GlfsOptions) -> GlfsHandler:
         handler = cls(config)
         try:
-            handler._connect()
             handler._file = handler._open_file(create=True)
             handler.resize(device.size)
         except BaseException:
             handler.close()
             raise
         return handler
-
-    def _connect(self) -> None:
-        library, options = self._library, self._options
-        self._volume = c_void_p(library.glfs_new(options.volume.encode()))
-        where = f"volume {options.volume!r} of {options.host}"
-        library.glfs_set_volfile_server(self._volume, b"tcp", options.host.encode(), options.port)
-        library.glfs_set_logging(self._volume, (options.log or "/dev/null").encode(), libgfapi.LOG_ERROR)
-        library.glfs_set_xlator_option(self._volume, b"*-write-behind", b"pass-through", b"true")
-        if library.glfs_init(self._volume):
-            error = failure(where)
-            raise OSError(
-                error.errno or errno.ENOTCONN,
-                f"{error.strerror}: see that the volume is started, and that its name and host are right",
-            )
 
     def _open_file(self, *, create: bool = False) -> c_void_p:
         library, path = self._library, self._options.path.encode()
@@ -127,8 +113,6 @@ class GlfsHandler(Handler[GlfsOptions]):
         for file in (*self._replaced, self._file):
             if file:
                 self._library.glfs_close(file)
-        if self._volume:
-            self._library.glfs_fini(self._volume)
 
     def read(self, into: Buffers, offset: int) -> None:
         """What lies behind the end of the file reads as zeroes."""
@@ -191,3 +175,31 @@ class GlfsHandler(Handler[GlfsOptions]):
         present = self._do("size", lambda file: library.glfs_lseek(file, 0, os.SEEK_END))
         if present < size:
             self._do("resize", lambda file: library.glfs_ftruncate(file, size, None, None))
+
+
+_connecting = threading.Lock()
+
+
+def volume(name: str, host: str, port: int, log: str | None) -> c_void_p:
+    """A connection to a volume: one for all LUNs of this process, until its end. Raises OSError."""
+    with _connecting:
+        return _volume(name, host, port, log)
+
+
+@functools.cache
+def _volume(name: str, host: str, port: int, log: str | None) -> c_void_p:
+    """Never let go of: glfs_fini() takes ten seconds whatever there is to do (10.3), and a worker's process
+    ends when its LUN is closed. What was written is with the bricks when a file is closed."""
+    library = libgfapi.load()
+    made = c_void_p(library.glfs_new(name.encode()))
+    library.glfs_set_volfile_server(made, b"tcp", host.encode(), port)
+    library.glfs_set_logging(made, (log or "/dev/null").encode(), libgfapi.LOG_ERROR)
+    library.glfs_set_xlator_option(made, b"*-write-behind", b"pass-through", b"true")
+    if library.glfs_init(made):
+        error = failure(f"volume {name!r} of {host}")
+        library.glfs_fini(made)
+        raise OSError(
+            error.errno or errno.ENOTCONN,
+            f"{error.strerror}: see that the volume is started, and that its name and host are right",
+        )
+    return made

@@ -118,7 +118,7 @@ class GlusterBackend(Backend):
 
 
 def run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=2 * SECONDS)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=5 * SECONDS)
     assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
 
 
