@@ -4,8 +4,6 @@ import ctypes
 import errno
 import os
 
-from tcmu_runner.iov import Buffers
-
 KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE = 0x01, 0x02, 0x10  # linux/falloc.h
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -27,12 +25,12 @@ class IoVec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-def vector(buffers: Buffers) -> ctypes.Array[IoVec]:
+def vector(buffers: list[memoryview]) -> ctypes.Array[IoVec]:
     """For calls that take an iovec. Buffers are writable and at least as long-lived as the call."""
     return (IoVec * len(buffers))(*[IoVec(address(buffer), len(buffer)) for buffer in buffers])
 
 
-def writable(buffers: Buffers) -> Buffers:
+def writable(buffers: list[memoryview]) -> list[memoryview]:
     """Copies of those that are not: only what can be written has an address in Python."""
     return [memoryview(bytearray(buffer)) if buffer.readonly else buffer for buffer in buffers]
 

@@ -47,7 +47,7 @@ def test_kit_on_gluster(tmp_path: Path) -> None:
     backend = GlusterBackend(directory, ROOM)
     backend.start()
     subtype, _, rest = backend.config.partition("/")
-    check = [*inside(backend.namespace), PROGRAM, "check", "--persistent", subtype, rest]
+    check = [*inside(backend.namespace), str(PROGRAM), "check", "--persistent", subtype, rest]
     done = subprocess.run(check, capture_output=True, text=True, timeout=500)
     backend.stop()
     assert done.returncode == 0, done.stdout + done.stderr
