@@ -34,8 +34,8 @@ def parser() -> argparse.ArgumentParser:
     subcommands = top.add_subparsers(title="subcommands", metavar="COMMAND")
     for add in (
         _add_create, _add_delete, _add_resize, _add_list, _add_show, _add_top, _add_drain, _add_restart,
-        _add_handlers, _add_check, _add_try, _add_overlay, _add_doctor, _add_release, _add_completion,
-        _add_manual,
+        _add_faults, _add_handlers, _add_check, _add_try, _add_overlay, _add_doctor, _add_release,
+        _add_completion, _add_manual,
     ):  # fmt: skip
         add(subcommands)
     return top
@@ -167,6 +167,22 @@ def _add_drain(subparsers: Subparsers) -> None:
 def _add_restart(subparsers: Subparsers) -> None:
     told = "serve a LUN with a new process, and open its storage anew; initiators see no error"
     _on_lun(subparsers, "restart", "control:restart", told)
+
+
+def _add_faults(subparsers: Subparsers) -> None:
+    told = "show or change what the filter error of a LUN makes fail, while it is used"
+    made = _on_lun(subparsers, "faults", "faults:run", told)
+    made.epilog = """examples:
+  tcmu-runner faults vol0
+  tcmu-runner faults vol0 --rule 'on = "read", offset = "1M", length = 512, sense = "3/11/00"'
+  tcmu-runner faults vol0 --clear
+"""
+    rules = made.add_mutually_exclusive_group()
+    rules.add_argument(
+        "--rule", action="append", default=[], dest="rules", metavar="RULE",
+        help="as in the settings of the filter; repeat it for more. They take the place of all there are",
+    )  # fmt: skip
+    rules.add_argument("--clear", action="store_true", help="nothing fails any more")
 
 
 def _add_list(subparsers: Subparsers) -> None:

@@ -63,7 +63,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 
 COMMANDS = (
-    "create delete resize list show top drain restart handlers check try overlay doctor release "
+    "create delete resize list show top drain restart faults handlers check try overlay doctor release "
     "completion manual"
 )
 
