@@ -18,7 +18,7 @@ from tcmu_runner.dbus.tree import CallError, Tree
 from tcmu_runner.errors import DeviceError
 
 RETRY_SECONDS = 5.0
-CONNECT_SECONDS = 5.0
+CONNECT_SECONDS = 20.0  # below the 25 s that whoever has us started waits for the name
 _DBUS, _DBUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 _OWNERS = f"type='signal',sender='{_DBUS}',member='NameOwnerChanged',arg0namespace='{MANAGER.name}'"
 
