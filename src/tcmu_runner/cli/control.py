@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tcmu_runner.cli.asking import ask
+from tcmu_runner.cli.exports import exports
 from tcmu_runner.cli.lio import Lio
 from tcmu_runner.cli.look import find
 from tcmu_runner.cli.output import print_json
 from tcmu_runner.dbus.client import Client
 from tcmu_runner.engine.view import DeviceView
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.kernel import attribute
 from tcmu_runner.units import format_size
 
 
@@ -26,14 +29,22 @@ def resize(options: argparse.Namespace) -> int:
         return device
 
     device = ask(question)
+    _rescan(device.name)
     if not options.no_save:
         Lio().save()
     if options.json:
         print_json({"name": device.name, "before": device.size, "size": options.size})
         return 0
     print(f"{device.name}: {format_size(device.size)} -> {format_size(options.size)}")
-    print("  initiators learn it at their next look: iscsiadm -m session --rescan; a loopback disk by itself")
+    print("  iSCSI initiators learn it at their next look: iscsiadm -m session --rescan")
     return 0
+
+
+def _rescan(name: str) -> None:
+    """Disks of this machine look again."""
+    for export in exports().get(name, []):
+        if export.disk:
+            attribute.write(Path("/sys/class/block", Path(export.disk).name, "device/rescan"), "1")
 
 
 def drain(options: argparse.Namespace) -> int:

@@ -6,9 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from support import iscsi, loopback, processes
-from support.configfs import TARGET, Backstore
-from support.iscsi import IscsiTarget
-from support.loopback import Loopback
+from support.configfs import SECONDS, TARGET, Backstore, store
+from support.deadline import within
 
 ANSWER_FOR_THE_DEAD = f"""
 while sleep 0.3; do
@@ -42,15 +41,30 @@ def _no_command_waits_for_the_dead() -> Iterator[None]:
 
 def _everything() -> None:
     iscsi.logout_everywhere()
-    for target in _directories(iscsi.FABRIC, "iqn.*"):
-        IscsiTarget(int(target.name.rpartition("target")[2])).delete()
-    for target in _directories(loopback.FABRIC, "naa.*"):
-        Loopback(int(target.name[-2:], 16)).delete()
+    for target in [*_directories(iscsi.FABRIC, "iqn.*"), *_directories(loopback.FABRIC, "naa.*")]:
+        for group in _directories(target, "tpgt_*"):
+            _remove_group(group)
+        target.rmdir()
     for hba in _directories(TARGET / "core", "user_*"):
         for device in _directories(hba, "*"):
             Backstore(device.name, int(hba.name.removeprefix("user_"))).remove()
         if hba.exists():
             hba.rmdir()
+
+
+def _remove_group(group: Path) -> None:
+    """A target portal group, whoever has made it; ends its sessions, which waits for their commands."""
+    if (group / "enable").exists():
+        within(SECONDS, store, group / "enable", 0)
+    for lun in [*group.glob("acls/*/lun_*"), *group.glob("lun/lun_*")]:
+        for link in loopback.links(lun):
+            within(SECONDS, link.unlink)
+        lun.rmdir()
+    for made in [*group.glob("acls/*"), *group.glob("np/*")]:
+        made.rmdir()
+    if (group / "nexus").exists():
+        store(group / "nexus", "NULL")
+    group.rmdir()
 
 
 def _directories(parent: Path, pattern: str) -> list[Path]:
