@@ -113,8 +113,9 @@ def test_netlink_is_blocked(daemon: Daemon) -> None:
     assert fine("netlink")
 
 
-def test_a_command_that_waits_for_a_dead_daemon(daemon: Daemon) -> None:
+def test_a_command_that_waits_for_a_dead_daemon(daemon: Daemon, expected_log: ExpectedLog) -> None:
     """Without its guardian nobody tells the kernel that the daemon is dead."""
+    expected_log("the guardian process has ended", optional=True)
     for name in ("tcmu-guardian", processes.SUPERVISOR):
         for pid in processes.named(name):
             os.kill(pid, signal.SIGKILL)
