@@ -5,8 +5,11 @@ others are its output. In those `...` stands for anything; a line `...` for any 
 shown is not compared, but every command has to end with status 0.
 """
 
+import os
 import re
+import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,16 +39,23 @@ def steps(page: str) -> list[Step]:
     return found
 
 
-def run(page: Path, directory: Path, seconds: float = 240) -> list[str]:
+def run(page: Path, directory: Path, seconds: float = 150) -> list[str]:
     """All that is not as the page says; nothing when all is well."""
     todo = steps(page.read_text())
     assert todo, f"{page} shows no commands"
     script = "\n".join(_lines(todo))
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=seconds, check=False,
-    )  # fmt: skip
-    return list(_complaints(todo, done.stdout))
+    with tempfile.TemporaryFile("w+") as output:
+        shell = subprocess.Popen(
+            ["bash", "-c", script], cwd=directory, stdin=subprocess.DEVNULL, stdout=output,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            shell.wait(seconds)
+        except subprocess.TimeoutExpired:  # what it has printed tells where it stands
+            os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
+        output.seek(0)
+        return list(_complaints(todo, output.read()))
 
 
 def _lines(todo: list[Step]) -> Iterator[str]:
