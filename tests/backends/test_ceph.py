@@ -1,4 +1,4 @@
-"""What only `rbd` has: the handlers' contract on a real cluster, locks and fencing, sizes, a full cluster."""
+"""What only `rbd` has: locks and fencing, sizes, a full cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from harness.case import Case
 from harness.served import Served
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.conformance import check_handler, device
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handlers.rbd import RbdHandler
 from tcmu_runner.scsi.sense import IN_STANDBY, ScsiError
@@ -52,13 +51,6 @@ def within(seconds: float, condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
-
-
-def test_the_contract_of_handlers(backend: RbdBackend) -> None:
-    report = check_handler(
-        lambda: RbdHandler.open(device(SIZE), options(backend)), size=SIZE, persistent=True
-    )
-    assert report.ok, str(report)
 
 
 def test_a_full_cluster_lets_writes_wait(served: Served) -> None:

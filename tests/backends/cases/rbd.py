@@ -67,6 +67,6 @@ CASES = [
     Case("rbd", RbdBackend, without=FULL, complaints=GONE),
     Case(
         "rbd-time-out", RbdTimeOut, complaints=GONE,
-        without={**FULL, **dict.fromkeys(("model", "served_killed"), "as rbd without the option")},
+        without=FULL | dict.fromkeys(("model", "contract", "served_killed"), "as rbd without the option"),
     ),
 ]  # fmt: skip
