@@ -154,7 +154,7 @@ def test_the_c_daemon_is_noticed(daemon: Daemon, tmp_path: Path) -> None:
     other = subprocess.Popen([C_DAEMON, "--tcmu-log-dir", tmp_path], stdout=subprocess.DEVNULL)
     try:
         eventually("the C daemon's lock", lambda: f" {other.pid} " in Path("/proc/locks").read_text())
-        assert "another tcmu-runner serves this machine" in refused_start(tmp_path / "ours.log")
+        assert f"is locked by process {other.pid} (" in refused_start(tmp_path / "ours.log")
         assert other.poll() is None
     finally:
         other.terminate()
