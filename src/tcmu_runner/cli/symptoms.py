@@ -6,9 +6,7 @@ first, and then no backstore is looked at.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from pathlib import Path
 from tcmu_runner import settings
 from tcmu_runner.engine.view import DeviceView, State
 from tcmu_runner.errors import ConfigError, TcmuError
+from tcmu_runner.kernel.lock import owner
 from tcmu_runner.kernel.paths import SYSTEM, Paths
 from tcmu_runner.kernel.uio import scan
 from tcmu_runner.settings import Coexistence, tcmu_conf
@@ -144,17 +143,12 @@ class Holder:
 
 
 def lock_holder(lock: Path, proc: Path = SYSTEM.proc) -> Holder | None:
-    """Who serves this machine (fcntl(2), F_GETLK)."""
+    """Who serves this machine."""
     try:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
+        pid = owner(lock)
     except OSError:
         return None
-    try:
-        asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = struct.unpack("hhqqi4x", fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-    finally:
-        os.close(descriptor)
-    if kind == fcntl.F_UNLCK:
+    if pid is None:
         return None
     try:
         program = str((proc / str(pid) / "exe").readlink())

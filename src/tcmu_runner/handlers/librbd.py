@@ -62,7 +62,6 @@ _RBD: dict[str, tuple[object, ...]] = {
     "rbd_lock_break": (c_void_p, c_int, c_char_p),
     "rbd_metadata_get": (c_void_p, c_char_p, c_char_p, POINTER(c_size_t)),
     "rbd_metadata_set": (c_void_p, c_char_p, c_char_p),
-    "rbd_is_exclusive_lock_owner": (c_void_p, POINTER(c_int)),
 }
 
 

@@ -37,6 +37,10 @@ class RbdOptions:
     read_only: bool = False
 
     @property
+    def write_protected(self) -> bool:
+        return self.read_only or "@" in self.path
+
+    @property
     def place(self) -> Place:
         path, _, snapshot = self.path.partition("@")
         pool, *namespace, image = path.split("/")
@@ -107,13 +111,9 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         return cls(device, config, image)
 
     def capabilities(self) -> Capabilities:
-        if self._read_only:
+        if self._options.write_protected:
             return Capabilities(extents=True)
         return super().capabilities()
-
-    @property
-    def _read_only(self) -> bool:
-        return self._options.read_only or "@" in self._options.path
 
     async def close(self) -> None:
         if self._comeback is not None:
@@ -249,10 +249,9 @@ class RbdHandler(AsyncHandler[RbdOptions]):
 
 def _open(options: RbdOptions) -> Image:
     """Blocks."""
-    read_only = options.read_only or "@" in options.path
-    image = Image(options.place, read_only=read_only)
+    image = Image(options.place, read_only=options.write_protected)
     try:
-        if not read_only:
+        if not options.write_protected:
             image.free_lock()
             if options.exclusive:
                 image.lock()

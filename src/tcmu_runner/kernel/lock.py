@@ -36,15 +36,8 @@ class DaemonLock:
 
     def holder(self) -> str:
         """Who has it, for a person: "process 123 (/usr/bin/tcmu-runner)"."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-            kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-        finally:
-            os.close(descriptor)
-        if kind == fcntl.F_UNLCK:
-            return "a process that has just let go of it"
-        return f"process {pid} ({_program(pid)})"
+        pid = owner(self._path)
+        return "a process that has just let go of it" if pid is None else f"process {pid} ({_program(pid)})"
 
     def try_acquire(self) -> bool:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -68,6 +61,17 @@ class DaemonLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def owner(path: Path) -> int | None:
+    """The process that has a lock file locked, None without one (fcntl(2), F_GETLK). Raises OSError."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
+    finally:
+        os.close(descriptor)
+    return None if kind == fcntl.F_UNLCK else int(pid)
 
 
 def _program(pid: int) -> str:
