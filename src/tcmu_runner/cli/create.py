@@ -83,10 +83,11 @@ def _probe(config: str) -> int:
 
 
 def _make(lio: Lio, undo: ExitStack, wanted: Wanted, options: argparse.Namespace) -> Made:
+    began = time.time()
     try:
         store = lio.make_backstore(undo, wanted)
     except (TcmuError, OSError) as error:
-        raise TcmuError(f"{wanted.name}: {_reason(wanted.name) or error}") from error
+        raise TcmuError(f"{wanted.name}: {_reason(wanted.name, began) or error}") from error
     made = Made(wanted.name, wanted.config, wanted.size, wanted.block_size)
     if options.loopback:
         return Made(*_start(made), disk=_wait_for_disk(lio.export_loopback(undo, store)))
@@ -102,14 +103,14 @@ def _start(made: Made) -> tuple[str, str, int, int]:
     return made.name, made.config, made.size, made.block_size
 
 
-def _reason(name: str) -> str:
-    """What the daemon's log says of the refusal: the kernel passes only an errno on."""
+def _reason(name: str, since: float) -> str:
+    """What the daemon's log says of a refusal since that time: the kernel passes only an errno on."""
     try:
         told = ask(lambda daemon: daemon.happenings())
     except TcmuError:
         return ""
-    texts = [each.text for each in told if each.device.rpartition("/")[2] == name and "refused" in each.text]
-    return texts[-1] if texts else ""
+    new = [each for each in told if each.time >= since and each.device.rpartition("/")[2] == name]
+    return next((each.text for each in reversed(new) if "refused" in each.text), "")
 
 
 def _wait_for_disk(group: Path) -> str:
