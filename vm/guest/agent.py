@@ -59,10 +59,11 @@ class Port:
             self.pending += self.wait_and_read()
 
     def wait_and_read(self) -> bytes:
-        if poll({self.fd: select.POLLIN})[self.fd] & select.POLLIN:
-            with suppress(BlockingIOError):  # the host has just come, and not yet said anything
-                return os.read(self.fd, CHUNK)
-        time.sleep(0.1)  # no host: the port hangs up for as long, and poll does not wait for a host
+        poll({self.fd: select.POLLIN})
+        with suppress(BlockingIOError):  # the host has just come, and not yet said anything
+            if text := os.read(self.fd, CHUNK):
+                return text
+        time.sleep(0.1)  # no host: the port has ended for as long, and poll does not wait for a host
         return b""
 
     def send(self, identity: str, **answer: object) -> None:
