@@ -1,5 +1,6 @@
 """The kernel's own iSCSI initiator and a LUN of the embedded mode: no LIO, and no daemon."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import disk as bytes_of
 from support.deadline import command
 from support.fio import Job, verify
 from support.fixtures import MIB
@@ -26,18 +28,20 @@ class Embedded:
 
 
 @contextmanager
-def trying(*arguments: str | Path) -> Iterator[Embedded]:
+def trying(*arguments: str | Path, **environment: str) -> Iterator[Embedded]:
     """Runs it in a process of its own, which has nothing to complain of."""
     process = subprocess.Popen(
         ["tcmu-runner", "try", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={**os.environ, **environment},
     )
     try:
         assert process.stdout is not None
         found = re.search(
-            r"iscsi://([^/]+)/([^/]+)/0", "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
+            r"iscsi://(?:[^@/]+@)?([^/]+)/([^/]+)/0",
+            "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n")),
         )
         assert found, "it does not say how to reach it"
         yield Embedded(*found.groups())
@@ -76,4 +80,22 @@ def test_verified_writes() -> None:
     with trying("ram", "--size", "64M") as target:
         counts = verify(Job(initiator.login(target), 1 * MIB))
         assert counts.written == counts.read == 1 * MIB // 4096
+        initiator.logout(target)
+
+
+DIGESTS = {f"conn[0].iscsi.{kind}Digest": "CRC32C" for kind in ("Header", "Data")}
+CHAP = {"authmethod": "CHAP", "username": "alice", "password": "twelve-bytes"}
+SETTINGS = {**DIGESTS, **{f"session.auth.{name}": value for name, value in CHAP.items()}}
+
+
+def test_chap_and_both_digests() -> None:
+    """Large transfers among them: they come in bursts, asked for by R2T."""
+    initiator = Initiator()
+    with trying("ram", "--size", "64M", "--user", "alice", CHAP_SECRET=CHAP["password"]) as target:
+        disk = initiator.login(target, settings=SETTINGS)
+        told = command("iscsiadm", "-m", "session", "-P", "2")
+        assert told.count("Digest: CRC32C") == 2, told
+        data = os.urandom(4 * MIB)
+        bytes_of.write(disk, 0, data)
+        assert bytes_of.read(disk, 0, len(data)) == data
         initiator.logout(target)

@@ -1,6 +1,7 @@
 """LUNs over the kernel's iSCSI target on 127.0.0.1, and open-iscsi's initiators."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -87,8 +88,11 @@ class Initiator:
     def iqn(self) -> str:
         return f"iqn.2026-11.com.example:{self.interface}"
 
-    def login(self, target: Target, lun: int = 0, seconds: float = 60) -> Path:
-        """Returns the disk of `lun` as this initiator sees it, ready for use."""
+    def login(
+        self, target: Target, lun: int = 0, seconds: float = 60, settings: Mapping[str, str] | None = None
+    ) -> Path:
+        """Returns the disk of `lun` as this initiator sees it, ready for use. settings: of iscsiadm's node
+        record, node.NAME."""
         with contextlib.suppress(CommandError):  # it is there from an earlier login
             command("iscsiadm", "-m", "iface", "-I", self.interface, "--op", "new")
         command(
@@ -96,6 +100,8 @@ class Initiator:
             *("-n", "iface.initiatorname", "-v", self.iqn),
         )
         command("iscsiadm", *self._node(target), "--op", "new")
+        for name, value in (settings or {}).items():
+            command("iscsiadm", *self._node(target), "--op", "update", "-n", f"node.{name}", "-v", value)
         command("iscsiadm", *self._node(target), "--login", seconds=seconds)
         eventually(f"a disk of {target.iqn} for {self.iqn}", lambda: bool(self._disks(target, lun)), seconds)
         command("udevadm", "settle")
