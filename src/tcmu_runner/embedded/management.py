@@ -17,6 +17,7 @@ from tcmu_runner.embedded.pdu import (
 )
 from tcmu_runner.embedded.task import Answer
 from tcmu_runner.ring.layout import TmrType
+from tcmu_runner.scsi.opcodes import DISK
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.command import Nexus
 
 Done = Callable[[], None]
-# FORMAT UNIT and SANITIZE: what they began goes on whatever becomes of the command (SBC-4 4.34, 4.36), so
-# nobody has to wait for it.
-OUTLIVING = (0x04, 0x48)
+# Nobody has to wait for what goes on whatever becomes of the command (SBC-4 4.34, 4.36).
+OUTLIVING = {row.opcode for row in DISK if row.outlives}
 
 
 class RefusedError(Exception):

@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
+from collections.abc import Callable, Iterable
 
 from tcmu_runner.engine.storage import OperationError, Perform, carry_out
 from tcmu_runner.handler.device import Device
+from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Operation, Steps
+
+POLL_SECONDS = 0.005
+
+
+def _nobody() -> Iterable[Command]:
+    return ()
 
 
 class Background:
-    """Runs steps one after the other on a thread that lives as long as there are any."""
+    """Runs steps one after the other on a thread that lives as long as there are any, and begins when all
+    commands have ended that came before: what one of them writes must not stand on a medium made empty.
 
-    def __init__(self, device: Device, perform: Perform) -> None:
+    under_way: commands that have come and not ended; asked on any thread.
+    """
+
+    def __init__(
+        self, device: Device, perform: Perform, under_way: Callable[[], Iterable[Command]] = _nobody
+    ) -> None:
         self._device = device
         self._perform = perform
+        self._under_way = under_way
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
     def spawn(self, steps: Steps) -> None:
         """Runs the steps beside the commands. To be called on one thread."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=self._run, args=(steps,), name="background", daemon=True)
+        work = steps, set(self._under_way())
+        thread = threading.Thread(target=self._run, args=work, name="background", daemon=True)
         self._threads.append(thread)
         thread.start()
 
@@ -30,7 +47,9 @@ class Background:
     def idle(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _run(self, steps: Steps) -> None:
+    def _run(self, steps: Steps, before: set[Command]) -> None:
+        while not self._stopping and before.intersection(self._under_way()):
+            time.sleep(POLL_SECONDS)
         try:
             carry_out(steps, self._unless_stopping)
         except OperationError as failure:

@@ -1,13 +1,14 @@
 """Commands that need their blocks to themselves, for example COMPARE AND WRITE (SBC-4 5.3).
 
-Such a command waits for every command under way on its blocks, and any later one on them waits for it. Where
+Such a command waits for every command under way on its blocks, and any later one on them waits for it. So it
+does for a write that its initiator may have given up: it must not come after what was written since. Where
 none is about, nothing is tracked and nothing costs anything: ranges are read out of the CDBs when needed.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 from tcmu_runner.scsi.command import Command
@@ -32,14 +33,14 @@ class Parked:
 
 
 class Exclusion:
-    """`admit` and `released` are called on the ring's thread, `ended` on any."""
+    """`admit` and `released` are called on the ring's thread, `ended` and `hold` on any."""
 
     def __init__(self, range_of: RangeOf) -> None:
         self._range_of = range_of
         self._lock = threading.Lock()
         self._holders: set[Command] = set()
         self._parked: list[Parked] = []
-        self.active = False  # some exclusive command is running or waiting: `ended` has to be told
+        self.active = False  # some command holds its blocks or waits: `ended` has to be told
 
     def admit(self, command: Command, plan: Plan, under_way: set[Command], *, exclusive: bool) -> bool:
         """Whether the plan may run now; else it is parked until `released` hands it out."""
@@ -57,6 +58,14 @@ class Exclusion:
                 self._holders.add(command)
             self._settle()
             return not blockers
+
+    def hold(self, command: Command, under_way: Container[Command]) -> None:
+        """Later commands on its blocks wait for one that is under way already."""
+        with self._lock:
+            self.active = True
+            self._holders.add(command)
+        if command not in under_way:  # it has ended meanwhile, perhaps before it could see `active`
+            self.ended(command)
 
     def ended(self, command: Command) -> bool:
         """True when a parked command may run now: the ring's thread has to ask for `released`."""

@@ -6,12 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Protocol
 
 from tcmu_runner import iov
 from tcmu_runner.engine.pace import Pace
 from tcmu_runner.engine.storage import (
+    ABORTED,
     OperationError,
     Perform,
     PerformAsync,
@@ -19,13 +21,21 @@ from tcmu_runner.engine.storage import (
     carry_out_async,
 )
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.operations import Plan, Read, Write
+from tcmu_runner.scsi.operations import Operation, Plan, Read, Write
 
 Finished = Callable[[Command, OperationError | None], None]  # adds the completion
 Publish = Callable[[], None]
 Job = tuple[Command, Plan]
 
 SMALL = 256 << 10  # bytes: more keeps the ring's thread from other commands for long
+
+
+def check_wanted(command: Command) -> None:
+    """Raises ABORTED where an abort ends a command between its operations: not where the operations are only
+    right together, or go on whatever becomes of the command."""
+    row = command.row
+    if command.withdrawn is ABORTED and row is not None and not (row.exclusive or row.outlives):
+        raise ABORTED
 
 
 class Executor(Protocol):
@@ -56,11 +66,20 @@ class InlineExecutor:
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         try:
-            carry_out(plan, self._perform)
+            carry_out(plan, self._perform if isinstance(plan, Operation) else self._performer(command))
         except OperationError as error:
             self._finished(command, error)
         else:
             self._finished(command, None)
+
+    def _performer(self, command: Command) -> Perform:
+        """For several operations: one that is aborted does not begin the next."""
+
+        def perform(operation: Operation) -> None:
+            check_wanted(command)
+            self._perform(operation)
+
+        return perform
 
     def batch_done(self) -> None:
         """Nothing is held back."""
@@ -180,12 +199,16 @@ class AsyncExecutor:
 
     async def _run(self, command: Command, plan: Plan) -> None:
         try:
-            await carry_out_async(plan, self._perform)
+            await carry_out_async(plan, partial(self._perform_next, command))
         except OperationError as error:
             self._finished(command, error)
         else:
             self._finished(command, None)
         self._publish()
+
+    async def _perform_next(self, command: Command, operation: Operation) -> None:
+        check_wanted(command)
+        await self._perform(operation)
 
     def close(self) -> None:
         """The loop belongs to the worker, not to one LUN."""

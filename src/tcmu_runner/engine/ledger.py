@@ -65,12 +65,21 @@ class Ledger:
         """All that have come and not ended. Any thread."""
         return [*self.under_way.copy(), *self._exclusion.waiting()]
 
+    def hold_since(self, began_before: float) -> None:
+        """Writes that take so long that their initiator may have given them up. Any thread."""
+        for command in self.under_way.copy():
+            row = command.row
+            if command.began < began_before and row is not None and row.writes and row.blocks is not None:
+                self._exclusion.hold(command, self.under_way)
+
     def withdraw(self, unwanted: Unwanted, ending: Exception, begun: Callable[[Command], bool]) -> None:
         """Commands that have not begun never do, and end in this. begun: whether it is too late for one; any
         thread; not published."""
-        for command in filter(unwanted, list(self.under_way)):
+        for command in filter(unwanted, self.under_way.copy()):
             command.withdrawn = ending
             if not begun(command):
                 self.finished(command, OperationError(ending, None))
+            elif command.row is not None and command.row.writes:
+                self._exclusion.hold(command, self.under_way)
         for command in self._exclusion.drop(unwanted):
             self.finished(command, OperationError(ending, None))

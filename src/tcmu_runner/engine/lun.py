@@ -17,7 +17,7 @@ from tcmu_runner.engine.pump import Duties, Pump
 from tcmu_runner.engine.slowness import SlowLog
 from tcmu_runner.engine.stack import Stack
 from tcmu_runner.engine.statistics import SLOW_SECONDS, Statistics
-from tcmu_runner.engine.storage import ABORTED, Perform
+from tcmu_runner.engine.storage import Perform
 from tcmu_runner.engine.straight import StraightPath
 from tcmu_runner.engine.transport import Transport
 from tcmu_runner.errors import ConfigError
@@ -36,7 +36,7 @@ from tcmu_runner.scsi.unit import Identity, Limits, Unit
 
 SPACE_SECONDS = 5.0  # between looks at the space below a LUN
 BLOCK_SIZES = (512, 1024, 2048, 4096)
-_ENDINGS = {Late.BUSY: ScsiStatusError(Status.BUSY), Late.ABORT: ABORTED}
+_ENDINGS = {Late.BUSY: ScsiStatusError(Status.BUSY), Late.ABORT: ScsiStatusError(Status.TASK_ABORTED)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,10 @@ class Lun:
         stack = self.stack
         if stack.asynchronous:
             perform_async = stack.perform_async(neighbours.perform_on)
-            self._lend(lambda operation: run(perform_async(operation)))
+            self._lend(pump, lambda operation: run(perform_async(operation)))
             return AsyncExecutor(perform_async, pump.finished, pump.publish, loop())
         perform = stack.perform(neighbours.perform_on)
-        self._lend(perform)
+        self._lend(pump, perform)
         if stack.threads == 0:
             return InlineExecutor(perform, pump.finished)
         return ThreadExecutor(
@@ -180,9 +180,9 @@ class Lun:
         pace = executor.pace if handler.threads else None
         return StraightPath(self.unit, handler, pace, pump.ledger, pump.completer)
 
-    def _lend(self, perform: Perform) -> None:
+    def _lend(self, pump: Pump, perform: Perform) -> None:
         """What the storage does for others than commands: work in the background, copies to other LUNs."""
-        self._background = Background(self.device, perform)
+        self._background = Background(self.device, perform, pump.ledger.waiting)
         self._lookout = Background(self.device, perform)
         self.unit.spawn = self._background.spawn
         neighbours.enter(self.unit, perform)

@@ -31,6 +31,7 @@ from tcmu_runner.scsi.operations import Plan
 EVENTS = select.EPOLLIN | select.EPOLLET
 PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
 POLL_SECONDS = 0.005
+STALE_SECONDS = 1.0  # the shortest time after which the kernel ends a command that we have not (cmd_time_out)
 RELIEF_SECONDS = 1.0  # a storage that holds up the ring's thread so long serves the rest from other threads
 
 
@@ -76,7 +77,7 @@ class Pump:
         self._failure: Exception | None = None
         self._stopping = False
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._left_over: deque[Job] = deque()  # fetched, and to be started first
+        self._left_over: deque[Job | TaskManagement] = deque()  # fetched, and to be started first
         self._serving = self._new_thread()
         self.executor: Executor
         self._straight: StraightPath | None = None
@@ -144,6 +145,7 @@ class Pump:
     def watch(self) -> None:
         """To be called about every second: sees to late commands, and relieves a ring's thread that a storage
         holds up, so that the other commands go on."""
+        self.ledger.hold_since(time.monotonic() - STALE_SECONDS)
         waiting = self.ledger.waiting()
         oldest = min((command.began for command in waiting), default=None)
         self._statistics.gauge(self._consumer.outstanding, oldest)
@@ -239,18 +241,21 @@ class Pump:
     def _start_rest(self, batch: list[Job | TaskManagement], at: int, now: float) -> None:
         alone = self._consumer.outstanding == 1
         while self._left_over:
-            self._start(self._left_over.popleft(), now, alone=False)
+            self._take(self._left_over.popleft(), now, alone=False)
         while at < len(batch) and self._is_ring_thread():
             for request in batch[at : at + PUBLISH_EVERY]:
                 at += 1
-                if isinstance(request, TaskManagement):
-                    self._abort(request)
-                else:
-                    self._start(request, now, alone=alone)
+                self._take(request, now, alone=alone)
             self.completer.publish()
         self._leave_over(batch[at:])
         self.executor.batch_done()
         self.completer.publish()
+
+    def _take(self, request: Job | TaskManagement, now: float, *, alone: bool) -> None:
+        if isinstance(request, TaskManagement):
+            self._abort(request)
+        else:
+            self._start(request, now, alone=alone)
 
     def _abort(self, function: TaskManagement) -> None:
         """Commands that the initiator has given up do not begin any more. They all have to end, the kernel
@@ -270,7 +275,7 @@ class Pump:
     def _leave_over(self, rest: list[Job | TaskManagement]) -> None:
         """A thread that was relieved leaves what it has not begun to its successor."""
         if rest:
-            self._left_over.extend(each for each in rest if isinstance(each, Job))
+            self._left_over.extend(rest)
             self._rouse()
 
     def _start(self, command: Job, now: float, *, alone: bool) -> None:

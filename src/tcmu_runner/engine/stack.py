@@ -54,7 +54,9 @@ class Stack:
             lambda offered, layer: layer.capabilities(offered), reversed(filters), self._below
         )
         if filters:  # what one of them changes such an operation would go round
-            self.capabilities = replace(self.capabilities, compare_and_write=False, write_same=False)
+            self.capabilities = replace(
+                self.capabilities, compare_and_write=False, write_same=False, atomic=False
+            )
         self.blocks = any(layer.threads for layer in filters)  # commands are not for the ring's thread
 
     @classmethod

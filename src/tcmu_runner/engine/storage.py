@@ -55,7 +55,7 @@ class OperationError(Exception):
         return error
 
 
-ABORTED = ScsiStatusError(Status.TASK_ABORTED)
+ABORTED = ScsiStatusError(Status.TASK_ABORTED)  # what a command ends in that its initiator has given up
 
 
 class Storage:

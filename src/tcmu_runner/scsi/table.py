@@ -58,6 +58,7 @@ class Row:
     medium: refused while the medium is stopped, ejected or being formatted. writes: refused on a
         write-protected unit.
     exclusive: must not overlap in time with any other command on its blocks; the engine sees to it.
+    outlives: what it began goes on when the command is aborted.
     attention: reports a pending unit attention instead of running (all but INQUIRY and the like).
     access: what it does to a unit that another nexus has reserved; by default as `writes` and `blocks` say.
     """
@@ -72,6 +73,7 @@ class Row:
     medium: bool = False
     writes: bool = False
     exclusive: bool = False
+    outlives: bool = False
     attention: bool = True
     access: Access = Access.HARMLESS
     mask: bytes = field(init=False)

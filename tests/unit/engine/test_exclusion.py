@@ -57,6 +57,19 @@ def test_two_on_different_blocks_run_side_by_side() -> None:
     assert gate.admit(other, None, [one], exclusive=True)
 
 
+def test_later_commands_wait_for_one_that_holds_its_blocks() -> None:
+    gate = Exclusion(range_of)
+    running, gone = command(0, 512), command(512, 512)
+    gate.hold(running, {running})
+    gate.hold(gone, {running})  # it has ended meanwhile
+    behind = command(0, 1024)
+    assert not gate.admit(behind, None, {running}, exclusive=False)
+    assert gate.admit(command(512, 512), None, {running}, exclusive=False)
+    assert gate.ended(running)
+    assert [parked.command for parked in gate.released()] == [behind]
+    assert not gate.active
+
+
 def test_a_reset_forgets_all() -> None:
     gate = Exclusion(range_of)
     gate.admit(command(0, 512), None, [], exclusive=True)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
 
 from tcmu_runner import NOT_HANDLED, AsyncHandler, NotHandled, RawHandler, Space
+from tcmu_runner.engine.pump import STALE_SECONDS
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.consumer import RingCorrupt
+from tcmu_runner.ring.producer import Ticket
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.profile import Limits
 from tcmu_runner.scsi.sense import Status
@@ -402,3 +405,122 @@ def test_a_handler_with_one_thread_is_called_by_that_one_alone() -> None:
         bench.wait(*(bench.submit(READ_LBA_8, room=512) for _ in range(8)))
     bench.close()
     assert len(callers) == 1
+
+
+class Gated(Memory):
+    """The first write waits at a gate; what it overlaps with is noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open, self.begun, self.over = threading.Event(), threading.Event(), threading.Event()
+        self.unmapped: list[int] = []
+        self.zeroed_beside_a_write = False
+
+    def write(self, data: Buffers, offset: int) -> None:
+        if not self.begun.is_set():
+            self.pass_gate()
+        super().write(data, offset)
+        self.over.set()
+
+    def pass_gate(self) -> None:
+        self.begun.set()
+        assert self.open.wait(20)
+
+    def unmap(self, offset: int, length: int) -> None:
+        self.unmapped.append(offset)
+        self.pass_gate()
+
+    def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
+        self.zeroed_beside_a_write = not self.over.is_set()
+        self.disk[offset : offset + length] = bytes(length)
+
+
+LARGE_WRITE = "2a 00 00000000 00 0400 00"  # 512 KiB from LBA 0: transfers of that size go to the threads
+ELSEWHERE = "2a 00 00000600 00 0001 00"
+
+
+def stuck_write(bench: Bench, handler: Gated) -> Ticket:
+    """On a thread of its own, and not alone."""
+    ticket = bench.producer.submit(bytes.fromhex(LARGE_WRITE), memoryview(b"\x11" * 524288))
+    beside = bench.submit(READ_LBA_8, room=512)
+    assert handler.begun.wait(20)
+    bench.wait(beside)
+    return ticket
+
+
+def test_an_aborted_write_that_has_begun_is_over_before_later_ones_on_its_blocks_begin() -> None:
+    """SAM-5 7.2: after ABORT TASK nothing more comes of the task; its initiator goes on at once."""
+    bench = Bench(gated := Gated())
+    aborted = stuck_write(bench, gated)
+    bench.producer.task_management(1, [aborted])  # ABORT TASK, tcmu-abi 1.8
+    later = bench.submit(WRITE_LBA_8, b"\x22" * 512)
+    assert bench.run(ELSEWHERE, b"\x33" * 512).status == GOOD
+    assert later.status is None
+    gated.open.set()
+    bench.wait(aborted, later)
+    assert bench.run(READ_LBA_8, room=512).data == b"\x22" * 512
+    bench.close()
+
+
+def test_a_write_the_kernel_may_have_ended_is_over_before_later_ones_on_its_blocks_begin() -> None:
+    """cmd_time_out: LIO answers the initiator, which goes on; the daemon is not told (tcmu-abi 5.2)."""
+    bench = Bench(gated := Gated())
+    stale = stuck_write(bench, gated)
+    stale_since = time.monotonic()
+    bench.until(lambda: bench.lun.watch() or time.monotonic() - stale_since > STALE_SECONDS)
+    bench.lun.watch()
+    later = bench.submit(WRITE_LBA_8, b"\x22" * 512)
+    assert bench.run(ELSEWHERE, b"\x33" * 512).status == GOOD
+    assert later.status is None
+    gated.open.set()
+    bench.wait(stale, later)
+    assert bench.run(READ_LBA_8, room=512).data == b"\x22" * 512
+    bench.close()
+
+
+def test_an_aborted_command_does_not_go_on_with_its_next_operation() -> None:
+    bench = Bench(gated := Gated())
+    # SBC-4 5.39.2: two descriptors of one block, at LBA 8 and LBA 16
+    blocks = b"".join(lba.to_bytes(8, "big") + (1).to_bytes(4, "big") + bytes(4) for lba in (8, 16))
+    aborted = bench.submit("42 00 00000000 00 0028 00", bytes.fromhex("0026002000000000") + blocks)
+    assert gated.begun.wait(20)
+    bench.producer.task_management(1, [aborted])
+    bench.run(TEST_UNIT_READY)  # answered after the function was read
+    gated.open.set()
+    bench.wait(aborted)
+    bench.close()
+    assert gated.unmapped == [8 * 512]
+
+
+@pytest.mark.parametrize("immediate", [False, True])
+def test_a_format_waits_for_what_came_before_it(immediate: bool) -> None:
+    """What an earlier command writes shall not stand on the formatted medium."""
+    bench = Bench(gated := Gated())
+    before = stuck_write(bench, gated)
+    # SBC-4 5.4, table 43: IMMED is bit 1 of byte 1 of the parameter list, which needs FOV, bit 7
+    parameters = bytes.fromhex("00820000") if immediate else b""
+    format_unit = bench.submit("04 10 00 0000 00" if immediate else "04 00 00 0000 00", parameters)
+    assert bench.run(TEST_UNIT_READY).status == (CHECK_CONDITION if immediate else GOOD)
+    gated.open.set()
+    bench.wait(before, format_unit)
+    bench.until(lambda: bench.run(TEST_UNIT_READY).status == GOOD)
+    assert (before.status, format_unit.status) == (GOOD, GOOD)
+    assert bench.run(READ_LBA_8, room=512).data == bytes(512)
+    assert not gated.zeroed_beside_a_write
+    bench.close()
+
+
+def test_task_management_behind_a_command_that_holds_up_the_ring_is_not_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(gated := Gated())
+    bench.lun.unit.mode.descriptor_sense = True
+    stuck = bench.producer.submit(bytes.fromhex(WRITE_LBA_8), memoryview(b"\x11" * 512))
+    bench.producer.task_management(5, [])  # LUN RESET
+    bench.submit_event()
+    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    gated.open.set()
+    bench.wait(stuck)
+    bench.until(lambda: not bench.lun.unit.mode.descriptor_sense)  # SAM-5 6.3.3
+    bench.close()
+    caplog.clear()
