@@ -27,12 +27,16 @@ class Plugin(Generic[Options]):
     subtype: the name before the first '/' of a config string; letters, digits and underscores.
     unmap_reads_zero: unmapped bytes read as zeroes (announced to initiators as LBPRZ).
     rotational: announced to initiators, who schedule accordingly.
+    atomic: a write of up to a MiB is stored whole or not at all, also where the power or the process is lost
+        in the middle of it. Announced to initiators (WRITE ATOMIC): Linux tells databases, which then leave
+        out precautions of their own.
     privileges: Linux capabilities (names without CAP_) that its worker keeps while it runs as root.
     """
 
     subtype: ClassVar[str]
     unmap_reads_zero: ClassVar[bool] = True
     rotational: ClassVar[bool] = False
+    atomic: ClassVar[bool] = False
     privileges: ClassVar[frozenset[str]] = frozenset()
 
     _flushes: ClassVar[bool] = False
@@ -83,6 +87,7 @@ class Plugin(Generic[Options]):
             crypto_erase=defines("crypto_erase"),
             compare_and_write=defines("compare_and_write"),
             write_same=defines("write_same"),
+            atomic=self.atomic and defines("write"),
         )
 
 

@@ -26,6 +26,7 @@ class RamHandler(Handler[str]):
 
     subtype = "ram"
     threads: ClassVar[int] = 0
+    atomic: ClassVar[bool] = True  # what is lost in the middle of a write is the disk
 
     def __init__(self, memory: mmap.mmap, size: int, block_size: int) -> None:
         self.memory = memory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcmu_runner.scsi.operations import Steps, Unmap, Write, WriteSame, WriteZeroes
+from tcmu_runner.scsi.operations import Flush, Steps, Unmap, Write, WriteSame, WriteZeroes
 
 if TYPE_CHECKING:
     from tcmu_runner.scsi.unit import Unit
@@ -46,3 +46,5 @@ def clear(unit: Unit, offset: int, length: int, *, unmap: bool) -> Steps:
         size = min(STRIDE, end - offset)
         yield WriteZeroes(offset, size, unmap, fua) if can.write_zeroes else Unmap(offset, size)
         offset += size
+    if fua and can.flush and not can.write_zeroes:
+        yield Flush()

@@ -18,6 +18,11 @@ def can_erase_key(unit: Unit) -> bool:
     return unit.capabilities.crypto_erase
 
 
+def writes_whole(unit: Unit) -> bool:
+    """where the storage stores a write whole or not at all"""
+    return unit.capabilities.atomic
+
+
 def is_removable(unit: Unit) -> bool:
     """on a unit with removable medium"""
     return unit.removable

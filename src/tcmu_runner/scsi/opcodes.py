@@ -197,15 +197,19 @@ _WRITES = [
             COMPARE_AND_WRITE_BLOCKS, True,
         ),
         (0x8B, "ORWRITE(16)", "8b 18 ffffffffffffffff ffffffff 3f 00", atomic.orwrite, BLOCKS_16, True),
-        (
-            0x9C, "WRITE ATOMIC(16)", "9c 18 ffffffffffffffff 0000 ffff 3f 00", atomic.write_atomic,
-            ATOMIC_BLOCKS, True,
-        ),
     )
 ]  # fmt: skip
 
+_WRITE_ATOMIC = Row(
+    0x9C, "WRITE ATOMIC(16)", "9c 18 ffffffffffffffff 0000 ffff 3f 00", atomic.write_atomic,
+    blocks=ATOMIC_BLOCKS, needs=offers.writes_whole, medium=True, writes=True, exclusive=True,
+)  # fmt: skip
+
 _MEDIUM = [
-    Row(0x04, "FORMAT UNIT", "04 38 00 0000 00", erasing.format_unit, writes=True),
+    Row(
+        0x04, "FORMAT UNIT", "04 38 00 0000 00", erasing.format_unit,
+        writes=True, exclusive=True, outlives=True,
+    ),
     Row(0x1B, "START STOP UNIT", "1b 01 00 0f f7 00", readiness.start_stop_unit),
     Row(
         0x1E, "PREVENT ALLOW MEDIUM REMOVAL", "1e 00 0000 01 00", readiness.prevent_allow_medium_removal,
@@ -242,15 +246,15 @@ _MEDIUM = [
     ),
     Row(
         0x48, "SANITIZE: OVERWRITE", "48 a1 0000000000 ffff 00", erasing.sanitize_overwrite,
-        action=0x01, writes=True,
+        action=0x01, writes=True, exclusive=True, outlives=True,
     ),
     Row(
         0x48, "SANITIZE: BLOCK ERASE", "48 a2 0000000000 ffff 00", erasing.sanitize_block_erase,
-        action=0x02, needs=offers.can_unmap, writes=True,
+        action=0x02, needs=offers.can_unmap, writes=True, exclusive=True, outlives=True,
     ),
     Row(
         0x48, "SANITIZE: CRYPTOGRAPHIC ERASE", "48 a3 0000000000 ffff 00", erasing.sanitize_crypto_erase,
-        action=0x03, needs=offers.can_erase_key, writes=True,
+        action=0x03, needs=offers.can_erase_key, writes=True, exclusive=True, outlives=True,
     ),
     Row(
         0x48, "SANITIZE: EXIT FAILURE MODE", "48 bf 0000000000 ffff 00", erasing.sanitize_exit_failure_mode,
@@ -258,4 +262,6 @@ _MEDIUM = [
     ),
 ]  # fmt: skip
 
-DISK = Table([*_EVERY_DEVICE, *_RESERVE_IN, *_RESERVE_OUT, *_COPY, *_READS, *_WRITES, *_MEDIUM])
+DISK = Table(
+    [*_EVERY_DEVICE, *_RESERVE_IN, *_RESERVE_OUT, *_COPY, *_READS, *_WRITES, _WRITE_ATOMIC, *_MEDIUM]
+)

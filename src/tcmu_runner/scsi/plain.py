@@ -53,6 +53,7 @@ def plain(unit: Unit, cdb: bytes, length: int) -> tuple[Row, int] | None:
     if (
         count * block_size != length
         or offset + length > unit.size
+        or 0 < unit.limits.max_transfer < count
         or int.from_bytes(cdb) & others
         or not length
         or (row.writes and not _writes_freely(unit))

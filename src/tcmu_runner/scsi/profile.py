@@ -11,7 +11,8 @@ class Capabilities:
 
     extents: it knows which blocks are mapped. space: how much it takes of the space below it, and what is
     left there. crypto_erase: it can throw its key away. compare_and_write, write_same: it does these as one
-    operation, which the unit else makes of reads and writes.
+    operation, which the unit else makes of reads and writes. atomic: a write is stored whole or not at all,
+    also where the power or the process is lost in the middle of it.
     """
 
     write: bool = False
@@ -24,6 +25,7 @@ class Capabilities:
     crypto_erase: bool = False
     compare_and_write: bool = False
     write_same: bool = False
+    atomic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

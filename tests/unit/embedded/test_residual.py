@@ -14,6 +14,7 @@ from tcmu_runner.embedded.residual import between, demand
         ("a80000000000000000040000", 2048),
         ("88000000000000000000000000050000", 2560),
         ("2e000000000000000100", 512),  # WRITE AND VERIFY(10)
+        ("9c000000000000000008000000030000", 1536),  # WRITE ATOMIC(16)
         ("120000002400", None),  # INQUIRY
         ("35000000000000000100", None),  # SYNCHRONIZE CACHE moves nothing
     ],

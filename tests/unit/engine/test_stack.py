@@ -191,6 +191,11 @@ def test_an_asyncio_handler_keeps_its_loop_unless_a_filter_blocks(
 
 
 class AllAtOnce(Store):
+    atomic = True
+
+    def write(self, data: Buffers, offset: int) -> None:
+        raise AssertionError("nobody writes here")
+
     def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
         raise AssertionError("below a filter nobody asks for it")
 
@@ -204,6 +209,7 @@ def test_what_is_one_operation_of_the_storage_is_not_above_a_filter() -> None:
     for stack, offered in ((alone, True), (below, False)):
         assert stack.capabilities.compare_and_write is offered
         assert stack.capabilities.write_same is offered
+        assert stack.capabilities.atomic is offered
         stack.close()
 
 

@@ -10,6 +10,7 @@ from tcmu_runner.engine.straight import AT_ONCE
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.producer import Ticket
+from tcmu_runner.scsi.profile import Limits
 
 from .bench import Bench, Memory
 
@@ -238,3 +239,14 @@ def test_late_commands_of_a_batch_whose_storage_hangs_never_reach_it(
     assert [ticket.status for ticket in (stuck, *late)] == [GOOD, TASK_ABORTED, TASK_ABORTED, TASK_ABORTED]
     assert slow.calls == [("read", 4096, 512)]
     caplog.clear()
+
+
+def test_what_is_longer_than_one_may_ask_for_is_refused() -> None:
+    """SBC-4 6.6.4: above MAXIMUM TRANSFER LENGTH a command ends in 5/24/00, also the plainest."""
+    bench = Bench(Memory(), limits=Limits(max_transfer=8))
+    allowed, refused = post(bench, read(8, 8), room=4096), post(bench, read(8, 9), room=4608)
+    bench.submit_event()
+    bench.wait(allowed, refused)
+    bench.close()
+    assert (allowed.status, refused.status) == (GOOD, CHECK_CONDITION)
+    assert (refused.sense[2], refused.sense[12:14].hex()) == (0x05, "2400")

@@ -42,7 +42,7 @@ def test_parse() -> None:
 def test_capabilities() -> None:
     """Without `flush` there is no write cache to announce: a write is as durable as it can be."""
     assert disk(4096).capabilities() == Capabilities(
-        write=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True
+        write=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True, atomic=True
     )
 
 

@@ -143,7 +143,7 @@ class DiskModel(RuleBasedStateMachine):
     def write_atomic(self, lba: int, count: int, fill: int, cuts: list[int]) -> None:
         content = bytes((fill,)) * (count * self.size)
         status, _ = self.do(f"9c 00 {lba:016x} 0000 {count:04x} 00 00", content, cuts)
-        assert (status == 0) == self.fits(lba, count)
+        assert (status == 0) == (self.fits(lba, count) and self.unit.capabilities.atomic)
         if status == 0:
             self.put(lba, content)
 

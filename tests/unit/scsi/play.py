@@ -33,7 +33,7 @@ from tcmu_runner.scsi.unit import Capabilities, Identity, Limits, Unit
 
 STALE = 0xA5  # what an earlier command left in the buffers; it must never come back
 EVERYTHING = Capabilities(
-    write=True, flush=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True
+    write=True, flush=True, unmap=True, unmap_reads_zero=True, write_zeroes=True, extents=True, atomic=True
 )
 BLOCKS = 1024
 

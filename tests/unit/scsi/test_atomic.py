@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.operations import CompareAndWrite, Read, Write
 from tcmu_runner.scsi.unit import Capabilities, Limits
@@ -18,9 +19,19 @@ READ_1, READ_2 = Read(8 * 512, space(512)), Read(8 * 512, space(1024))
 
 def test_exclusive_commands_know_their_blocks() -> None:
     """prior-art 2.1 #6: COMPARE AND WRITE did not exclude plain writes; the engine needs the range."""
-    exclusive = {row.opcode for row in DISK if row.exclusive}
+    exclusive = {row.opcode for row in DISK if row.exclusive and not row.outlives}
     assert exclusive == {0x89, 0x8B, 0x8E, 0x2E, 0xAE, 0x9C}
-    assert all(row.blocks is not None for row in DISK if row.exclusive)
+    assert all(row.blocks is not None for row in DISK if row.exclusive and not row.outlives)
+
+
+def test_what_empties_the_medium_excludes_all_others() -> None:
+    """FORMAT UNIT and SANITIZE: nothing of an earlier command's may come after them."""
+    assert {row.opcode for row in DISK if row.exclusive and row.outlives} == {0x04, 0x48}
+    unit = disk()
+    for cdb in ("04 00 00 0000 00", "48 02 00000000 00 0000 00"):
+        command = Command(bytes.fromhex(cdb), [], Nexus())
+        unit.begin(command)
+        assert unit.footprint(command) == (0, unit.size)
 
 
 def test_compare_and_write() -> None:
@@ -116,15 +127,19 @@ def test_orwrite_edges() -> None:
 
 
 def test_write_atomic() -> None:
-    steps = ((READ_1, BLOCK), (Write(8 * 512, bytes_of(OTHER)), None))
-    assert play(disk(), ATOMIC.format(0, 0, 1), *steps, out=OTHER).status == 0
+    step = (Write(8 * 512, bytes_of(OTHER)), None)
+    assert play(disk(), ATOMIC.format(0, 0, 1), step, out=OTHER).status == 0
+    step = (Write(8 * 512, bytes_of(OTHER), fua=True), None)
+    assert play(disk(), ATOMIC.format(0x08, 0, 1), step, out=OTHER).status == 0
 
 
-def test_write_atomic_that_fails_restores_the_blocks() -> None:
-    # SBC-4 4.29: all of an atomic write or none of it
-    error = OSError(errno.EIO, "broken")
-    steps = ((READ_2, BLOCK * 2), (Write, error), (Write(8 * 512, bytes_of(BLOCK * 2)), None))
-    assert play(disk(), ATOMIC.format(0, 0, 2), *steps, out=OTHER * 2).error is error
+def test_write_atomic_is_offered_where_the_storage_can_keep_what_it_promises() -> None:
+    """SBC-4 4.29: all of it or none of it is on the medium, also after a loss of power."""
+    unit = disk(replace(EVERYTHING, atomic=False))
+    assert play(unit, ATOMIC.format(0, 0, 1), out=OTHER).triple == "5/20/00"
+    # SBC-4 table 243: MAXIMUM ATOMIC TRANSFER LENGTH in bytes 44 to 47 of VPD page B0
+    assert play(unit, "12 01 b0 00ff 00", room=255).data[44:48] == bytes(4)
+    assert any(play(disk(), "12 01 b0 00ff 00", room=255).data[44:48])
 
 
 def test_write_atomic_edges() -> None:
@@ -137,4 +152,4 @@ def test_write_atomic_edges() -> None:
 
 def test_write_protection() -> None:
     for cdb in (CAW.format(0, 1), ORWRITE.format(0, 1), ATOMIC.format(0, 0, 1)):
-        assert play(disk(Capabilities()), cdb, out=BLOCK * 2).triple == "7/27/00"
+        assert play(disk(Capabilities(atomic=True)), cdb, out=BLOCK * 2).triple == "7/27/00"

@@ -1,5 +1,5 @@
 from tcmu_runner.scsi import filling
-from tcmu_runner.scsi.operations import Unmap, Write, WriteZeroes
+from tcmu_runner.scsi.operations import Flush, Unmap, Write, WriteZeroes
 from tcmu_runner.scsi.unit import Capabilities
 
 from .play import disk
@@ -21,6 +21,17 @@ def test_unmapping_zeroes_where_unmapped_blocks_read_as_zeroes() -> None:
     assert list(filling.clear(unit, 0, GIB + 512, unmap=True)) == [Unmap(0, GIB), Unmap(GIB, 512)]
     # but not where the space shall stay
     assert all(isinstance(each, Write) for each in filling.clear(unit, 0, 4096, unmap=False))
+
+
+def test_without_a_write_cache_zeroes_outlast_a_loss_of_power() -> None:
+    """SBC-4 6.5.6: with WCE 0 a command ends when its data is on the medium."""
+    unit = disk(Capabilities(write=True, flush=True, unmap=True, unmap_reads_zero=True))
+    assert list(filling.clear(unit, 0, 4096, unmap=True)) == [Unmap(0, 4096)]
+    unit.mode.write_cache = False
+    assert list(filling.clear(unit, 0, 4096, unmap=True)) == [Unmap(0, 4096), Flush()]
+    unit = disk()
+    unit.mode.write_cache = False
+    assert list(filling.clear(unit, 0, 4096, unmap=True)) == [WriteZeroes(0, 4096, unmap=True, fua=True)]
 
 
 def test_repeating_ends_exactly() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tcmu_runner.scsi.commands import provisioning
-from tcmu_runner.scsi.operations import Extent, Extents, Unmap, Write, WriteSame, WriteZeroes
+from tcmu_runner.scsi.operations import Extent, Extents, Flush, Unmap, Write, WriteSame, WriteZeroes
 from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
 
 from .play import EVERYTHING, Outcome, Step, bytes_of, disk, play
@@ -29,6 +29,13 @@ def test_unmap() -> None:
         disk(), unmap_list((8, 4), (100, 1)), (Unmap(8 * 512, 4 * 512), None), (Unmap(100 * 512, 512), None)
     )
     assert outcome.status == 0
+
+
+def test_without_a_write_cache_what_is_unmapped_stays_so() -> None:
+    """SBC-4 6.5.6: with WCE 0 nothing that a loss of power would undo is GOOD."""
+    unit = disk()
+    unit.mode.write_cache = False
+    assert unmap(unit, unmap_list((8, 4)), (Unmap(8 * 512, 4 * 512), None), (Flush(), None)).status == 0
 
 
 def test_a_failed_unmap_is_not_good() -> None:

@@ -59,21 +59,11 @@ def _set_bits(offset: int, data: Buffers, *, fua: bool) -> Steps:
 
 
 def write_atomic(unit: Unit, command: Command) -> Plan:
-    """Without boundaries: ATOMIC BOUNDARY is not supported, and refused by the row's mask."""
+    """The storage's own promise (SBC-4 4.29), offered where it makes it. ATOMIC BOUNDARY is not supported,
+    and refused by the row's mask."""
     offset, length = unit.extent(command)
     limits = unit.limits
     if length > limits.within_transfer(limits.max_atomic) * unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(12))
     data = data_out(command, length)
-    return _write_or_restore(offset, data, fua=through(unit, command)) if length else None
-
-
-def _write_or_restore(offset: int, data: Buffers, *, fua: bool) -> Steps:
-    """A write that fails half-way leaves the old content (SBC-4 4.29)."""
-    before = iov.allocate(iov.length(data))
-    yield Read(offset, before)
-    try:
-        yield Write(offset, data, fua)
-    except Exception:
-        yield Write(offset, before, fua)
-        raise
+    return Write(offset, data, through(unit, command)) if length else None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tcmu_runner import iov
 from tcmu_runner.scsi import filling
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.operations import Extents, Steps, Unmap
+from tcmu_runner.scsi.operations import Extents, Flush, Steps, Unmap
 from tcmu_runner.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,
@@ -21,9 +21,12 @@ MAPPED, DEALLOCATED = 0x0, 0x1  # PROVISIONING STATUS (SBC-4 table 63)
 
 
 def unmap(unit: Unit, command: Command) -> Steps:
-    """Every descriptor is checked before the first byte is unmapped."""
+    """Every descriptor is checked before the first byte is unmapped. Without a write cache, what was unmapped
+    has to stay so after a loss of power."""
     for offset, length in list(_unmap_ranges(unit, command)):
         yield Unmap(offset, length)
+    if unit.capabilities.flush and not unit.mode.write_cache:
+        yield Flush()
 
 
 def _unmap_ranges(unit: Unit, command: Command) -> Iterator[tuple[int, int]]:
