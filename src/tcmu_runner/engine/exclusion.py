@@ -33,11 +33,11 @@ class Parked:
 
 
 class Exclusion:
-    """`admit` and `released` are called on the ring's thread, `ended` and `hold` on any."""
+    """`admit` and `released` are called on the ring's thread, all else on any."""
 
     def __init__(self, range_of: RangeOf) -> None:
         self._range_of = range_of
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._holders: set[Command] = set()
         self._parked: list[Parked] = []
         self.active = False  # some command holds its blocks or waits: `ended` has to be told
@@ -59,13 +59,21 @@ class Exclusion:
             self._settle()
             return not blockers
 
-    def hold(self, command: Command, under_way: Container[Command]) -> None:
-        """Later commands on its blocks wait for one that is under way already."""
+    def hold(self, command: Command, under_way: Container[Command]) -> bool:
+        """Later commands on its blocks wait for one that is under way already. Returns what `ended` does: it
+        may have ended meanwhile, before it could see `active`."""
         with self._lock:
             self.active = True
             self._holders.add(command)
-        if command not in under_way:  # it has ended meanwhile, perhaps before it could see `active`
-            self.ended(command)
+        return command not in under_way and self.ended(command)
+
+    def wait(self, command: Command) -> None:
+        """Blocks until no command holds the blocks of this one."""
+        wanted = self._range_of(command)
+        with self._lock:
+            self._lock.wait_for(
+                lambda: not any(overlap(self._range_of(holder), wanted) for holder in self._holders)
+            )
 
     def ended(self, command: Command) -> bool:
         """True when a parked command may run now: the ring's thread has to ask for `released`."""
@@ -74,6 +82,7 @@ class Exclusion:
             for parked in self._parked:
                 parked.blockers.discard(command)
             self._settle()
+            self._lock.notify_all()
             return any(not parked.blockers for parked in self._parked)
 
     def released(self) -> list[Parked]:
@@ -103,6 +112,7 @@ class Exclusion:
             self._holders.clear()
             self._parked.clear()
             self._settle()
+            self._lock.notify_all()
 
     def _settle(self) -> None:
         self.active = bool(self._holders or self._parked)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tcmu_runner.engine.completer import Completer
 from tcmu_runner.engine.exclusion import Exclusion
@@ -70,7 +71,24 @@ class Ledger:
         for command in self.under_way.copy():
             row = command.row
             if command.began < began_before and row is not None and row.writes and row.blocks is not None:
-                self._exclusion.hold(command, self.under_way)
+                self._hold(command)
+
+    def _hold(self, command: Command) -> None:
+        if self._exclusion.hold(command, self.under_way):
+            self._released()
+
+    @contextmanager
+    def visit(self, guest: Command) -> Iterator[None]:
+        """While a command of another LUN does what `guest` says to this one's blocks. Blocks as long as they
+        are another command's alone. Any thread."""
+        self.under_way.add(guest)
+        try:
+            self._exclusion.wait(guest)
+            yield
+        finally:
+            self.under_way.discard(guest)
+            if self._exclusion.active and self._exclusion.ended(guest):
+                self._released()
 
     def withdraw(self, unwanted: Unwanted, ending: Exception, begun: Callable[[Command], bool]) -> None:
         """Commands that have not begun never do, and end in this. begun: whether it is too late for one; any
@@ -80,6 +98,6 @@ class Ledger:
             if not begun(command):
                 self.finished(command, OperationError(ending, None))
             elif command.row is not None and command.row.writes:
-                self._exclusion.hold(command, self.under_way)
+                self._hold(command)
         for command in self._exclusion.drop(unwanted):
             self.finished(command, OperationError(ending, None))

@@ -185,7 +185,7 @@ class Lun:
         self._background = Background(self.device, perform, pump.ledger.waiting)
         self._lookout = Background(self.device, perform)
         self.unit.spawn = self._background.spawn
-        neighbours.enter(self.unit, perform)
+        neighbours.enter(self.unit, perform, pump.ledger)
 
     def _write_lost(self, error: OSError) -> None:
         verdict = scsi_error(error, None)
