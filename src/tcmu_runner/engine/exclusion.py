@@ -47,7 +47,7 @@ class Exclusion:
         self.active = True  # before the look at what is under way: what ends from now on, tells us
         with self._lock:
             rivals = set(self._holders).union(under_way) if exclusive else set(self._holders)
-            rivals.update(parked.command for parked in self._parked if exclusive or parked.exclusive)
+            rivals.update(parked.command for parked in self._parked)  # nobody overtakes: it may be a write
             wanted = self._range_of(command)
             blockers = {
                 rival for rival in rivals if rival is not command and overlap(self._range_of(rival), wanted)

@@ -50,6 +50,20 @@ def test_nobody_overtakes_one_that_waits() -> None:
     assert [parked.command for parked in gate.released()] == [first]
 
 
+def test_those_that_waited_go_one_after_the_other() -> None:
+    """The first may be a write that its initiator has given up meanwhile, the second what it wrote then."""
+    gate = Exclusion(range_of)
+    holder, first, second = command(0, 512), command(0, 512), command(0, 512)
+    assert gate.admit(holder, None, set(), exclusive=True)
+    assert not gate.admit(first, None, {holder}, exclusive=False)
+    assert not gate.admit(second, None, {holder}, exclusive=False)
+    assert gate.ended(holder)
+    assert [parked.command for parked in gate.released()] == [first]
+    assert gate.active
+    assert gate.ended(first)
+    assert [parked.command for parked in gate.released()] == [second]
+
+
 def test_two_on_different_blocks_run_side_by_side() -> None:
     gate = Exclusion(range_of)
     one, other = command(0, 512), command(512, 512)
@@ -62,9 +76,9 @@ def test_later_commands_wait_for_one_that_holds_its_blocks() -> None:
     running, gone = command(0, 512), command(512, 512)
     gate.hold(running, {running})
     gate.hold(gone, {running})  # it has ended meanwhile
+    assert gate.admit(command(512, 512), None, {running}, exclusive=False)
     behind = command(0, 1024)
     assert not gate.admit(behind, None, {running}, exclusive=False)
-    assert gate.admit(command(512, 512), None, {running}, exclusive=False)
     assert gate.ended(running)
     assert [parked.command for parked in gate.released()] == [behind]
     assert not gate.active
