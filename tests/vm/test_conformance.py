@@ -2,8 +2,9 @@
 makes fail (expected_failures.txt).
 
 By default some suites of each kind. With TCMU_TEST_CONFORMANCE=full all of them, and at the same time on a
-backstore of the kernel's own, for comparison. In an emulated machine that takes five minutes:
-./dev vm exec -- env TCMU_TEST_CONFORMANCE=full python -m pytest -s tests/vm/test_conformance.py
+backstore of the kernel's own: what passes there has to pass on ours, but for what a daemon cannot say through
+TCMU (docs/adr/0015). In an emulated machine that takes up to half an hour:
+./dev vm exec --timeout 3600 -- env TCMU_TEST_CONFORMANCE=full python -m pytest tests/vm/test_conformance.py
 """
 
 import os
@@ -30,7 +31,8 @@ SOME = """
     PrinReadKeys ProutRegister ProutPreempt WriteVerify16 iSCSIcmdsn iSCSIResiduals iSCSITMF
 """
 SLOW = "Sanitize.Reset"  # wants a disk that needs half a minute for it, since LIO answers resets slowly
-SECONDS = 1500.0
+SECONDS = 3000.0
+UNSPEAKABLE = "no residual overflow"
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +91,8 @@ def test_sanitize_outlives_resets(make_backstore: MakeBackstore) -> None:
     assert report.passed == {SLOW}, "\n".join(report.failed.values())
 
 
-@pytest.mark.skipif(not FULL, reason="takes five minutes: TCMU_TEST_CONFORMANCE=full")
-@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.skipif(not FULL, reason="takes up to half an hour: TCMU_TEST_CONFORMANCE=full")
+@pytest.mark.timeout(SECONDS + 200)
 def test_all_suites_beside_fileio(ours: Backstore, tmp_path: Path, expected_log: ExpectedLog) -> None:
     expected_log("its storage holds up a command", optional=True)  # a machine that others load
     with fileio("peer", tmp_path / "peer.img", SIZE) as theirs, ThreadPoolExecutor() as pool:
@@ -103,6 +105,8 @@ def test_all_suites_beside_fileio(ours: Backstore, tmp_path: Path, expected_log:
             targets[1].delete()
     print(f"ours: {report}: {sorted(report.failed)}\nkernel fileio: {peer}: {sorted(peer.failed)}")
     check(report)
+    only_ours = {test for test in report.failed if test in peer.passed}
+    assert only_ours == {test for test, reason in EXPECTED.items() if reason == UNSPEAKABLE}
 
 
 def all_tests_but(left_out: str) -> str:

@@ -2,16 +2,17 @@
 
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support import disk as bytes_of
 from support.deadline import command
-from support.fio import Job, verify
+from support.fio import Job, verify, verifying
 from support.fixtures import MIB
 from support.iscsi import Initiator
 
@@ -25,11 +26,17 @@ class Embedded:
 
     portal: str
     iqn: str
+    process: subprocess.Popen[str]
+
+    def kill(self) -> None:
+        """As a crash does."""
+        self.process.kill()
+        self.process.wait(60)
 
 
 @contextmanager
 def trying(*arguments: str | Path, **environment: str) -> Iterator[Embedded]:
-    """Runs it in a process of its own, which has nothing to complain of."""
+    """Runs it in a process of its own, which has nothing to complain of, and ends it unless it was killed."""
     process = subprocess.Popen(
         ["tcmu-runner", "try", *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -44,11 +51,13 @@ def trying(*arguments: str | Path, **environment: str) -> Iterator[Embedded]:
             "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n")),
         )
         assert found, "it does not say how to reach it"
-        yield Embedded(*found.groups())
+        portal, iqn = found.groups()
+        yield Embedded(portal, iqn, process)
     finally:
+        killed = process.poll() == -signal.SIGKILL
         process.terminate()
         _, complaints = process.communicate(timeout=60)
-    assert (process.returncode, complaints) == (0, "")
+    assert (process.returncode, complaints) == (-signal.SIGKILL if killed else 0, "")
 
 
 @pytest.mark.parametrize("block_size", [512, 4096])
@@ -80,6 +89,21 @@ def test_verified_writes() -> None:
     with trying("ram", "--size", "64M") as target:
         counts = verify(Job(initiator.login(target), 1 * MIB))
         assert counts.written == counts.read == 1 * MIB // 4096
+        initiator.logout(target)
+
+
+def test_a_portal_that_is_killed_and_started_again_is_only_a_pause(tmp_path: Path) -> None:
+    """The initiator logs in again, and nobody above it hears of it."""
+    initiator = Initiator()
+    arguments = ("file", tmp_path / "disk.img", "--size", "64M", "--port", "3262")
+    with ExitStack() as portals:
+        target = portals.enter_context(trying(*arguments))
+        with verifying(Job(initiator.login(target), 1 * MIB)) as load:
+            for _ in range(2):
+                load.progress()
+                target.kill()
+                target = portals.enter_context(trying(*arguments))
+                load.progress()
         initiator.logout(target)
 
 
