@@ -23,12 +23,12 @@ from tcmu_runner.kernel.guardian import Guardian
 from tcmu_runner.kernel.lock import DaemonLock
 from tcmu_runner.kernel.modules import load_target_core_user
 from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.pool import Pool, WorkerServer
 from tcmu_runner.kernel.processes import Confinement
 from tcmu_runner.kernel.servers import LocalServer, Server, Trouble
 from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.kernel.worker import Worker
-from tcmu_runner.kernel.workers import Pool, WorkerServer
 from tcmu_runner.logs import Log
 from tcmu_runner.settings import Metrics
 from tcmu_runner.systemd import ServiceManager

@@ -71,7 +71,8 @@ class KernelDevice:
         try:
             self._glance = Glance(self._uio)
             await in_thread(self._store.notify_task_management)
-            await self._serve()
+            await self._open_server(self._uio)
+            await self._attach()
         except BaseException:
             self._let_go()
             await self._wait_until_free()
@@ -83,9 +84,8 @@ class KernelDevice:
         with suppress(OSError):
             (await self._open_when_free(KILLED_SECONDS)).close()
 
-    async def _serve(self) -> None:
-        assert self._uio is not None
-        self.size, self.block_size = await self._slots.run(self._start(self._uio), OPEN_SECONDS)
+    async def _open_server(self, uio: UioDevice) -> None:
+        self.size, self.block_size = await self._slots.run(self._start(uio), OPEN_SECONDS)
 
     async def _start(self, uio: UioDevice) -> tuple[int, int]:
         server = self._make_server(self)
@@ -96,6 +96,15 @@ class KernelDevice:
             raise
         self._server = server
         return facts
+
+    async def _attach(self) -> None:
+        assert self._server is not None
+        try:
+            await asyncio.wait_for(self._server.attach(), OPEN_SECONDS)
+        except BaseException:
+            self._server.kill()
+            self._server = None
+            raise
 
     async def adopt(self) -> None:
         """Takes over a device that another daemon has left: everything under way is retried by its initiator.
@@ -108,12 +117,30 @@ class KernelDevice:
         try:
             self._glance = Glance(self._uio)
             await in_thread(self._store.notify_task_management)
-            await in_thread(self._reset)
-            await self._serve()
+            await self._serve_anew(self._uio, self._reset)
         except BaseException:
             self._let_go()
             raise
-        await in_thread(self._unblock)
+
+    async def _serve_anew(self, uio: UioDevice, clear: Callable[[], None]) -> None:
+        """A new server opens the storage while a thread clears the ring: initiators wait for both. It looks
+        at the ring only after that, while the device is unblocked: commands may wait there as well."""
+        cleared, opened = await asyncio.gather(
+            in_thread(clear), self._open_server(uio), return_exceptions=True
+        )
+        if cleared is not None:
+            await self._end_server()
+            raise cleared
+        if opened is not None:
+            raise opened
+        attached, unblocked = await asyncio.gather(
+            self._attach(), in_thread(self._unblock), return_exceptions=True
+        )
+        if attached is not None:
+            await in_thread(self._block)
+            raise attached
+        if unblocked is not None:
+            raise unblocked
 
     async def _open_when_free(self, seconds: float) -> UioDevice:
         deadline = asyncio.get_running_loop().time() + seconds
@@ -131,9 +158,8 @@ class KernelDevice:
             await in_thread(self._block)  # what comes while it closes is retried, too
             await self._end_server()
         self._server = None
-        await in_thread(self._start_over)
-        await self._serve()
-        await in_thread(self._unblock)
+        assert self._uio is not None
+        await self._serve_anew(self._uio, self._start_over)
 
     async def _end_server(self) -> None:
         """Raises DeviceError when it does not even end when it is killed: it may still write to the ring."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from logging import ERROR, INFO, WARNING
 
@@ -27,6 +27,7 @@ from tcmu_runner.kernel.servers import Server, Trouble
 from tcmu_runner.kernel.slots import Slots
 from tcmu_runner.kernel.tasks import Tasks
 from tcmu_runner.kernel.uio import UioEntry
+from tcmu_runner.kernel.workers import WorkerDiedError
 from tcmu_runner.units import format_size
 
 DRAIN_SECONDS = 25.0  # below the 30 s after which the kernel fails a command
@@ -241,9 +242,11 @@ class Fleet:
             return
         if self._chronicle.state(device) in (None, State.STOPPED):
             return
-        self._chronicle.note(device, ERROR, f"{error}; everything under way is retried", State.RECOVERING)
+        self._chronicle.enter(device, State.RECOVERING)
+        telling = asyncio.ensure_future(self._tell_of(device, error))
         count, delay = self._recovery.trouble(device)
         if delay:
+            await telling
             text = f"in trouble {count} times in a row, next try in {delay:.1f} s"
             self._chronicle.note(device, WARNING, text, State.WAITING)
             await asyncio.sleep(delay)
@@ -251,10 +254,18 @@ class Fleet:
             if self._chronicle.state(device) in (State.RECOVERING, State.WAITING):
                 self._chronicle.enter(device, State.RECOVERING)
                 with suppress(RefusedError):
-                    await self._restart(device)
+                    await self._restart(device, telling)
+        await telling
 
-    async def _restart(self, device: KernelDevice) -> None:
-        """Raises RefusedError: it is tried again then."""
+    async def _tell_of(self, device: KernelDevice, error: Exception) -> None:
+        """Initiators do not wait for the log to know the cause."""
+        if isinstance(error, WorkerDiedError):
+            await error.explained()
+        if self._chronicle.state(device) is not None:
+            self._chronicle.note(device, ERROR, f"{error}; everything under way is retried")
+
+    async def _restart(self, device: KernelDevice, told: Awaitable[None] | None = None) -> None:
+        """Raises RefusedError: it is tried again then. told: what is to be in the log before."""
         try:
             await device.restart()
         except Exception as error:
@@ -262,6 +273,8 @@ class Fleet:
             code, text = reason(error)
             raise RefusedError(text, code) from error
         self._recovery.served(device)
+        if told is not None:
+            await told
         self._chronicle.note(device, INFO, "served again", State.SERVING)
 
     def look_after(self) -> None:

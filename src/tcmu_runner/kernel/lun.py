@@ -74,22 +74,30 @@ class KernelLun:
         self._lun: Lun | None = None
         self._transport: UioTransport | None = None
 
-    def open(
-        self, broken: Callable[[Exception], None], restart: Callable[[], None] | None = None
-    ) -> Description:
-        """Opens the storage and serves the ring. Raises TcmuError or OSError: all is closed again then.
-        broken, restart: see Lun.attach."""
+    def open(self) -> Description:
+        """Opens the storage, and does not look at the ring: that may still be reset. Raises TcmuError or
+        OSError: all is closed again then."""
         try:
             description = self._describe()
             self._lun = Lun.open(description, self._registry, self._statistics)
             services.lend(self._lun.unit, self._store, self._paths)
             self._transport = UioTransport(self._uio)
+        except BaseException:
+            self.close()
+            raise
+        return description
+
+    def attach(self, broken: Callable[[Exception], None], restart: Callable[[], None] | None = None) -> None:
+        """Serves the ring, after `open`. Raises TcmuError: all is closed again then. broken, restart: see
+        Lun.attach."""
+        if self._lun is None or self._transport is None:
+            raise DeviceError(f"{self._store.name} is closed already")
+        try:
             layout = Layout.for_machine(os.uname().machine)
             self._lun.attach(self._transport, layout, broken, restart=restart)
         except BaseException:
             self.close()
             raise
-        return description
 
     def _describe(self) -> Description:
         store = self._store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import get_args
 
 from tcmu_runner.errors import DeviceError
 
@@ -16,8 +17,9 @@ Table = dict[str, object]  # what JSON and D-Bus both can say
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Serve a device; with the datagram come its UIO descriptor and that of its statistics. name: of UIO.
-    identity, limits: its overrides. stack: where the config string names one, its table in the settings."""
+    """Open a device's storage, and do not look at its ring yet; with the datagram come its UIO descriptor and
+    that of its statistics. name: of UIO. identity, limits: its overrides. stack: where the config string
+    names one, its table in the settings."""
 
     id: int
     minor: int
@@ -25,6 +27,14 @@ class Open:
     identity: Mapping[str, str | int | bool] = field(default_factory=dict)
     limits: Mapping[str, str | int | bool] = field(default_factory=dict)
     stack: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Serve the ring of a device that is open."""
+
+    id: int
+    minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +135,10 @@ class LogTo:
     level: int
 
 
-Request = Open | Drain | Close | Resize | Adjust | Control | Watch
+Request = Open | Attach | Drain | Close | Resize | Adjust | Control | Watch
 Message = Request | Done | Broken | Started | Ended | LogTo
 
-_KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind
-    for kind in (Open, Drain, Close, Resize, Adjust, Control, Watch, Done, Broken, Started, Ended, LogTo)
-}
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
 def encode(message: Message) -> bytes:

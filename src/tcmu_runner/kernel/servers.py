@@ -40,8 +40,11 @@ class Server(Protocol):
         """Whether nobody is there any more to do anything, or to be asked."""
 
     async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
-        """Serves the ring; returns size and block size in bytes. The caller keeps `uio` and the descriptor of
-        the statistics."""
+        """Opens the storage; returns size and block size in bytes. The caller keeps `uio` and the descriptor
+        of the statistics. Nobody looks at the ring before `attach`."""
+
+    async def attach(self) -> None:
+        """Serves the ring."""
 
     async def drain(self, seconds: float) -> bool:
         """Whether no command was under way any more before the time was up."""
@@ -85,11 +88,8 @@ class LocalServer:
         name, counters = self._entry.name, os.dup(statistics)
         lun = KernelLun(own, counters, name, self._registry, self._paths, overrides=self._overrides)
 
-        def broken(error: Exception) -> None:
-            self._loop.call_soon_threadsafe(self._trouble, error)
-
         def open_unless_killed() -> tuple[int, int]:
-            description = lun.open(broken)
+            description = lun.open()
             if self._killed:  # nobody waits for it any more
                 lun.close()
             return description.size, description.block_size
@@ -97,6 +97,14 @@ class LocalServer:
         facts = await in_thread(open_unless_killed)
         self._lun = lun
         return facts
+
+    async def attach(self) -> None:
+        assert self._lun is not None
+
+        def broken(error: Exception) -> None:
+            self._loop.call_soon_threadsafe(self._trouble, error)
+
+        self._lun.attach(broken)
 
     def watch(self) -> None:
         if self._lun is not None:

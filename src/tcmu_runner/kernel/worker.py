@@ -20,6 +20,7 @@ from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.messages import (
     MAX_LENGTH,
     Adjust,
+    Attach,
     Broken,
     Close,
     Control,
@@ -90,6 +91,8 @@ class Worker:
                 self._say(Done(message.id))
             case Open() if not self._prepare(message):
                 pass
+            case Attach():
+                self._answer(message, descriptors)  # at once: initiators wait for it, and it does not block
             case _:
                 threading.Thread(
                     target=self._answer, args=(message, descriptors), name="request", daemon=True
@@ -137,6 +140,8 @@ class Worker:
         match request:
             case Open():
                 return self._open(request, *descriptors)
+            case Attach(minor=minor):
+                self._luns[minor].attach(lambda error: self._broken(minor, error), _end)
             case Drain():
                 return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))
             case Close():
@@ -154,7 +159,7 @@ class Worker:
         name = DeviceName.parse(request.name)
         overrides = Overrides(request.identity, request.limits)
         lun = KernelLun(uio, statistics, name, self._registry, self._paths, overrides=overrides)
-        description = lun.open(lambda error: self._broken(request.minor, error), _end)
+        description = lun.open()
         self._luns[request.minor] = lun
         return Done(request.id, size=description.size, block_size=description.block_size)
 

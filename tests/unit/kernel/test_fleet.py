@@ -50,6 +50,9 @@ class Scripted:
         self._next()
         return 1 << 20, 512
 
+    async def attach(self) -> None:
+        return
+
     async def drain(self, seconds: float) -> bool:
         return self._next()
 

@@ -14,12 +14,13 @@ import pytest
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.kernel import workers as workers_module
-from tcmu_runner.kernel.messages import Close, Done, Drain, Open, Started, Watch, decode, encode
+from tcmu_runner.kernel.messages import Attach, Close, Done, Drain, Open, Started, Watch, decode, encode
+from tcmu_runner.kernel.pool import Pool, WorkerServer
 from tcmu_runner.kernel.servers import Terms
 from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import DeviceName, UioDevice, UioEntry
 from tcmu_runner.kernel.worker import Worker
-from tcmu_runner.kernel.workers import Pool, WorkerServer
+from tcmu_runner.kernel.workers import WorkerDiedError
 from tcmu_runner.logs import Log
 
 PATIENCE = 20.0
@@ -40,6 +41,8 @@ class Obedient:
             match decode(datagram):
                 case Open() as request:
                     self.say(Done(request.id, size=512, block_size=512))
+                case Attach() as request:
+                    self.say(Done(request.id))
                 case Drain():
                     time.sleep(3600)
                 case Close():
@@ -66,6 +69,7 @@ class Bench:
         server = WorkerServer(entry, self.pool, TERMS, self.trouble)
         with open(os.devnull, "rb") as nothing:
             await server.open(UioDevice(entry.minor, os.dup(nothing.fileno())), nothing.fileno())
+        await server.attach()
         assert server.pid
         return server
 
@@ -103,7 +107,10 @@ def test_the_end_of_a_worker_is_told_with_its_cause(live: Callable[..., None], n
         server = await bench.server()
         os.kill(server.pid, number)
         await bench.told.wait()
-        assert str(bench.troubles[0]) == f"its worker process has ended ({how})"
+        (trouble,) = bench.troubles
+        assert isinstance(trouble, WorkerDiedError)
+        await trouble.explained()
+        assert str(trouble) == f"its worker process has ended ({how})"
         assert server.ended
         with pytest.raises(DeviceError, match="its worker process has ended"):
             await server.resize(512)
