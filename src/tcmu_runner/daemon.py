@@ -30,10 +30,11 @@ from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.kernel.worker import Worker
 from tcmu_runner.logs import Log
-from tcmu_runner.settings import Metrics
+from tcmu_runner.settings import Metrics, Workers
 from tcmu_runner.systemd import ServiceManager
 
 LOCK_SECONDS = 10.0
+HASTE = 10  # by how much who makes a worker ready goes before those that serve; see nice(2)
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def run(options: Options) -> int:
     logs = Log()
     configuration = Configuration(options, logs)
     configuration.load()
-    _be_urgent(configuration.settings.workers.nice)
+    _be_urgent(configuration.settings.workers)
     lock_path = configuration.settings.coexistence.lock
     with DaemonLock(lock_path) as lock:
         lock.acquire(LOCK_SECONDS)
@@ -55,8 +56,10 @@ def run(options: Options) -> int:
     return 0
 
 
-def _be_urgent(nice: int) -> None:
-    """For this process and all it forks: who waits for a disk waits for us (docs/adr/0004)."""
+def _be_urgent(workers: Workers) -> None:
+    """For this process and all it forks, workers until they serve: who waits for a disk waits for us, and who
+    waits for a new worker waits for more than a command (docs/adr/0004)."""
+    nice = workers.nice if workers.processes == 0 else max(workers.nice - HASTE, -20)
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     except PermissionError:
@@ -67,7 +70,7 @@ def _template(configuration: Configuration, paths: Paths, logs: Log) -> Template
     workers = configuration.settings.workers
     if workers.processes == 0:
         return None
-    limits = Confinement(workers.user, workers.memory, workers.open_files)
+    limits = Confinement(workers.user, workers.memory, workers.open_files, workers.nice)
     shared = workers.processes is not None
 
     def make_worker(control: socket.socket) -> Worker:

@@ -9,7 +9,9 @@ import resource
 import signal
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from tcmu_runner.errors import ConfigError
 
@@ -33,11 +35,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 @dataclass(frozen=True, slots=True)
 class Confinement:
     """What a worker may do. user: whom it becomes, None: root stays root. memory: bytes of private
-    memory beyond what it has at its start, 0: no limit. open_files: descriptors, 0: as the supervisor."""
+    memory beyond what it has at its start, 0: no limit. open_files: descriptors, 0: as the supervisor. nice:
+    of one that serves, nice(2)."""
 
     user: str | None = None
     memory: int = 0
     open_files: int = 0
+    nice: int = 0
 
 
 def name_process(name: str) -> None:
@@ -49,6 +53,14 @@ def name_process(name: str) -> None:
 def die_with_parent() -> None:
     """SIGKILL when the parent ends: a worker whose handler never lets go must not outlive the daemon."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def calm_down(nice: int) -> None:
+    """All threads of this process become as urgent as that, if they were more so: each has its own."""
+    for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
+        with suppress(ProcessLookupError):  # it has just ended
+            if os.getpriority(os.PRIO_PROCESS, thread) < nice:
+                os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
 def confine(limits: Confinement, capabilities: Iterable[str]) -> None:

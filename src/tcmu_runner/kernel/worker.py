@@ -37,7 +37,7 @@ from tcmu_runner.kernel.messages import (
     encode,
 )
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.processes import Confinement, confine, name_process
+from tcmu_runner.kernel.processes import Confinement, calm_down, confine, name_process
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.logs import Log
@@ -142,6 +142,7 @@ class Worker:
                 return self._open(request, *descriptors)
             case Attach(minor=minor):
                 self._luns[minor].attach(lambda error: self._broken(minor, error), _end)
+                calm_down(self._limits.nice)
             case Drain():
                 return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))
             case Close():

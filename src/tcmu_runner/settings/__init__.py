@@ -6,7 +6,7 @@ processes = "per-device"   # or a number shared by all devices; 0: the daemon's 
 user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
 memory = "512M"            # how much a worker may allocate; without it there is no limit
 open_files = 4096          # how many descriptors a worker may have
-nice = -10                 # how urgent the daemon's processes are, -20 to 19
+nice = -10                 # how urgent the workers are, -20 to 19
 
 [stacks.vault]             # config string: vault//srv/disk.img; what follows vault/ is for the handler below
 handler = "file"
@@ -48,7 +48,7 @@ _BUS_NAME = re.compile(r"[A-Za-z_-][\w-]*(\.[A-Za-z_-][\w-]*)+", re.ASCII)
 @dataclass(frozen=True, slots=True)
 class Workers:
     """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit.
-    nice: of the supervisor and the workers (nice(2)): initiators wait for each command."""
+    nice: of the workers (nice(2)): initiators wait for each command."""
 
     processes: int | None = None
     user: str | None = None
