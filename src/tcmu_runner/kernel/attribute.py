@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tcmu_runner.errors import TcmuError
 
+_MAX_SHOW = 1 << 16  # a page, which may be that large
 _MAX_STORE = 4095  # SIMPLE_ATTR_SIZE of fs/configfs/file.c, less the NUL; sysfs takes a page
 
 
@@ -23,7 +24,11 @@ class KernelFileError(OSError, TcmuError):
 
 def read(path: Path) -> str:
     """The text without the final newlines; bytes that are not UTF-8 as surrogate escapes. Raises OSError."""
-    return path.read_bytes().decode("utf-8", "surrogateescape").rstrip("\n")
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _MAX_SHOW).decode("utf-8", "surrogateescape").rstrip("\n")
+    finally:
+        os.close(fd)
 
 
 def write(path: Path, text: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from tcmu_runner.engine import statistics
@@ -117,30 +117,25 @@ class KernelDevice:
         try:
             self._glance = Glance(self._uio)
             await in_thread(self._store.notify_task_management)
-            await self._serve_anew(self._uio, self._reset)
+            await self._serve_anew(self._uio)
         except BaseException:
             self._let_go()
             raise
 
-    async def _serve_anew(self, uio: UioDevice, clear: Callable[[], None]) -> None:
-        """A new server opens the storage while a thread clears the ring: initiators wait for both. It looks
-        at the ring only after that, while the device is unblocked: commands may wait there as well."""
-        cleared, opened = await asyncio.gather(
-            in_thread(clear), self._open_server(uio), return_exceptions=True
+    async def _serve_anew(self, uio: UioDevice) -> None:
+        """A new server opens the storage while the ring is emptied, and looks at the ring only after that.
+        What initiators send meanwhile waits there, which is faster than to tell them to try again; only where
+        nobody comes to serve it the device is left blocked."""
+        outcomes = await asyncio.gather(
+            self._open_server(uio), in_thread(self._empty_ring), return_exceptions=True
         )
-        if cleared is not None:
+        try:
+            _raise_first(outcomes)
+            await self._attach()
+        except BaseException:
             await self._end_server()
-            raise cleared
-        if opened is not None:
-            raise opened
-        attached, unblocked = await asyncio.gather(
-            self._attach(), in_thread(self._unblock), return_exceptions=True
-        )
-        if attached is not None:
-            await in_thread(self._block)
-            raise attached
-        if unblocked is not None:
-            raise unblocked
+            await in_thread(self._start_over)
+            raise
 
     async def _open_when_free(self, seconds: float) -> UioDevice:
         deadline = asyncio.get_running_loop().time() + seconds
@@ -159,7 +154,7 @@ class KernelDevice:
             await self._end_server()
         self._server = None
         assert self._uio is not None
-        await self._serve_anew(self._uio, self._start_over)
+        await self._serve_anew(self._uio)
 
     async def _end_server(self) -> None:
         """Raises DeviceError when it does not even end when it is killed: it may still write to the ring."""
@@ -273,6 +268,10 @@ class KernelDevice:
             return Event(EventKind.ADDED, str(self.entry.name), self.entry.minor, self._store.device_id(), 2)
         return None
 
+    def _empty_ring(self) -> None:
+        self._start_over()
+        self._unblock()
+
     def _start_over(self) -> None:
         self._block()
         self._reset()
@@ -294,3 +293,9 @@ class KernelDevice:
             self._store.unblock()
         except UnsupportedByKernel:
             return  # then it was not blocked either
+
+
+def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome

@@ -100,13 +100,13 @@ class KernelLun:
             raise
 
     def _describe(self) -> Description:
-        store = self._store
+        store, block_size = self._store, self._store.block_size()
         return Description(
             name=store.name,
             config=self._name.config,
             size=store.size(),
-            block_size=store.block_size(),
-            limits=self._limits(store.block_size()),
+            block_size=block_size,
+            limits=self._limits(block_size),
             identify=self._identify,
         )
 

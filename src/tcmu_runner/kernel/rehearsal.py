@@ -1,60 +1,91 @@
-"""A dry run of serving a LUN, so that a spare worker has touched the memory it will need.
+"""A dry run of taking over a device, so that a spare worker has touched the memory it will need.
 
 A forked process copies each page at its first write to it, and Python writes to every object it looks at. A
-worker that has served a command before is several times faster at taking over a device (docs/adr/0004).
+worker that has served a device before is several times faster at taking over one (docs/adr/0004).
 """
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine import statistics
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.handlers.null import NullHandler
-from tcmu_runner.ring.layout import LP64
+from tcmu_runner.handlers.file import FileHandler
+from tcmu_runner.kernel.lun import KernelLun
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.ring.producer import Producer
 
 RING, DATA = 4096, 65536
 SIZE = 1 << 20
+BACKSTORE = {
+    "attrib/alua_support": "1",
+    "attrib/dev_size": f"{SIZE}",
+    "attrib/hw_block_size": "512",
+    "attrib/hw_max_sectors": "128",
+    "wwn/vpd_unit_serial": "rehearsal",
+}
 COMMANDS = ("120000002400", "280000000000000800", "2a0000000000000800")  # INQUIRY, READ(10), WRITE(10)
 GIVE_UP_SECONDS = 5.0
 
+log = logging.getLogger(__name__)
 
-class _Stage:
-    """A ring in plain memory."""
 
-    def __init__(self) -> None:
-        self.memory = memoryview(mmap.mmap(-1, RING + DATA))
-        self.producer = Producer(self.memory, RING)
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+class _Stage(UioDevice):
+    """A device in plain memory that only this process knows."""
 
-    def area(self) -> memoryview:
-        return self.memory
+    def __init__(self, paths: Paths) -> None:
+        super().__init__(0, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), paths)
+        self._memory = os.memfd_create("rehearsal")
+        os.ftruncate(self._memory, RING + DATA)
+        self.producer = Producer(memoryview(self.map()), RING)
 
-    def fileno(self) -> int:
-        return self._event
+    def map(self) -> mmap.mmap:
+        return mmap.mmap(self._memory, RING + DATA)
 
     def kick(self) -> None:
         """The other side looks by itself."""
 
     def close(self) -> None:
-        os.close(self._event)
+        if self._memory >= 0:
+            os.close(self._memory)
+            self._memory = -1
+        super().close()
 
 
 def rehearse() -> None:
-    """Serves a few commands of a LUN that stores nothing, to the end of the LUN."""
-    stage = _Stage()
+    """Takes over a device of an imitated kernel, serves a few commands and closes it. One that fails costs
+    time when a worker dies, and nothing else."""
+    try:
+        with TemporaryDirectory(prefix="tcmu-rehearsal-") as directory:
+            _perform(Path(directory))
+    except OSError as error:
+        log.warning("spare workers are not rehearsed, and will be slower to take over: %s", error)
+
+
+def _perform(directory: Path) -> None:
+    paths = Paths.under(directory)
+    for file, text in BACKSTORE.items():
+        path = paths.target / "core/user_0/rehearsal" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     registry = Registry()
-    registry.add(NullHandler)
-    lun = Lun.open(Description("rehearsal", "null/", SIZE), registry)
-    tickets = [stage.producer.submit(bytes.fromhex(cdb).ljust(10, b"\0"), b"", 4096) for cdb in COMMANDS]
-    lun.attach(stage, LP64, lambda _error: None)
+    registry.add(FileHandler)
+    stage = _Stage(paths)
+    producer = stage.producer
+    name = DeviceName(0, "rehearsal", f"file/{directory}/disk.img")
+    lun = KernelLun(stage, statistics.create(), name, registry, paths, overrides=Overrides())
+    lun.open()
+    tickets = [producer.submit(bytes.fromhex(cdb).ljust(10, b"\0"), b"", 4096) for cdb in COMMANDS]
+    lun.attach(lambda _error: None)
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while any(ticket.status is None for ticket in tickets) and time.monotonic() < deadline:
         time.sleep(0.001)
-        stage.producer.reap()
-    lun.detach()
+        producer.reap()
     lun.close()
-    stage.close()

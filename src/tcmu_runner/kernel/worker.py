@@ -92,7 +92,9 @@ class Worker:
             case Open() if not self._prepare(message):
                 pass
             case Attach():
-                self._answer(message, descriptors)  # at once: initiators wait for it, and it does not block
+                self._answer(message, descriptors)  # it does not block, and initiators wait for it
+            case Open() if not self._shared:
+                self._answer(message, descriptors)  # nothing else to do, and nobody else to wait
             case _:
                 threading.Thread(
                     target=self._answer, args=(message, descriptors), name="request", daemon=True
