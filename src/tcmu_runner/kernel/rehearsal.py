@@ -6,6 +6,7 @@ worker that has served a device before is several times faster at taking over on
 
 from __future__ import annotations
 
+import gc
 import logging
 import mmap
 import os
@@ -31,7 +32,11 @@ BACKSTORE = {
     "attrib/hw_max_sectors": "128",
     "wwn/vpd_unit_serial": "rehearsal",
 }
-COMMANDS = ("120000002400", "280000000000000800", "2a0000000000000800")  # INQUIRY, READ(10), WRITE(10)
+COMMANDS = (  # INQUIRY, READ(10), WRITE(10), with data sent and bytes expected
+    ("12 00 00 00 24 00", b"", 36),
+    ("28 00 00000000 00 0008 00", b"", 4096),
+    ("2a 00 00000000 00 0008 00", bytes(4096), 0),
+)
 GIVE_UP_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
@@ -67,6 +72,7 @@ def rehearse() -> None:
             _perform(Path(directory))
     except OSError as error:
         log.warning("spare workers are not rehearsed, and will be slower to take over: %s", error)
+    gc.collect()  # its memory hangs together in cycles
 
 
 def _perform(directory: Path) -> None:
@@ -82,7 +88,7 @@ def _perform(directory: Path) -> None:
     name = DeviceName(0, "rehearsal", f"file/{directory}/disk.img")
     lun = KernelLun(stage, statistics.create(), name, registry, paths, overrides=Overrides())
     lun.open()
-    tickets = [producer.submit(bytes.fromhex(cdb).ljust(10, b"\0"), b"", 4096) for cdb in COMMANDS]
+    tickets = [producer.submit(bytes.fromhex(cdb), out, length) for cdb, out, length in COMMANDS]
     lun.attach(lambda _error: None)
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while any(ticket.status is None for ticket in tickets) and time.monotonic() < deadline:

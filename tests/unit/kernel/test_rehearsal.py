@@ -1,0 +1,42 @@
+"""The rehearsal of a spare worker: it serves, and leaves nothing behind."""
+
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from tcmu_runner.kernel import rehearsal
+from tcmu_runner.ring.producer import Producer
+
+
+def test_commands_are_served_and_nothing_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    tickets = []
+    submit = Producer.submit
+
+    def remember(producer: Producer, *what: object) -> object:
+        tickets.append(submit(producer, *what))  # type: ignore[arg-type]
+        return tickets[-1]
+
+    monkeypatch.setattr(Producer, "submit", remember)
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - only how many
+    rehearsal.rehearse()
+    assert [ticket.status for ticket in tickets] == [0, 0, 0]
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert not list(tmp_path.iterdir())
+    assert threading.active_count() == 1
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_without_a_place_for_it_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    rehearsal.rehearse()
+    assert "spare workers are not rehearsed" in caplog.text
+    caplog.clear()
