@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
-from urllib.parse import quote
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters import beside
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.filters.slots import Slots
 from tcmu_runner.filters.turns import PART, Turns
@@ -40,13 +40,11 @@ MODES = ("write-through", "write-back")
 class CacheOptions:
     """directory: absolute, of the cache files. size: bytes of each. mode: one of MODES."""
 
-    directory: str
+    directory: Path
     size: int = 256 << 20
     mode: str = MODES[0]
 
     def __post_init__(self) -> None:
-        if not self.directory.startswith("/"):
-            raise ConfigError(f"option directory = {self.directory!r}: write an absolute path")
         if self.mode not in MODES:
             raise ConfigError(f"option mode = {self.mode!r}: write {' or '.join(map(repr, MODES))}")
 
@@ -97,7 +95,7 @@ class Cache(Filter[CacheOptions]):
 
     @classmethod
     def open(cls, device: Device, options: CacheOptions) -> Self:
-        path = Path(options.directory) / f"{quote(device.name, safe='')}.cache"
+        path = beside.path_of(device, options.directory, "cache")
         chunk = max(CHUNK, device.block_size)
         slots = Slots.open(path, options.size, chunk)
         return cls(slots, device, chunk, back=options.mode == "write-back")

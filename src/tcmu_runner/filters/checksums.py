@@ -9,8 +9,6 @@ before it. After a crash the checksums of marked regions are forgotten: what was
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import threading
 import zlib
@@ -21,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
-from tcmu_runner.errors import ConfigError, DeviceError
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters import beside
+from tcmu_runner.filters.beside import pread, pwrite
 from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
 
 MAGIC, VERSION = b"tcmu-sum", 1
@@ -70,13 +70,8 @@ class Checksums:
         """Makes it if it is missing. Raises OSError or ConfigError."""
         if size > MOST:
             raise ConfigError(f"the filter verify takes disks of at most {MOST >> 40} TiB")
+        fd = beside.claim(path, "checksum file")
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            text = f"checksums {path}: {error.strerror}; correct the directory"
-            raise DeviceError(text, error.errno or errno.EIO) from None
-        try:
-            _claim(fd, path)
             _check_head(fd, path, block_size)
             sums = cls(fd, block_size)
             sums._forget_marked()
@@ -96,11 +91,10 @@ class Checksums:
     def get(self, offset: int, length: int) -> array[int]:
         """Of these blocks."""
         width = length // self._block_size * WIDTH
-        found = os.pread(self._fd, width, self._place(offset))
-        return array("I", found.ljust(width, b"\0"))
+        return array("I", pread(self._fd, width, self._place(offset)))
 
     def set(self, offset: int, sums: array[int]) -> None:
-        _pwrite(self._fd, sums.tobytes(), self._place(offset))
+        pwrite(self._fd, sums.tobytes(), self._place(offset))
 
     def forget(self, offset: int, length: int) -> None:
         """On stable storage when it returns."""
@@ -126,7 +120,7 @@ class Checksums:
         with self._lock:  # also while it waits: a region counts as marked when it is
             fresh = [region for region in _regions(offset, length) if region not in self._marks]
             if fresh:
-                _pwrite(self._fd, b"\1" * (fresh[-1] - fresh[0] + 1), MARKS_AT + fresh[0])
+                pwrite(self._fd, b"\1" * (fresh[-1] - fresh[0] + 1), MARKS_AT + fresh[0])
                 os.fdatasync(self._fd)
             for region in range(fresh[0], fresh[-1] + 1) if fresh else ():
                 self._marks.setdefault(region, Mark(0, self._flushes))
@@ -163,7 +157,7 @@ class Checksums:
             for region in regions:
                 mark = self._marks.get(region)  # another flush may have seen to it
                 if mark is not None and self._is_calm(mark, self._flushed):
-                    _pwrite(self._fd, b"\0", MARKS_AT + region)
+                    pwrite(self._fd, b"\0", MARKS_AT + region)
                     del self._marks[region]
 
     def _forget_marked(self) -> None:
@@ -181,17 +175,10 @@ def _regions(offset: int, length: int) -> range:
     return range(offset // REGION, (offset + length - 1) // REGION + 1)
 
 
-def _claim(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DeviceError(f"checksums {path} are in use by another process", errno.EBUSY) from None
-
-
 def _check_head(fd: int, path: Path, block_size: int) -> None:
     found = os.pread(fd, HEAD.size, 0)
     if not found:
-        _pwrite(fd, HEAD.pack(MAGIC, VERSION, block_size), 0)
+        pwrite(fd, HEAD.pack(MAGIC, VERSION, block_size), 0)
         return
     if len(found) < HEAD.size or not found.startswith(MAGIC):
         raise ConfigError(f"{path} has no checksums in it: move it away, or choose another directory")
@@ -201,10 +188,3 @@ def _check_head(fd: int, path: Path, block_size: int) -> None:
             f"{path}: checksums of version {version}, of blocks of {blocks} bytes instead of {block_size}; "
             "move it away: then all blocks count as right"
         )
-
-
-def _pwrite(fd: int, data: bytes, offset: int) -> None:
-    left = memoryview(data)
-    while left:
-        done = os.pwrite(fd, left, offset)
-        left, offset = left[done:], offset + done

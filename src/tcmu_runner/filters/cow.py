@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
-from urllib.parse import quote
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters import beside
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.filters.overlay import Overlay
 from tcmu_runner.handler.device import Device, DeviceLog
@@ -36,11 +36,7 @@ from tcmu_runner.units import format_size
 class CowOptions:
     """directory: absolute, of the overlays."""
 
-    directory: str
-
-    def __post_init__(self) -> None:
-        if not self.directory.startswith("/"):
-            raise ConfigError(f"option directory = {self.directory!r}: write an absolute path")
+    directory: Path
 
 
 class Cow(Filter[CowOptions]):
@@ -72,7 +68,7 @@ class Cow(Filter[CowOptions]):
 
     @classmethod
     def open(cls, device: Device, options: CowOptions) -> Self:
-        path = Path(options.directory) / f"{quote(device.name, safe='')}.cow"
+        path = beside.path_of(device, options.directory, "cow")
         return cls(Overlay.open(path, device.size, device.block_size), device.log)
 
     def start(self) -> Steps:

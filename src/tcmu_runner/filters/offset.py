@@ -16,6 +16,7 @@ from tcmu_runner.scsi.operations import (
     MeasureSpace,
     Operation,
     Read,
+    Remote,
     Steps,
     Unmap,
     Write,
@@ -77,7 +78,7 @@ class Offset(Filter[OffsetOptions]):
                 below = Extents(operation.offset + self._offset, operation.length)
                 yield below
                 operation.found += [run._replace(offset=run.offset - self._offset) for run in below.found]
-            case Flush() | MeasureSpace():
+            case Flush() | MeasureSpace() | Remote():  # the last one is about another LUN
                 yield operation
             case _:
                 raise ScsiError(INVALID_OPCODE)

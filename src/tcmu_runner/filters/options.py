@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar, get_type_hints
 
 from tcmu_runner.errors import ConfigError
@@ -13,7 +14,8 @@ Parsed = TypeVar("Parsed")
 
 
 def parse_table(into: type[Parsed], table: Mapping[str, object]) -> Parsed:
-    """A table into a dataclass whose fields are bool, int (a number, or text with K, M, G), float or str.
+    """A table into a dataclass whose fields are bool, int (a number, or text with K, M, G), float,
+    str or Path (absolute).
 
     Raises ConfigError with the name and what would be right. What one value alone does not tell, the
     dataclass checks when it is made.
@@ -36,6 +38,10 @@ def _value(name: str, kind: type, value: object) -> object:
             raise ConfigError(f"option {name}: {error}") from None
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+    if kind is Path:
+        if not (isinstance(value, str) and value.startswith("/")):
+            raise ConfigError(f"option {name} = {value!r}: write an absolute path")
+        return Path(value)
     if type(value) is not kind:
         what = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
         raise ConfigError(f"option {name} = {value!r}: write {what.get(kind, kind.__name__)}")

@@ -13,7 +13,6 @@ machine's run which the second one is of; in another run the first one is taken.
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
 import threading
@@ -24,7 +23,9 @@ from uuid import UUID
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError, DeviceError
-from tcmu_runner.filters import bitmap
+from tcmu_runner.filters import beside, bitmap
+from tcmu_runner.filters.beside import pread, pwrite
+from tcmu_runner.handler import sparse
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent, Space
 from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
@@ -69,13 +70,8 @@ class Overlay:
     @classmethod
     def open(cls, path: Path, size: int, block_size: int) -> Overlay:
         """Makes it if it is missing. Raises OSError or ConfigError when it is another disk's, or in use."""
+        fd = beside.claim(path, "overlay")
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            text = f"overlay {path}: {error.strerror}; correct the directory"
-            raise DeviceError(text, error.errno or errno.EIO) from None
-        try:
-            _claim(fd, path)
             _check_holes(fd, path)
             if os.fstat(fd).st_size == 0:
                 _make(fd, path, size, block_size)
@@ -113,13 +109,13 @@ class Overlay:
     def read(self, into: Buffers, offset: int) -> None:
         """Of blocks that are here."""
         for buffer in into:
-            iov.scatter([buffer], _pread(self._fd, len(buffer), BLOCKS_AT + offset))
+            iov.scatter([buffer], pread(self._fd, len(buffer), BLOCKS_AT + offset))
             offset += len(buffer)
 
     def write(self, data: Buffers, offset: int) -> None:
         at = BLOCKS_AT + offset
         for buffer in data:
-            _pwrite(self._fd, buffer, at)
+            pwrite(self._fd, buffer, at)
             at += len(buffer)
         self._are_here(offset, iov.length(data))
 
@@ -144,7 +140,7 @@ class Overlay:
             try:
                 os.fdatasync(self._fd)
                 for number, content in pages.items():
-                    _pwrite(self._fd, memoryview(content), DURABLE_AT + number * PAGE)
+                    pwrite(self._fd, content, DURABLE_AT + number * PAGE)
                 if pages:
                     os.fdatasync(self._fd)
             except OSError:
@@ -153,29 +149,12 @@ class Overlay:
                 raise
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        """Of blocks that are here: holes are not mapped. Whole blocks, in order."""
-        end, block = offset + length, self._block_size
-        while offset < end:
-            found = self._seek(offset, os.SEEK_DATA, end)
-            data = found // block * block
-            if data > offset:
-                yield Extent(offset, data - offset, mapped=False)
-            offset = data
-            if data < end:
-                offset = min(-(-self._seek(found, os.SEEK_HOLE, end) // block) * block, end)
-                yield Extent(data, offset - data, mapped=True)
+        """Of blocks that are here."""
+        return sparse.extents(self._fd, offset, length, self._block_size, BLOCKS_AT)
 
     def space(self) -> Space:
         system = os.fstatvfs(self._fd)
         return Space(os.fstat(self._fd).st_blocks * 512, system.f_bavail * system.f_frsize)
-
-    def _seek(self, offset: int, whence: int, end: int) -> int:
-        try:
-            return min(os.lseek(self._fd, BLOCKS_AT + offset, whence) - BLOCKS_AT, end)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole until the end of the file
-                return end
-            raise
 
     # -- the whole ------------------------------------------------------------------------------------
 
@@ -220,7 +199,7 @@ class Overlay:
         """After a power loss the bitmap of stable storage is the one that is right."""
         now = boot_id()
         for number in range(len(self._present) // PAGE):
-            durable = _pread(self._fd, PAGE, DURABLE_AT + number * PAGE)
+            durable = pread(self._fd, PAGE, DURABLE_AT + number * PAGE)
             if self._page(number) == durable:
                 continue
             if boot == now:
@@ -231,14 +210,7 @@ class Overlay:
 
     def _write_head(self, boot: bytes, *, commit: bool) -> None:
         head = HEAD.pack(MAGIC, VERSION, self._block_size, self.size, boot, commit)
-        _pwrite(self._fd, memoryview(head), 0)
-
-
-def _claim(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DeviceError(f"overlay {path} is in use by another process", errno.EBUSY) from None
+        pwrite(self._fd, head, 0)
 
 
 def _check_blocks(path: Path, found: int, wanted: int) -> None:
@@ -256,7 +228,7 @@ def _check_holes(fd: int, path: Path) -> None:
 
 def _make(fd: int, path: Path, size: int, block_size: int) -> None:
     """What is flushed later is only worth something if the file itself is there."""
-    _pwrite(fd, memoryview(HEAD.pack(MAGIC, VERSION, block_size, size, boot_id(), False)), 0)
+    pwrite(fd, HEAD.pack(MAGIC, VERSION, block_size, size, boot_id(), False), 0)
     os.fsync(fd)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -274,17 +246,3 @@ def _read_head(fd: int, path: Path) -> tuple[int, int, bytes, bool]:
     if version != VERSION:
         raise ConfigError(f"overlay {path} is of version {version}: it needs a newer tcmu-runner")
     return size, blocks, boot, bool(commit)
-
-
-def _pread(fd: int, length: int, offset: int) -> bytes:
-    """Zeroes behind the end of the file."""
-    content = b""
-    while piece := os.pread(fd, length - len(content), offset + len(content)):
-        content += piece
-    return content + bytes(length - len(content))
-
-
-def _pwrite(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        done = os.pwrite(fd, data, offset)
-        data, offset = data[done:], offset + done

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tcmu_runner.handler.filter import Filter
-from tcmu_runner.scsi.operations import Extents, Flush, MeasureSpace, Operation, Read, Steps
+from tcmu_runner.scsi.operations import Extents, Flush, MeasureSpace, Operation, Read, Remote, Steps
 from tcmu_runner.scsi.sense import WRITE_PROTECTED, ScsiError
 from tcmu_runner.scsi.unit import Capabilities
 
@@ -25,6 +25,7 @@ class ReadOnly(Filter[None]):
         )  # fmt: skip
 
     def handle(self, operation: Operation) -> Steps:
-        if not isinstance(operation, Read | Flush | Extents | MeasureSpace):
+        """Remote: a copy to another LUN, which has its own say."""
+        if not isinstance(operation, Read | Flush | Extents | MeasureSpace | Remote):
             raise ScsiError(WRITE_PROTECTED)
         yield operation

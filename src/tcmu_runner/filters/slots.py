@@ -7,8 +7,6 @@ volatile cache, so nothing in it is ever synchronised.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import threading
 from collections import OrderedDict
@@ -17,7 +15,9 @@ from pathlib import Path
 from struct import Struct
 
 from tcmu_runner import iov
-from tcmu_runner.errors import ConfigError, DeviceError
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters import beside
+from tcmu_runner.filters.beside import pwrite
 from tcmu_runner.filters.overlay import boot_id
 from tcmu_runner.iov import Buffers
 
@@ -43,13 +43,8 @@ class Slots:
     @classmethod
     def open(cls, path: Path, size: int, chunk: int) -> Slots:
         """size: bytes of the cache. Raises OSError or ConfigError."""
+        fd = beside.claim(path, "cache")
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            text = f"cache {path}: {error.strerror}; correct the directory"
-            raise DeviceError(text, error.errno or errno.EIO) from None
-        try:
-            _claim(fd, path)
             alive = _check_head(fd, path, chunk)
             slots = cls(fd, max(size // chunk, 1), chunk)
             slots._recover(path, alive=alive)
@@ -90,7 +85,7 @@ class Slots:
         """Into a chunk that is here; one that is dirty stays so. OSError leaves it partly written."""
         at = self._place(chunk) + skip
         for buffer in data:
-            _pwrite(self._fd, buffer, at)
+            pwrite(self._fd, buffer, at)
             at += len(buffer)
         if dirty and not self.is_dirty(chunk):
             self._mark(chunk, dirty=True)
@@ -104,7 +99,7 @@ class Slots:
         try:
             at = self._data_at + slot * self._chunk
             for buffer in data:
-                _pwrite(self._fd, buffer, at)
+                pwrite(self._fd, buffer, at)
                 at += len(buffer)
             self._mark(chunk, dirty=dirty)
         except OSError:
@@ -122,13 +117,13 @@ class Slots:
             slot = self._slots.pop(chunk, None)
             self._dirty.discard(chunk)
             if slot is not None:
-                _pwrite(self._fd, memoryview(bytes(WORD.size)), TABLE_AT + slot * WORD.size)
+                pwrite(self._fd, bytes(WORD.size), TABLE_AT + slot * WORD.size)
                 self._free.append(slot)
 
     def _mark(self, chunk: int, *, dirty: bool) -> None:
         with self._lock:
             word = WORD.pack((chunk + 1) * 2 + dirty)
-            _pwrite(self._fd, memoryview(word), TABLE_AT + self._slots[chunk] * WORD.size)
+            pwrite(self._fd, word, TABLE_AT + self._slots[chunk] * WORD.size)
             (self._dirty.add if dirty else self._dirty.discard)(chunk)
 
     def _place(self, chunk: int) -> int:
@@ -148,25 +143,18 @@ class Slots:
             if slot not in taken:
                 self._free.append(slot)
         words = [WORD.pack((taken[slot] + 1) * 2 + 1 if slot in taken else 0) for slot in range(self.count)]
-        _pwrite(self._fd, memoryview(b"".join(words)), TABLE_AT)
+        pwrite(self._fd, b"".join(words), TABLE_AT)
         for slot, chunk in known:
             self._slots[chunk] = slot
             self._dirty.add(chunk)
         head = HEAD.pack(MAGIC, VERSION, self._chunk, boot_id())
-        _pwrite(self._fd, memoryview(head), 0)
+        pwrite(self._fd, head, 0)
 
     def _table(self) -> Iterator[tuple[int, int, bool]]:
         table = os.pread(self._fd, self._data_at - TABLE_AT, TABLE_AT)
         for slot, (word,) in enumerate(WORD.iter_unpack(table[: len(table) // WORD.size * WORD.size])):
             if word:
                 yield slot, word // 2 - 1, bool(word & 1)
-
-
-def _claim(fd: int, path: Path) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DeviceError(f"cache {path} is in use by another process", errno.EBUSY) from None
 
 
 def _check_head(fd: int, path: Path, chunk: int) -> bool:
@@ -180,9 +168,3 @@ def _check_head(fd: int, path: Path, chunk: int) -> bool:
     if (version, chunks) != (VERSION, chunk) and boot == boot_id():
         raise ConfigError(f"cache {path} is of a disk with other blocks: remove it if it is not needed")
     return bool(boot == boot_id())
-
-
-def _pwrite(fd: int, data: memoryview, offset: int) -> None:
-    while data:
-        done = os.pwrite(fd, data, offset)
-        data, offset = data[done:], offset + done

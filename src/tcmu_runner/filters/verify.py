@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
-from urllib.parse import quote
 
 from tcmu_runner import iov
-from tcmu_runner.errors import ConfigError
+from tcmu_runner.filters import beside
 from tcmu_runner.filters.checksums import Checksums, checksums
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.filters.turns import Turns
@@ -36,11 +35,7 @@ from tcmu_runner.scsi.unit import Capabilities
 class VerifyOptions:
     """directory: absolute, of the checksums."""
 
-    directory: str
-
-    def __post_init__(self) -> None:
-        if not self.directory.startswith("/"):
-            raise ConfigError(f"option directory = {self.directory!r}: write an absolute path")
+    directory: Path
 
 
 class Verify(Filter[VerifyOptions]):
@@ -74,7 +69,7 @@ class Verify(Filter[VerifyOptions]):
 
     @classmethod
     def open(cls, device: Device, options: VerifyOptions) -> Self:
-        path = Path(options.directory) / f"{quote(device.name, safe='')}.sums"
+        path = beside.path_of(device, options.directory, "sums")
         return cls(Checksums.open(path, device.size, device.block_size), device)
 
     def capabilities(self, below: Capabilities) -> Capabilities:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler import Device, Extent, Handler, Space
+from tcmu_runner.handler import Device, Extent, Handler, Space, sparse
 from tcmu_runner.handler.config import parse_options
 from tcmu_runner.handlers.backing import Backing, aligned_memory
 from tcmu_runner.iov import Buffers
@@ -175,30 +175,12 @@ class FileHandler(Handler[FileOptions]):
         return None
 
     def extents(self, offset: int, length: int) -> Iterable[Extent]:
-        """Whole blocks: where a file system counts in smaller ones, a block that is partly data is data."""
-        end, block = offset + length, self.block_size
-        while offset < end:
-            found = self._seek(offset, os.SEEK_DATA, end)
-            data = found // block * block
-            if data > offset:
-                yield Extent(offset, data - offset, mapped=False)
-            offset = data
-            if data < end:
-                offset = -(-self._seek(found, os.SEEK_HOLE, end) // block) * block
-                yield Extent(data, offset - data, mapped=True)
+        return sparse.extents(self.fd, offset, length, self.block_size)
 
     def space(self) -> Space:
         """Of the file system that the file is in."""
         system = os.fstatvfs(self.fd)
         return Space(os.fstat(self.fd).st_blocks * STAT_BLOCK, system.f_bavail * system.f_frsize)
-
-    def _seek(self, offset: int, whence: int, end: int) -> int:
-        try:
-            return min(os.lseek(self.fd, offset, whence), end)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole until the end of the file, or behind it
-                return end
-            raise
 
 
 def _capabilities(backing: Backing, block_size: int) -> Capabilities:
