@@ -21,8 +21,8 @@ from tcmu_runner.handlers.qemu.monitor import Monitor
 
 PROGRAM = "qemu-storage-daemon"
 LOCKED = '" lock'  # Failed to get "write" lock
-LOCK_SECONDS, LOCK_PAUSE = 10.0, 0.1  # until a predecessor that was killed has let go of the image
-END_SECONDS = 30.0  # to write what it has in memory
+END_SECONDS = 30.0  # to write what it has in memory, and then let go of the image
+LOCK_PAUSE = 0.1
 
 
 class Daemon:
@@ -54,8 +54,8 @@ class Daemon:
         return self._expose(size)
 
     def _start(self) -> None:
-        """A process that was killed keeps its locks until it is gone, and we may be faster."""
-        deadline = time.monotonic() + LOCK_SECONDS
+        """A predecessor whose parent has died keeps its locks until it has written everything."""
+        deadline = time.monotonic() + END_SECONDS
         while True:
             try:
                 return self._start_once()
@@ -70,9 +70,10 @@ class Daemon:
         self._output = os.memfd_create("qemu-output", os.MFD_CLOEXEC)
         with theirs:
             chardev = f"socket,id=monitor,fd={theirs.fileno()}"
-            # setpriv: it shall die with this process, however that ends
+            # setpriv: it shall end with this process, however that dies. By HUP it first writes what it has
+            # answered, and initiators count on: clusters without their tables. TERM may be blocked.
             words = [
-                "setpriv", "--pdeathsig", "KILL", PROGRAM, "--blockdev", node, "--chardev", chardev,
+                "setpriv", "--pdeathsig", "HUP", PROGRAM, "--blockdev", node, "--chardev", chardev,
                 "--monitor", "chardev=monitor",
             ]  # fmt: skip
             self._process = _spawn(words, theirs.fileno(), self._output)
