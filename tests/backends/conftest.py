@@ -23,7 +23,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         cases = [case for case in all_cases() if scenario not in case.without]
         if scenario == "contract":  # the kit is for handlers; the tests of filters run it on stacks
             cases = [case for case in cases if not getattr(case.make, "settings", "")]
-        metafunc.parametrize("case", cases, ids=[case.name for case in cases])
+        metafunc.parametrize("case", [
+            pytest.param(
+                case, id=case.name, marks=[pytest.mark.xdist_group(case.shared)] if case.shared else []
+            )
+            for case in cases
+        ])  # fmt: skip
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import socket
 import subprocess
 import sys
 import threading
@@ -21,6 +23,7 @@ from tcmu_runner.handler.device import Device
 from tcmu_runner.handlers.rbd import RbdHandler
 from tcmu_runner.scsi.sense import IN_STANDBY, ScsiError
 
+pytestmark = pytest.mark.xdist_group("ceph")
 SIZE = 16 << 20
 PATIENCE = 60.0
 
@@ -67,6 +70,26 @@ def test_a_full_cluster_lets_writes_wait(served: Served) -> None:
         writer.join(PATIENCE)
         assert not writer.is_alive()
         assert lun.read(12 << 20, 4096) == b"b" * 4096
+
+
+def test_the_cluster_shows_the_disk(backend: RbdBackend, served: Served) -> None:
+    """`ceph service status`, with what the C daemon tells there."""
+    name = f"{socket.gethostname()}:rbd/{backend.image}"
+
+    def shown() -> dict[str, Any]:
+        known: dict[str, Any] = json.loads(cluster().ceph("service", "status", "--format", "json"))
+        found: dict[str, Any] = known.get("tcmu-runner", {}).get(name, {})
+        return found
+
+    with cluster().manager(), served.connect() as lun:
+        lun.write(0, b"a" * 4096)
+        within(PATIENCE, lambda: bool(shown()))
+        assert shown()["status"] == {
+            "cmd_timed_out_cnt": "0", "conn_lost_cnt": "0", "lock_lost_cnt": "0", "lock_owner": "false",
+        }  # fmt: skip
+        services = json.loads(cluster().ceph("service", "dump", "--format", "json"))["services"]
+        metadata = services["tcmu-runner"]["daemons"][name]["metadata"]
+        assert (metadata["pool_name"], metadata["image_name"]) == ("rbd", backend.image)
 
 
 def test_initiators_hear_of_a_resize_elsewhere(backend: RbdBackend, served: Served) -> None:

@@ -11,8 +11,8 @@ from cases.glfs import GlusterBackend
 from cases.nbd import NbdkitBackend, PlainNbdkitBackend
 from cases.qcow import ImageBackend, RawBackend, VmdkBackend
 from harness import Backend
-from harness.namespace import inside
 from harness.served import PROGRAM
+from namespace import inside
 
 from tcmu_runner.handler.conformance import SIZE, check_handler, device
 from tcmu_runner.handler.registry import Registry
@@ -40,6 +40,7 @@ def test_kit(tmp_path: Path, make: Callable[[Path, int], Backend], block_size: i
     assert report.ok, str(report)
 
 
+@pytest.mark.xdist_group("gluster")
 def test_kit_on_gluster(tmp_path: Path) -> None:
     """In its network namespace, so as a program."""
     directory = tmp_path / "backend"

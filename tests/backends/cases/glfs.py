@@ -1,73 +1,18 @@
-"""`glfs`, on a Gluster volume with one brick, in a network namespace: Gluster refuses loopback addresses."""
+"""`glfs`, on a Gluster volume with one brick."""
 
 from __future__ import annotations
 
 import atexit
 import functools
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
+from gluster import HOST, Gluster
 from harness import Backend, Case
-from harness.namespace import inside
 
-HOST, ADDRESS = "gluster1", "192.0.2.1"
-SECONDS = 60.0
-SETTINGS = """volume management
-    type mgmt/glusterd
-    option working-directory {0}/state
-    option run-directory {0}/run
-    option glusterd-sockfile {0}/glusterd.socket
-    option transport-type socket
-    option transport.address-family inet
-end-volume
-"""
-
-
-class Gluster:
-    """A glusterd, which takes a while to start: one for all tests of a run, until its end."""
-
-    def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="gluster-"))
-        self.namespace = self.directory.name
-        self._hosts = Path("/etc/netns") / self.namespace / "hosts"
-        self._hosts.parent.mkdir(parents=True)
-        self._hosts.write_text(f"127.0.0.1 localhost\n{ADDRESS} {HOST}\n")
-        run("ip", "netns", "add", self.namespace)
-        run("ip", "-n", self.namespace, "address", "add", f"{ADDRESS}/32", "dev", "lo")
-        run("ip", "-n", self.namespace, "link", "set", "lo", "up")
-        self._start()
-
-    def _start(self) -> None:
-        where = self.directory
-        for name in ("run", "state"):
-            (where / name).mkdir()
-        (where / "glusterd.vol").write_text(SETTINGS.format(where))
-        files = ["-f", f"{where}/glusterd.vol", "-p", f"{where}/glusterd.pid", "-l", f"{where}/glusterd.log"]
-        run(*inside(self.namespace), "glusterd", *files)
-        deadline = time.monotonic() + SECONDS
-        while not (where / "glusterd.socket").exists():
-            assert time.monotonic() < deadline, "glusterd does not get ready"
-            time.sleep(0.1)
-
-    def do(self, words: str) -> None:
-        socket = f"--glusterd-sock={self.directory}/glusterd.socket"
-        run(*inside(self.namespace), "gluster", socket, "--mode=script", *words.split())
-
-    def brick(self, volume: str) -> int:
-        """Its process."""
-        (pid,) = self.directory.glob(f"run/vols/{volume}/*.pid")
-        return int(pid.read_text())
-
-    def end(self) -> None:
-        os.kill(int((self.directory / "glusterd.pid").read_text()), signal.SIGKILL)
-        run("ip", "netns", "delete", self.namespace)
-        shutil.rmtree(self._hosts.parent)
-        shutil.rmtree(self.directory)
+LOOK_SECONDS = 12.0
 
 
 @functools.cache
@@ -112,24 +57,27 @@ class GlusterBackend(Backend):
     def thaw(self) -> None:
         os.kill(gluster().brick(self.volume), signal.SIGCONT)
 
+    def fill(self) -> None:
+        """Gluster keeps so many percent of the file system free that there is nothing left; a brick hears
+        of it and looks every five seconds."""
+        gluster().do(f"volume set {self.volume} storage.reserve 99")
+        time.sleep(LOOK_SECONDS)
+
+    def drain(self) -> None:
+        gluster().do(f"volume set {self.volume} storage.reserve 1")
+        time.sleep(LOOK_SECONDS)
+
     def stop(self) -> None:
         gluster().do(f"volume stop {self.volume} force")
         gluster().do(f"volume delete {self.volume}")
 
 
-def run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, timeout=5 * SECONDS)
-    assert done.returncode == 0, f"{words}: {done.stdout} {done.stderr}"
-
-
 AWAY = (r"failed: OSError: \[Errno (103|107|77)\]",)  # ECONNABORTED, ENOTCONN, EBADFD: BUSY for initiators
 CASES = [
     Case(
-        "glfs", GlusterBackend, complaints=AWAY,
+        "glfs", GlusterBackend, complaints=AWAY, shared="gluster",
         without={
-            "backend_full": "bricks need a file system with trusted attributes, which tmpfs has not",
             "contract": "the volume is in a network of its own: test_kit.py runs the kit there",
-            "backend_slow": "a brick that stands still is what backend_gone has, too",
         },
     )
 ]  # fmt: skip

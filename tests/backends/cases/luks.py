@@ -16,6 +16,22 @@ from tcmu_runner.scsi.operations import Flush, Write
 PIECE = 1 << 20
 
 
+def make_volume(config: str, below: str, layer: dict[str, object], size: int, *, zeroes: bool) -> None:
+    """A new volume for a stack of this config string over the handler `below`, perhaps filled with zeroes."""
+    registry = Registry()
+    registry.load_entry_points()
+    stack_name = config.partition("/")[0]
+    layers = (Layer.parse("luks", {**layer, "create": True}),)
+    registry.put(registry.recipe(stack_name, below, layers))
+    offer, parts = registry.find(config)
+    stack = Stack.open(offer, offer.parse(parts.rest), Device("vault", size))
+    perform = stack.perform()
+    for at in range(0, size, PIECE) if zeroes else ():
+        perform(Write(at, [memoryview(bytearray(PIECE))]))
+    perform(Flush())
+    stack.close()
+
+
 class LuksBackend(Backend):
     """Filled with zeroes at first, since a new volume reads as noise; not where room is scarce."""
 
@@ -41,19 +57,9 @@ class LuksBackend(Backend):
         return f"vault/{self.directory}/disk.img"
 
     def start(self) -> None:
-        registry = Registry()
-        registry.load_entry_points()
-        registry.put(
-            registry.recipe("vault", self.below, (Layer.parse("luks", {**self._layer, "create": True}),))
+        make_volume(
+            self.config, self.below, self._layer, self.size, zeroes=not os.path.ismount(self.directory)
         )
-        offer, parts = registry.find(self.config)
-        stack = Stack.open(offer, offer.parse(parts.rest), Device("vault", self.size))
-        perform = stack.perform()
-        if not os.path.ismount(self.directory):
-            for at in range(0, self.size, PIECE):
-                perform(Write(at, [memoryview(bytearray(PIECE))]))
-        perform(Flush())
-        stack.close()
 
 
 class VaultBackend(LuksBackend):

@@ -7,7 +7,7 @@ import signal
 import tempfile
 from pathlib import Path
 
-from ceph import Ceph
+from ceph_cluster import Ceph
 from harness import Backend, Case
 
 GONE = (r"lost the connection to its storage", r"\[Errno 110\]")
@@ -64,9 +64,10 @@ class RbdTimeOut(RbdBackend):
 
 FULL = {"backend_full": "Ceph lets writes wait while it is full: test_ceph.py"}
 CASES = [
-    Case("rbd", RbdBackend, without=FULL, complaints=GONE),
+    Case("rbd", RbdBackend, without=FULL, complaints=GONE, shared="ceph"),
     Case(
-        "rbd-time-out", RbdTimeOut, complaints=GONE,
-        without=FULL | dict.fromkeys(("model", "contract", "served_killed"), "as rbd without the option"),
+        "rbd-time-out", RbdTimeOut, complaints=GONE, shared="ceph",
+        without=FULL
+        | dict.fromkeys(("model", "contract", "served_killed", "fio_verify"), "as rbd without the option"),
     ),
 ]  # fmt: skip

@@ -24,7 +24,8 @@ To add one, write cases/NAME.py with a list CASES; nothing else has to be told o
 
 What it needs installed goes into `test_backends` of ./dev. Run one case: ./dev test backends runs all;
 .venv/bin/python -m pytest -o timeout=600 tests/backends -k NAME the cases whose name has NAME in it.
-CI runs short scenarios; the full ones: BACKENDS_GONE_SECONDS=60 BACKENDS_KILLS=20 BACKENDS_COMMANDS=5000.
+CI runs short scenarios; the full ones: BACKENDS_GONE_SECONDS=60 BACKENDS_KILLS=20 BACKENDS_COMMANDS=5000
+BACKENDS_FIO_MIB=24.
 A test fails on any log line of the serving process but those that Case.complaints expects while its backend
 is away.
 """

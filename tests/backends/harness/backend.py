@@ -38,6 +38,9 @@ class Backend:
     def stop(self) -> None:
         """The end of the test."""
 
+    def revive(self) -> None:
+        """After the end of a client: where a server has not survived it, as its own supervisor would."""
+
     def kill(self) -> None:
         """SIGKILL for the server."""
         raise NotImplementedError
@@ -94,6 +97,11 @@ class ServerBackend(Backend):
             assert self.process.poll() is None, f"the server has ended: {log.read_text()}"
             assert time.monotonic() < deadline, f"the server does not get ready: {log.read_text()}"
             time.sleep(POLL_SECONDS)
+
+    def revive(self) -> None:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            self.start()
 
     def _signal(self, number: signal.Signals) -> None:
         assert self.process is not None

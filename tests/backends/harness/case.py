@@ -18,7 +18,8 @@ NO_SERVER = dict.fromkeys(
 class Case:
     """make: the backend, from its directory and the size of the LUN. size, block_size: of the LUN, bytes.
 
-    room: bytes of the file system that is filled up. without: scenarios that do not apply, and why.
+    room: bytes of the file system that is filled up. shared: the name of what takes long to start, so that
+    one process of pytest does all tests that use it. without: scenarios that do not apply, and why.
     complaints: patterns of what may be logged while the backend is away.
     """
 
@@ -27,8 +28,14 @@ class Case:
     size: int = 24 << 20
     block_size: int = 512
     room: int = 16 << 20
+    shared: str = ""
     without: Mapping[str, str] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """The handler or filter that it is about."""
+        return self.name.partition(" ")[0].partition("-")[0]
 
 
 def all_cases() -> list[Case]:

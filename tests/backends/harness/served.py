@@ -8,10 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from namespace import entered, inside
+
 from harness.backend import Backend
 from harness.case import Case
 from harness.lun import Lun
-from harness.namespace import entered, inside
 
 PROGRAM = Path(sys.executable).with_name("tcmu-runner")
 STOP_SECONDS = 60.0
@@ -55,6 +56,11 @@ class Served:
                 return
         self._end()
         raise AssertionError(f"{self._backend.config} is not served: {self._log.read_text()}")
+
+    @property
+    def namespace(self) -> str:
+        """Of the network in which it can be reached."""
+        return self._backend.namespace
 
     @property
     def pid(self) -> int:

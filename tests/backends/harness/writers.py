@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from harness.lun import Lun
@@ -18,12 +18,10 @@ CUT_OFF = (EOFError, ConnectionError)
 
 @dataclass(slots=True)
 class Slot:
-    """candidates: what it may hold after a crash, the oldest first. newest: the last value that was
-    acknowledged. in_flight: a write that was never answered."""
+    """newest: the last value that was acknowledged. last: the last one that was sent, answered or not."""
 
-    candidates: list[int] = field(default_factory=lambda: [0])
     newest: int = 0
-    in_flight: int | None = None
+    last: int = 0
 
 
 def content(slot: int, value: int) -> bytes:
@@ -69,10 +67,9 @@ class Writers:
     def _run(self, number: int, lun: Lun) -> None:
         random = Random(self._seed + number)
         mine = range(number, len(self.slots), WRITERS)
-        dirty: set[int] = set()
         try:
             while not self._stop.is_set():
-                self._step(lun, random, random.choice(mine), dirty)
+                self._step(lun, random, random.choice(mine))
         except CUT_OFF:
             self.cut_off += 1
         except BaseException as error:
@@ -81,39 +78,30 @@ class Writers:
             self.busy += lun.busy
             lun.close()
 
-    def _step(self, lun: Lun, random: Random, number: int, dirty: set[int]) -> None:
+    def _step(self, lun: Lun, random: Random, number: int) -> None:
         chance, slot = random.random(), self.slots[number]
         if chance < 0.05:
             lun.flush()
-            for each in dirty:
-                self.slots[each].candidates = [self.slots[each].newest]
-            dirty.clear()
         elif chance < 0.2:
             assert lun.read(number * SLOT, SLOT) == content(number, slot.newest), f"slot {number} is wrong"
         else:
-            value = slot.in_flight = slot.candidates[-1] + 1
-            slot.candidates.append(value)
-            fua = chance > 0.95
-            lun.write(number * SLOT, content(number, value), fua=fua)
-            slot.newest, slot.in_flight = value, None
-            if fua:
-                slot.candidates = [value]
-            else:
-                dirty.add(number)
+            slot.last += 1
+            lun.write(number * SLOT, content(number, slot.last), fua=chance > 0.95)
+            slot.newest = slot.last
             self.written += 1
 
     def check_live(self, lun: Lun) -> None:
-        """While the LUN has not gone away, nothing that it took may be forgotten, flushed or not."""
+        """Nothing that it took is forgotten, flushed or not."""
         self._check(lun, lambda slot: [slot.newest])
 
     def check_after_crash(self, lun: Lun) -> None:
-        """Whatever was flushed is there, or something newer; then that counts."""
-        self._check(lun, lambda slot: slot.candidates)
+        """The same, for nobody tells an initiator that a worker process has died: only writes that were not
+        answered may be there, or not, by the block. Those are settled by another write."""
+        self._check(lun, lambda slot: [slot.newest, slot.last])
         for number, slot in enumerate(self.slots):
-            if len(slot.candidates) > 1:  # nobody said which one it is: that is settled by a write
-                slot.newest = slot.candidates[-1] + 1
+            if slot.last != slot.newest:
+                slot.newest = slot.last = slot.last + 1
                 lun.write(number * SLOT, content(number, slot.newest))
-                slot.candidates, slot.in_flight = [slot.newest], None
         lun.flush()
 
     def _check(self, lun: Lun, allowed: Callable[[Slot], list[int]]) -> None:

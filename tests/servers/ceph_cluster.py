@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 COMMAND_SECONDS = 120.0
@@ -29,6 +31,7 @@ osd_memory_target = 939524096
 bluestore_block_size = {size}
 mon_data = {home}/mon
 osd_data = {home}/osd
+mgr_data = {home}/mgr
 run_dir = {home}
 admin_socket =
 pid_file = {home}/$name.pid
@@ -85,6 +88,17 @@ class Ceph:
             if process is not None:
                 process.kill()
                 process.wait()
+
+    @contextmanager
+    def manager(self) -> Iterator[None]:
+        """With a ceph-mgr, which knows what services there are."""
+        (self.home / "mgr").mkdir(exist_ok=True)
+        process = self._launch("ceph-mgr", "-i", "x")
+        try:
+            yield
+        finally:
+            process.kill()
+            process.wait()
 
     def ceph(self, *arguments: str) -> str:
         return self._run("ceph", "-c", str(self.conf), "--connect-timeout", "60", *arguments)
