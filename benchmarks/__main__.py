@@ -8,7 +8,9 @@ KINDS = {
     "vm": "our `file` against the C daemon and the kernel's fileio: fio in one boot of the virtual machine",
     "fleet": "many devices: creation, memory, idle CPU, four busy LUNs against one; what a death costs",
     "core": "commands per second through ring, SCSI core and engine, without a kernel",
-    "stored": "`luks` and `zstd` in memory beside nbdkit, qemu-nbd and qcow2",
+    "stored": "`ram`, `luks`, `zstd`, `qcow` and `nbd` in memory beside nbdkit and qemu-nbd",
+    "clustered": "`rbd` and `glfs` beside QEMU's drivers and `rbd bench`",
+    "crypt": "`luks` against dm-crypt, in the virtual machine",
     "iscsi": "the embedded mode's iSCSI portal against tgt",
 }
 

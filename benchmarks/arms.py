@@ -4,6 +4,7 @@ Runs in the guest, with tests/vm on the path for its `support`.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ from support.loopback import Loopback
 
 SIZE = 256 << 20
 IMAGE = Path("/tmp/benchmark.img")
+KEY = Path("/tmp/benchmark.key")
+SETTINGS = Path("/tmp/benchmark.toml")
 LOG = Path("/tmp/benchmark-daemon.log")
 GROUPS = Path("/sys/fs/cgroup")
 
@@ -62,22 +65,88 @@ def fileio() -> Iterator[Disk]:
         yield Disk(disk)
 
 
+class KernelBlock(Backstore):
+    """A backstore of the kernel's iblock."""
+
+    @property
+    def path(self) -> Path:
+        return TARGET / "core" / f"iblock_{self.hba}" / self.name
+
+
+@contextmanager
+def dm_crypt(sector_size: int) -> Iterator[Disk]:
+    """The kernel's own encryption, at the same end of the wire: iblock on dm-crypt on a file."""
+    image = IMAGE.with_suffix(f".dm-crypt{sector_size}")
+    if first := not image.exists():
+        _random_key()
+        with image.open("wb") as file:
+            file.truncate(SIZE + (16 << 20))
+        _run("cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+             "--sector-size", str(sector_size), "--key-file", str(KEY), str(image))  # fmt: skip
+    _run("cryptsetup", "open", "--key-file", str(KEY), str(image), "benchmark")
+    try:
+        if first:
+            fill(Path("/dev/mapper/benchmark"))
+        with exported(KernelBlock("benchmark"), "udev_path=/dev/mapper/benchmark") as disk:
+            yield Disk(disk)
+    finally:
+        _run("cryptsetup", "close", "benchmark")
+
+
+@contextmanager
+def luks(program: str, block_size: int) -> Iterator[Disk]:
+    """Our filter `luks` over `file`, in sectors of the LUN's blocks."""
+    image = IMAGE.with_suffix(f".luks{block_size}")
+    _random_key()
+    SETTINGS.write_text(
+        f'[stacks.vault]\nhandler = "file"\nfilters = [{{ filter = "luks", key_file = "{KEY}", '
+        f"create = {str(not image.exists()).lower()} }}]\n"
+    )
+    first = not image.exists()
+    daemon = Daemon(program, "vault", f",hw_block_size={block_size}", image, ("--settings", str(SETTINGS)))
+    with daemon() as disk:
+        if first:
+            fill(disk.path)
+        yield disk
+
+
+def fill(place: Path) -> None:
+    """Every block written: a hole would be read faster than data, and written slower."""
+    with place.open("r+b" if place.is_block_device() else "wb") as file:
+        for _ in range(SIZE >> 20):
+            file.write(b"\xa5" * (1 << 20))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _random_key() -> None:
+    if not KEY.exists():
+        KEY.write_bytes(os.urandom(64))
+
+
+def _run(*words: str) -> None:
+    subprocess.run(words, check=True)
+
+
 @dataclass(frozen=True)
 class Daemon:
     """A tcmu-runner, ours or the C one, in a control group of its own, which knows its CPU time exactly.
 
     handler: the subtype that serves a plain file. control: more keys for the backstore's control file.
+    arguments: of the program.
     """
 
     program: str
     handler: str
     control: str = ""
+    image: Path = IMAGE
+    arguments: tuple[str, ...] = ()
     group: ClassVar[Path] = GROUPS / Path("/proc/self/cgroup").read_text().strip()[4:] / "daemon"
 
     @contextmanager
     def __call__(self) -> Iterator[Disk]:
         """The arm."""
-        control = f"dev_config={self.handler}/{IMAGE},dev_size={SIZE}{self.control}"
+        control = f"dev_config={self.handler}/{self.image},dev_size={SIZE}{self.control}"
         with self.running(), exported(Backstore("benchmark"), control) as disk:
             yield Disk(disk, self.cpu)
 
@@ -85,7 +154,9 @@ class Daemon:
     def running(self) -> Iterator[None]:
         self.group.mkdir(exist_ok=True)
         with LOG.open("wb") as log:
-            process = subprocess.Popen([self.program], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                [self.program, *self.arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         (self.group / "cgroup.procs").write_text(str(process.pid))
         try:
             eventually(f"{self.program} ready", lambda: self.ready(process), 60)

@@ -1,19 +1,21 @@
 """The guest's part of the benchmark in the virtual machine: measures, and leaves the rows in a file.
 
-`PYTHONPATH=tests/vm python -m benchmarks.guest ROUNDS SECONDS ROWS [ARM...]`, as root. By hand in a running
-machine: `python -m vm exec -- env PYTHONPATH=tests/vm python3 -m benchmarks.guest 1 2 /tmp/rows.json`.
+`PYTHONPATH=tests/vm python -m benchmarks.guest ROUNDS SECONDS ROWS [ARM...|crypt]`, as root. By hand in
+a running machine:
+`python -m vm exec -- env PYTHONPATH=tests/vm python3 -m benchmarks.guest 1 2 /tmp/rows.json`.
 """
 
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 from support import cleanup
 
 from benchmarks import fio
-from benchmarks.arms import IMAGE, SIZE, Arm, Daemon, Disk, fileio
+from benchmarks.arms import IMAGE, Arm, Daemon, Disk, dm_crypt, fileio, fill, luks
 from benchmarks.fio import WORKLOADS, Result, Workload
 from benchmarks.report import Row, table
 
@@ -29,13 +31,20 @@ ARMS: dict[str, Arm] = {
     "c-2048": Daemon(C, "qcow", ",hw_max_sectors=2048"),
     "ours-2048": Daemon(OURS, "file", ",hw_max_sectors=2048"),
 }
+CRYPT: dict[str, Arm] = {
+    "dm-crypt": partial(dm_crypt, 512),
+    "luks": partial(luks, OURS, 512),
+    "dm-crypt-4k": partial(dm_crypt, 4096),
+    "luks-4k": partial(luks, OURS, 4096),
+}
 
 Samples = dict[tuple[str, str], list[tuple[Result, float | None]]]  # by workload and arm
 
 
 def main(rounds: int, seconds: float, rows: Path, names: list[str]) -> None:
     cleanup.everything()
-    subprocess.run(["modprobe", "-a", "target_core_user", "target_core_file", "tcm_loop"], check=True)
+    modules = ["target_core_user", "target_core_file", "target_core_iblock", "tcm_loop"]
+    subprocess.run(["modprobe", "-a", *modules], check=True)
     fill(IMAGE)
     samples: Samples = {(workload.name, name): [] for workload in WORKLOADS for name in names}
     for number in range(rounds):
@@ -45,15 +54,8 @@ def main(rounds: int, seconds: float, rows: Path, names: list[str]) -> None:
     print(table(summary(samples)))
 
 
-def fill(image: Path) -> None:
-    """Every block written: a hole would be read faster than data, and written slower."""
-    with image.open("wb") as file:
-        for _ in range(SIZE >> 20):
-            file.write(b"\xa5" * (1 << 20))
-
-
 def take_turn(where: str, name: str, seconds: float, samples: Samples) -> None:
-    with ARMS[name]() as disk:
+    with (ARMS | CRYPT)[name]() as disk:
         for workload in WORKLOADS:
             result, cpu = measure(workload, disk, seconds)
             samples[workload.name, name].append((result, cpu))
@@ -84,4 +86,5 @@ def summary(samples: Samples) -> list[Row]:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:] or list(ARMS))
+    wanted = list(CRYPT) if sys.argv[4:] == ["crypt"] else sys.argv[4:]
+    main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), wanted or list(ARMS))

@@ -18,7 +18,9 @@ def run(rounds: int, seconds: float, *, keep: bool = True) -> int:
     return in_guest("vm", "benchmarks.guest", rounds, seconds, 5 * (TURN_SECONDS + 6 * seconds), keep=keep)
 
 
-def in_guest(kind: str, module: str, rounds: int, seconds: float, patience: float, *, keep: bool) -> int:
+def in_guest(
+    kind: str, module: str, rounds: int, seconds: float, patience: float, *arms: str, keep: bool
+) -> int:
     """A module that prints progress and a table, and leaves its rows in a file: `MODULE ROUNDS SECONDS ROWS`.
     patience: seconds for a round."""
     guest = ["env", "PYTHONPATH=tests/vm", PYTHON, "-m", module]
@@ -26,7 +28,7 @@ def in_guest(kind: str, module: str, rounds: int, seconds: float, patience: floa
     try:
         with fresh("benchmark") as machine:
             rows = machine.share / "rows.json"
-            arguments = [str(rounds), str(seconds), f"/host/share/{rows.name}"]
+            arguments = [str(rounds), str(seconds), f"/host/share/{rows.name}", *arms]
             status = job.run(machine, [*guest, *arguments], timeout)
     except VmError as error:
         say(f"error: {error}")
