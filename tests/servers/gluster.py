@@ -55,13 +55,22 @@ class Gluster:
         socket = f"--glusterd-sock={self.directory}/glusterd.socket"
         run(*inside(self.namespace), "gluster", socket, "--mode=script", *words.split())
 
+    def there(self, line: str) -> None:
+        """A line for the shell where server and bricks see the file systems; what others mount later they
+        do not see."""
+        run("nsenter", f"--mount=/proc/{self._pid}/ns/mnt", "sh", "-c", line)
+
+    @property
+    def _pid(self) -> int:
+        return int((self.directory / "glusterd.pid").read_text())
+
     def brick(self, volume: str) -> int:
         """Its process."""
         (pid,) = self.directory.glob(f"run/vols/{volume}/*.pid")
         return int(pid.read_text())
 
     def end(self) -> None:
-        os.kill(int((self.directory / "glusterd.pid").read_text()), signal.SIGKILL)
+        os.kill(self._pid, signal.SIGKILL)
         run("ip", "netns", "delete", self.namespace)
         shutil.rmtree(self._hosts.parent)
         shutil.rmtree(self.directory)

@@ -12,7 +12,7 @@ from pathlib import Path
 from gluster import HOST, Gluster
 from harness import Backend, Case
 
-LOOK_SECONDS = 12.0
+ROOM = 40 << 20
 
 
 @functools.cache
@@ -39,11 +39,27 @@ class GlusterBackend(Backend):
 
     def start(self) -> None:
         brick = self.directory / "brick"
-        if not brick.exists():
-            brick.mkdir()
+        if not (self.directory / "made").exists():
+            if self.directory.is_mount():
+                self._narrow()
+            (self.directory / "made").touch()
+            gluster().there(f"mkdir {brick}")
             gluster().do(f"volume create {self.volume} {HOST}:{brick} force")
             gluster().do(f"volume set {self.volume} network.ping-timeout 3")
         gluster().do(f"volume start {self.volume} force")
+
+    def _narrow(self) -> None:
+        """A small file system with the attributes that bricks need, where the server sees the directory."""
+        image = self.directory.with_suffix(".ext4")
+        with image.open("wb") as file:
+            file.truncate(ROOM)
+        gluster().there(f"mkfs.ext4 -q {image} && mount -o loop {image} {self.directory}")
+
+    def fill(self) -> None:
+        gluster().there(f"dd if=/dev/zero of={self.directory}/ballast bs=4k || sync -f {self.directory}")
+
+    def drain(self) -> None:
+        gluster().there(f"rm {self.directory}/ballast")
 
     def kill(self) -> None:
         brick = gluster().brick(self.volume)
@@ -57,19 +73,11 @@ class GlusterBackend(Backend):
     def thaw(self) -> None:
         os.kill(gluster().brick(self.volume), signal.SIGCONT)
 
-    def fill(self) -> None:
-        """Gluster keeps so many percent of the file system free that there is nothing left; a brick hears
-        of it and looks every five seconds."""
-        gluster().do(f"volume set {self.volume} storage.reserve 99")
-        time.sleep(LOOK_SECONDS)
-
-    def drain(self) -> None:
-        gluster().do(f"volume set {self.volume} storage.reserve 1")
-        time.sleep(LOOK_SECONDS)
-
     def stop(self) -> None:
         gluster().do(f"volume stop {self.volume} force")
         gluster().do(f"volume delete {self.volume}")
+        if self.directory.is_mount():
+            gluster().there(f"umount {self.directory}")
 
 
 AWAY = (r"failed: OSError: \[Errno (103|107|77)\]",)  # ECONNABORTED, ENOTCONN, EBADFD: BUSY for initiators
