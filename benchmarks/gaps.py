@@ -2,12 +2,12 @@
 of four LUNs, as the initiator sees them."""
 
 import mmap
+import multiprocessing
 import os
 import random
 import select
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,37 +27,36 @@ Tell = Callable[..., None]  # what, arm, values
 
 
 class Reader:
-    """Reads a disk again and again while it is `reading`; the longest read is that since `forget`."""
+    """A process that reads a disk again and again while it is `reading`; the longest read is that since
+    `forget`."""
 
     def __init__(self, disk: Path) -> None:
         self._disk = disk
-        self._stop = False
-        self._began = time.monotonic()
-        self._longest = 0.0
-        self._thread = threading.Thread(target=self._run)
+        self._times = memoryview(mmap.mmap(-1, 16)).cast("d")  # shared: the last one's begin, the longest
+        self._times[0] = time.monotonic()
 
     def _run(self) -> None:
-        descriptor = os.open(self._disk, os.O_RDONLY | os.O_DIRECT)
+        times, descriptor = self._times, os.open(self._disk, os.O_RDONLY | os.O_DIRECT)
         with mmap.mmap(-1, 4096) as memory:
-            while not self._stop:
-                self._began = time.monotonic()
+            while True:
+                times[0] = began = time.monotonic()
                 os.preadv(descriptor, [memory], 0)
-                self._longest = max(self._longest, time.monotonic() - self._began)
-        os.close(descriptor)
+                times[1] = max(times[1], time.monotonic() - began)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        self._thread.start()
+        process = multiprocessing.get_context("fork").Process(target=self._run)
+        process.start()
         yield
-        self._stop = True
-        self._thread.join()
+        process.kill()
+        process.join()
 
     def forget(self) -> None:
-        self._longest = 0.0
+        self._times[1] = 0.0
 
     @property
     def longest(self) -> float:
-        return max(self._longest, time.monotonic() - self._began)
+        return max(self._times[1], time.monotonic() - self._times[0])
 
 
 def measure(tell: Tell) -> None:
@@ -90,7 +89,7 @@ def all_reading(disks: list[Path]) -> Iterator[list[Reader]]:
 def kill_workers(made: list[Backstore], disks: list[Path], tell: Tell) -> None:
     waits, others, usual = [], [], []
     chance = random.Random()
-    with all_reading(disks) as readers:
+    with all_reading(disks) as readers, urgent():
         for _ in range(WORKERS):
             number = chance.randrange(LUNS)
             time.sleep(CALM_SECONDS)
@@ -104,6 +103,14 @@ def kill_workers(made: list[Backstore], disks: list[Path], tell: Tell) -> None:
     tell("ms from a worker's death to the next read", "ours", *waits)
     tell("ms, longest read of the other LUNs meanwhile", "ours", *others)
     tell("ms, longest read of a LUN in 100 ms without", "ours", *usual)
+
+
+@contextmanager
+def urgent() -> Iterator[None]:
+    """Who measures does not wait for a processor: that is not what is measured."""
+    os.setpriority(os.PRIO_PROCESS, 0, -20)
+    yield
+    os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 def longest(readers: list[Reader], seconds: float, besides: int) -> list[float]:

@@ -84,12 +84,12 @@ class WorkerProcess:
         future = self._waiting[request.id] = self._loop.create_future()
         try:
             socket.send_fds(self._control, [encode(request)], descriptors)
-            done: Done = await future
+            done: Done | None = await future
         except OSError:  # the socket is broken or closed
-            raise await self._explained() from None
+            done = None
         finally:
             del self._waiting[request.id]
-        if not self.alive:
+        if done is None or not self.alive:
             raise await self._explained()
         if done.errno:
             raise DeviceError(done.text, done.errno)
