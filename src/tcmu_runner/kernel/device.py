@@ -14,7 +14,8 @@ from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.statistics import Snapshot, Statistics
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.errors import DeviceError, TcmuError
-from tcmu_runner.kernel.configfs import Backstore, ResetStatus, UnsupportedByKernel
+from tcmu_runner.kernel.configfs import Backstore, UnsupportedByKernel
+from tcmu_runner.kernel.gate import Gate
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.glance import Glance
 from tcmu_runner.kernel.messages import Table
@@ -44,6 +45,7 @@ class KernelDevice:
         self._paths = paths
         self._make_server = make_server
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
+        self._gate = Gate(self._store)
         self._uio: UioDevice | None = None
         self._glance: Glance | None = None
         self._server: Server | None = None
@@ -102,8 +104,8 @@ class KernelDevice:
         try:
             await asyncio.wait_for(self._server.attach(), OPEN_SECONDS)
         except BaseException:
-            self._server.kill()
-            self._server = None
+            server, self._server = self._server, None
+            await self._kill(server)  # it may write to the ring until it has ended
             raise
 
     async def adopt(self) -> None:
@@ -112,7 +114,7 @@ class KernelDevice:
         Only who has the UIO node open may reset the ring: then no process of the last daemon can write to it
         any more. A storage that cannot be opened leaves the device blocked: initiators retry, nothing fails.
         """
-        await in_thread(self._block)
+        await in_thread(self._gate.block)
         self._uio = await self._open_when_free(HOLDER_SECONDS)
         try:
             self._glance = Glance(self._uio)
@@ -127,14 +129,14 @@ class KernelDevice:
         What initiators send meanwhile waits there, which is faster than to tell them to try again; only where
         nobody comes to serve it the device is left blocked."""
         outcomes = await asyncio.gather(
-            self._open_server(uio), in_thread(self._empty_ring), return_exceptions=True
+            self._open_server(uio), in_thread(self._gate.empty), return_exceptions=True
         )
         try:
             _raise_first(outcomes)
             await self._attach()
         except BaseException:
             await self._end_server()
-            await in_thread(self._start_over)
+            await in_thread(self._gate.start_over)
             raise
 
     async def _open_when_free(self, seconds: float) -> UioDevice:
@@ -150,11 +152,16 @@ class KernelDevice:
     async def restart(self) -> None:
         """After the end of its server or a corrupt ring: everything under way is retried on a fresh ring."""
         if self._server is not None and not self._server.ended:
-            await in_thread(self._block)  # what comes while it closes is retried, too
+            await in_thread(self._gate.block)  # what comes while it closes is retried, too
             await self._end_server()
         self._server = None
         assert self._uio is not None
         await self._serve_anew(self._uio)
+
+    async def hold(self) -> None:
+        """While nobody serves it: initiators try again with everything, instead of waiting for an answer."""
+        alone = self._server is None or self._server.ended  # else it may still write to the ring
+        await in_thread(self._gate.start_over if alone else self._gate.block)
 
     async def _end_server(self) -> None:
         """Raises DeviceError when it does not even end when it is killed: it may still write to the ring."""
@@ -178,22 +185,22 @@ class KernelDevice:
     async def drain(self, seconds: float) -> bool:
         """Blocks the device, lets the commands under way end and closes the storage: `restart` serves it
         again. False when they did not end in time: nothing has changed then."""
-        await in_thread(self._block)
+        await in_thread(self._gate.block)
         try:
             drained = self._server is None or await self._server.drain(seconds)
         except BaseException:
-            await in_thread(self._unblock)
+            await in_thread(self._gate.unblock)
             raise
         if drained:
             await self._end_server()
         else:
-            await in_thread(self._unblock)
+            await in_thread(self._gate.unblock)
         return drained
 
     async def stop(self, seconds: float) -> bool:
         """Blocks the device, lets the commands under way end, closes. False when they did not end in time, or
         their server did before: they are retried. Raises TcmuError or OSError: it is blocked, at least."""
-        await in_thread(self._block)
+        await in_thread(self._gate.block)
         server = self._server
         try:
             drained = server is None or await server.drain(seconds)
@@ -201,7 +208,7 @@ class KernelDevice:
             drained = False
         if not drained and server is not None:
             await self._kill(server)
-            await in_thread(self._reset)
+            await in_thread(self._gate.reset)
         await self.close()
         return drained
 
@@ -267,32 +274,6 @@ class KernelDevice:
                 raise
             return Event(EventKind.ADDED, str(self.entry.name), self.entry.minor, self._store.device_id(), 2)
         return None
-
-    def _empty_ring(self) -> None:
-        self._start_over()
-        self._unblock()
-
-    def _start_over(self) -> None:
-        self._block()
-        self._reset()
-
-    def _block(self) -> None:
-        try:
-            self._store.block()
-        except UnsupportedByKernel as error:
-            log.info("%s: %s; commands under way may fail", self.title, error)
-
-    def _reset(self) -> None:
-        try:
-            self._store.reset_ring(ResetStatus.BUSY)
-        except UnsupportedByKernel as error:
-            log.info("%s: %s; commands under way may fail", self.title, error)
-
-    def _unblock(self) -> None:
-        try:
-            self._store.unblock()
-        except UnsupportedByKernel:
-            return  # then it was not blocked either
 
 
 def _raise_first(outcomes: Iterable[BaseException | None]) -> None:

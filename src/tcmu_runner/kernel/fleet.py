@@ -249,6 +249,7 @@ class Fleet:
             await telling
             text = f"in trouble {count} times in a row, next try in {delay:.1f} s"
             self._chronicle.note(device, WARNING, text, State.WAITING)
+            await self._hold(device)
             await asyncio.sleep(delay)
         async with self.turn(device.entry.minor):
             if self._chronicle.state(device) in (State.RECOVERING, State.WAITING):
@@ -256,6 +257,12 @@ class Fleet:
                 with suppress(RefusedError):
                     await self._restart(device, telling)
         await telling
+
+    async def _hold(self, device: KernelDevice) -> None:
+        async with self.turn(device.entry.minor):
+            if self._chronicle.state(device) is State.WAITING:
+                with suppress(OSError):  # they wait for an answer then
+                    await device.hold()
 
     async def _tell_of(self, device: KernelDevice, error: Exception) -> None:
         """Initiators do not wait for the log to know the cause."""

@@ -104,7 +104,11 @@ class LocalServer:
         def broken(error: Exception) -> None:
             self._loop.call_soon_threadsafe(self._trouble, error)
 
-        self._lun.attach(broken)
+        try:
+            self._lun.attach(broken)
+        except BaseException:
+            self.ended = True  # it is closed
+            raise
 
     def watch(self) -> None:
         if self._lun is not None:

@@ -25,12 +25,14 @@ from tcmu_runner.kernel.uio import DeviceName, UioDevice, UioEntry
 from .tree import make_backstore, make_uio
 
 NAME = "user_0/vol0"
+DOWN = OSError(errno.EHOSTDOWN, "the storage is down")
 QUIET_RING = bytes(4096)
 ENTRY = UioEntry(0, DeviceName(0, "vol0", "ram/"))
 
 
 class Scripted:
-    """A server of 1 MiB; the next opening, draining or resizing goes as the list says, then all is well."""
+    """A server of 1 MiB; the next opening, attaching, draining or resizing goes as the list says, then all is
+    well."""
 
     pid = 4711
     ended = False
@@ -51,7 +53,7 @@ class Scripted:
         return 1 << 20, 512
 
     async def attach(self) -> None:
-        return
+        self._next()
 
     async def drain(self, seconds: float) -> bool:
         return self._next()
@@ -178,7 +180,10 @@ def test_a_server_that_ends_is_replaced(
     async def life(bench: Bench) -> None:
         await bench.fleet.add(ENTRY)
         bench.servers[0].trouble(DeviceError("its worker process has ended"))
+        bench.servers[0].ended = True
         await bench.until(State.WAITING)
+        while not bench.blocked:  # initiators try again meanwhile
+            await asyncio.sleep(0.001)
         assert bench.device.last_error == "its worker process has ended; everything under way is retried"
         await bench.until(State.SERVING)
         assert bench.device.restarts == 1
@@ -227,15 +232,19 @@ def test_drained_until_its_restart(live: Callable[[Life], Bench], caplog: pytest
     caplog.clear()
 
 
-def test_a_restart_that_fails_is_told_and_tried_again(
-    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("failure", [[DOWN], [True, DOWN]], ids=["open", "attach"])
+def test_a_restart_that_fails_leaves_it_blocked_is_told_and_tried_again(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture, failure: list[Exception | bool]
 ) -> None:
     async def life(bench: Bench) -> None:
         await bench.fleet.add(ENTRY)
-        bench.script[:] = [OSError(errno.EHOSTDOWN, "the storage is down")]
+        bench.script[:] = failure
         with pytest.raises(DeviceError, match="the storage is down"):
             await bench.control.restart(NAME)
+        assert (bench.blocked, bench.reset) == (True, "1")
+        assert bench.servers[1].ended
         await bench.until(State.SERVING)
+        assert not bench.blocked
         assert "the storage is down" in bench.device.last_error
 
     live(life)
