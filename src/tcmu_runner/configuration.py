@@ -2,7 +2,8 @@
 
 Where several say it, tcmu.conf is right, then the command line, then TCMU_LOGDIR, then the default, as in the
 C daemon. A broken edit is refused as a whole: the file, the line and the remedy are logged, and all stays as
-it was. So does what a missing file has said.
+it was. So does what a missing file has said. At the start a broken one is no reason to leave initiators
+waiting: the settings that were good last count, unless the file was named by --settings.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tcmu_runner.kernel.fleet import Fleet
 from tcmu_runner.kernel.servers import Terms
 from tcmu_runner.kernel.tasks import Tasks
 from tcmu_runner.logs import COMMANDS, FILE_NAME, LEVELS, Log
-from tcmu_runner.settings import Settings, StackSettings, tcmu_conf
+from tcmu_runner.settings import Settings, StackSettings, kept, tcmu_conf
 from tcmu_runner.settings.lines import SettingError, about
 from tcmu_runner.settings.tcmu_conf import TcmuConf
 from tcmu_runner.settings.watch import Watch
@@ -45,6 +46,7 @@ class Options:
     handler_path: Path | None = None
     settings: Path | None = None
     tcmu_conf: Path = tcmu_conf.DEFAULT
+    kept: Path = kept.DEFAULT
 
 
 class Follower(Protocol):
@@ -70,19 +72,21 @@ class Configuration:
         self._pending: asyncio.TimerHandle | None = None
 
     def load(self) -> None:
-        """Sets up the log and reads everything. What is wrong with tcmu.conf is only logged: it stops no LUN.
-        Raises ConfigError."""
+        """Sets up the log and reads everything. What is wrong with a default file is only logged: it stops no
+        LUN. Raises ConfigError about another one."""
         self._read_conf(_read(self._options.tcmu_conf))
         self._set_log()
-        text = self._seen[self._toml] = settings.read(self._options.settings)
         self.registry.load_entry_points()
         if self._options.handler_path is not None:
             self.registry.load_directory(self._options.handler_path)
+        self._seen[self._toml] = _read(self._toml)
         try:
-            self.settings = settings.parse(text)
-            self.registry.set_stacks(self._recipes(text, self.settings.stacks))
+            text = settings.read(self._options.settings)
+            self._take(text)
         except ConfigError as error:
-            raise ConfigError(f"{self._toml}: {error}") from None
+            self._fall_back(f"{self._toml}: {error}")
+        else:
+            self._keep(text)
 
     def terms(self, name: str, config: str) -> Terms:
         """What is said of a device (user_0/vol0) with this config string."""
@@ -170,6 +174,33 @@ class Configuration:
 
     # -- tcmu-runner.toml -----------------------------------------------------------------------------
 
+    def _take(self, text: str) -> None:
+        """At the start: all of it or, with ConfigError, nothing."""
+        found = settings.parse(text)
+        self.registry.set_stacks(self._recipes(text, found.stacks))
+        self.settings = found
+
+    def _fall_back(self, error: str) -> None:
+        """Devices exist that only we serve, or are about to be restored. Raises ConfigError where a person
+        has named the file, and looks."""
+        if self._options.settings is not None:
+            raise ConfigError(error)
+        good, what = kept.read(self._options.kept), "the settings that were good last count"
+        try:
+            self._take(good)
+        except ConfigError:
+            good = ""
+        if not good:
+            what = "the defaults count"
+        log.error("%s; until that is corrected %s", error, what)
+
+    def _keep(self, text: str) -> None:
+        if self._options.settings is None:
+            try:
+                kept.keep(text, self._options.kept)
+            except OSError as error:
+                log.warning("the settings cannot be kept for a start with broken ones: %s", error)
+
     def _apply(self, text: str) -> None:
         """All of it or, with ConfigError, nothing."""
         before, after = self.settings, settings.parse(text)
@@ -178,6 +209,7 @@ class Configuration:
         self.registry.set_stacks(recipes)
         live = {name: getattr(after, name) for name in LIVE}
         self.settings = replace(before, **live)
+        self._keep(text)
         log.info("%s: new settings", self._toml)
         for device in self._fleet.devices():
             self._refresh(device.name, device.config, before)

@@ -53,7 +53,7 @@ def test_a_lun_is_taken_over_under_io(tmp_path: Path) -> None:
         fio.progress(200)
         command("dpkg", "--install", PACKAGE, seconds=600)
         fio.progress(200)
-    assert "I/O error" not in log.text()
+        assert "I/O error" not in log.text()
     assert raw.read(disk, 60 * MIB, 4096) == PATTERN
     assert command("/lib/udev/scsi_id", "--whitelisted", disk) == identity
     assert "user_0/vol0" in journal()

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from tcmu_runner.configuration import Configuration, Options
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.logs import COMMANDS, Log
+from tcmu_runner.settings import Settings
 
 VAULT = '[stacks.vault]\nhandler = "file"\nfilters = [{ filter = "readonly" }]\n'
 
@@ -186,7 +187,7 @@ def test_a_broken_edit_is_refused_as_a_whole(
     caplog.clear()
 
 
-def test_broken_settings_stop_the_start(tmp_path: Path, logs: Log) -> None:
+def test_broken_settings_that_were_named_stop_the_start(tmp_path: Path, logs: Log) -> None:
     bench = Bench(tmp_path, logs)
     bench.toml.write_text('[stacks.vault]\nhandler = "no"\n')
     with pytest.raises(ConfigError, match=r"tcmu-runner.toml: line 1: stack 'vault': no handler"):
@@ -198,3 +199,58 @@ def test_a_file_that_goes_away_leaves_what_it_said(bench: Bench, caplog: pytest.
     bench.configuration._reload()
     assert "tcmu-runner.toml is gone: what it said stays" in caplog.text
     assert [stack.name for stack in bench.configuration.settings.stacks] == ["vault"]
+
+
+@pytest.fixture
+def starts(tmp_path: Path, logs: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Configuration]:
+    """Daemons started one after another, with this text in the default settings file."""
+    (file := tmp_path / "tcmu-runner.toml").touch()
+    monkeypatch.setattr("tcmu_runner.settings.DEFAULT", file)
+
+    def start(text: str) -> Configuration:
+        file.write_text(text)
+        conf, last = tmp_path / "tcmu.conf", tmp_path / "kept/last.toml"
+        options = Options(log_dir=tmp_path, tcmu_conf=conf, kept=last)
+        (made := Configuration(options, logs)).load()
+        return made
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "broken", ["[workers\n", "[workers]\nprocesses = -1\n", '[stacks.x]\nhandler = "no"\n']
+)
+def test_a_start_with_broken_settings_goes_by_the_last_good_ones(
+    starts: Callable[[str], Configuration], caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    assert starts(broken).settings == Settings()
+    assert "until that is corrected the defaults count" in caplog.text
+    good = starts(VAULT).settings
+    caplog.clear()
+    after = starts(broken)
+    assert after.settings == good
+    assert after.registry.find("vault//x")[0].subtype == "vault"
+    (told,) = [r.getMessage() for r in caplog.get_records("call") if r.levelno > logging.INFO]
+    assert re.search(r"tcmu-runner.toml: .*line [12].*; until that is corrected the settings that were", told)
+    caplog.clear()
+
+
+def test_settings_that_cannot_be_kept_stop_nothing(
+    starts: Callable[[str], Configuration], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "kept").write_text("no directory")
+    assert starts(VAULT).settings.stacks
+    assert "the settings cannot be kept" in caplog.text
+    caplog.clear()
+
+
+def test_a_good_edit_is_kept_for_the_next_start(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tcmu_runner.settings.DEFAULT", bench.toml)
+    kept = tmp_path / "kept.toml"
+    bench.configuration._options = replace(bench.configuration._options, settings=None, kept=kept)
+    bench.edit(bench.toml, VAULT + "# better\n")
+    bench.edit(bench.toml, VAULT + "[workers]\nprocesses = -1\n")
+    assert kept.read_text() == VAULT + "# better\n"
+    caplog.clear()

@@ -213,10 +213,11 @@ def _add_handlers(subparsers: Subparsers) -> None:
 
 def _add_check(subparsers: Subparsers) -> None:
     made = _command(
-        subparsers, "check", "check:run", "check a config string, or run the conformance kit on a handler",
-        json=True,
+        subparsers, "check", "check:run",
+        "check a config string or a settings file, or run the conformance kit on a handler", json=True,
         examples="""examples:
   tcmu-runner check file//srv/disk.img           # a config string: what it names is not touched
+  tcmu-runner check /etc/tcmu/tcmu-runner.toml   # settings: also before an edit takes their place
   tcmu-runner check ./my_handler.py              # the kit
   tcmu-runner check file /var/tmp/scratch.img    # the kit
 
@@ -224,7 +225,8 @@ The kit writes to the handler's storage: give it one whose content does not matt
 """,
     )  # fmt: skip
     add = made.add_argument
-    add("handler", help="a config string; or a handler's subtype, or a Python file that defines one")
+    add("handler", help="a config string; a settings file (*.toml); a handler's subtype, or a Python file "
+        "that defines one")  # fmt: skip
     add("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
     add("--size", type=size, default="8M", help="bytes of the LUN, or with K, M, G (default: 8M)")
     add("--block-size", type=int, default=512, metavar="N", help="512 (default) to 4096 bytes")

@@ -1,8 +1,10 @@
-"""`tcmu-runner check`: is a config string right, and, for its author, does a handler keep the contract?"""
+"""`tcmu-runner check`: is a config string or a settings file right, and, for its author, does a handler keep
+the contract?"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from tcmu_runner import settings
 from tcmu_runner.cli.output import print_json
@@ -13,14 +15,13 @@ from tcmu_runner.handler.stack import Recipe
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when the config string is right, or the handler keeps the contract, else 1. Raises TcmuError."""
+    """0 when all is right, or the handler keeps the contract, else 1. Raises TcmuError."""
+    if options.handler.endswith(".toml"):
+        settings.load(Path(options.handler))
+        return _right(options, "settings", "no mistakes")
     if "/" in options.handler and not options.handler.endswith(".py") and not options.config:
         _check_config(options.handler)
-        if options.json:
-            print_json({"config": options.handler, "ok": True})
-        else:
-            print(f"{options.handler}: the handler understands it; what it names was not touched")
-        return 0
+        return _right(options, "config", "the handler understands it; what it names was not touched")
     registry, text = find_handler(options.handler, options.config)
     handler, parts = registry.find(text)
     if isinstance(handler, Recipe):
@@ -36,6 +37,14 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(report)
     return 0 if report.ok else 1
+
+
+def _right(options: argparse.Namespace, what: str, told: str) -> int:
+    if options.json:
+        print_json({what: options.handler, "ok": True})
+    else:
+        print(f"{options.handler}: {told}")
+    return 0
 
 
 def _check_config(config: str) -> None:

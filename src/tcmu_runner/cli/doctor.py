@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
-from tcmu_runner import settings
 from tcmu_runner.cli.output import print_json
 from tcmu_runner.cli.symptoms import Finding, Patient, examine
 from tcmu_runner.engine.view import DeviceView
-from tcmu_runner.errors import ConfigError
-from tcmu_runner.settings import Coexistence
+from tcmu_runner.settings.kept import coexistence
 
 GREEN, RED, END = "\033[32m", "\033[1;31m", "\033[0m"
 
 
 def run(options: argparse.Namespace) -> int:
     """0 when nothing is wrong, else 1."""
-    findings = list(examine(Patient(_devices, lock=_lock())))
+    findings = list(examine(Patient(_devices, lock=coexistence().lock)))
     wrong = [finding for finding in findings if not finding.fine]
     if options.json:
         print_json(findings)
@@ -30,14 +27,6 @@ def run(options: argparse.Namespace) -> int:
         else:
             print("\nNothing is wrong.")
     return 1 if wrong else 0
-
-
-def _lock() -> Path:
-    """Where the settings have it; that these are broken is a finding of its own."""
-    try:
-        return settings.load(None).coexistence.lock
-    except ConfigError:
-        return Coexistence().lock
 
 
 def _devices() -> list[DeviceView]:

@@ -140,9 +140,8 @@ def load(path: Path | None) -> Settings:
 
     Raises ConfigError, which names the file, the line, and what would be right.
     """
-    text = read(path)
     try:
-        return parse(text)
+        return parse(read(path))
     except ConfigError as error:
         raise ConfigError(f"{path or DEFAULT}: {error}") from None
 
@@ -154,9 +153,9 @@ def read(path: Path | None) -> str:
     except FileNotFoundError:
         if path is None:
             return ""
-        raise ConfigError(f"{path} does not exist: correct --settings") from None
+        raise ConfigError("does not exist: correct --settings") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path or DEFAULT} cannot be read: {error}") from None
+        raise ConfigError(f"cannot be read: {error}") from None
 
 
 def parse(text: str) -> Settings:

@@ -12,7 +12,8 @@ from tcmu_runner.settings import tcmu_conf
 LIVE = """Both files are noticed when they are edited. `[devices]` and `[stacks]` take effect at once:
 identity and limits of devices that are served, and stacks for devices that are opened from then on. The other
 tables take effect when the daemon is restarted, of which no initiator sees an error. A broken edit is refused
-as a whole: the log names its line and what to write, and the old settings stay.
+as a whole: the log names its line and what to write, and the old settings stay. So it is at the start, where
+those of the last good start or edit count. `tcmu-runner check FILE.toml` tells beforehand.
 """
 
 

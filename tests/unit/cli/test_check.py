@@ -20,6 +20,14 @@ def test_what_is_wrong_with_it_is_told(command: Command) -> None:
     assert "contains ','" in command("check", "file//srv/a,b")[2]
 
 
+def test_a_settings_file_is_read(tmp_path: Path, command: Command) -> None:
+    (file := tmp_path / "new.toml").write_text("[workers]\nprocesses = 4\n")
+    assert command("check", str(file)) == (0, f"{file}: no mistakes\n", "")
+    file.write_text("[workers]\nprocesses = -1\n")
+    status, _, told = command("check", str(file))
+    assert (status, f"{file}: line 2: workers.processes = -1: write" in told) == (1, True)
+
+
 def test_a_handler_is_put_through_the_kit(tmp_path: Path, command: Command) -> None:
     status, text, _ = command("check", "file", str(tmp_path / "scratch.img"), "--persistent", "--json")
     assert (status, json.loads(text)["ok"]) == (0, True)

@@ -1,0 +1,43 @@
+"""The settings a daemon went by last: a start that finds broken ones serves devices as they were served
+then."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from tcmu_runner import settings
+from tcmu_runner.errors import ConfigError
+from tcmu_runner.settings import Coexistence
+
+DEFAULT = Path("/var/lib/tcmu-runner/last-good-settings.toml")
+
+
+def keep(text: str, path: Path = DEFAULT) -> None:
+    """All of it or, with OSError, what was there before. Only root can read it."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.rename(path)
+
+
+def read(path: Path = DEFAULT) -> str:
+    """Empty, which is all defaults, where nothing has been kept or it cannot be read."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def coexistence(path: Path = DEFAULT) -> Coexistence:
+    """What a daemon goes by, also one that has found broken settings."""
+    with suppress(ConfigError):
+        return settings.load(None).coexistence
+    with suppress(ConfigError):
+        return settings.parse(read(path)).coexistence
+    return Coexistence()
