@@ -25,7 +25,10 @@ for page in "$tree"/docs/man/*.8; do
     mkdir -p "$root/usr/share/man/man8"
     gzip -9n <"$page" >"$root/usr/share/man/man8/$(basename "$page").gz"
 done
-[ ! -d "$tree/share" ] || cp -r "$tree/share" "$root/usr/"
+for shell in bash:bash-completion/completions/tcmu-runner zsh:zsh/vendor-completions/_tcmu-runner; do
+    mkdir -p "$(dirname "$root/usr/share/${shell#*:}")"
+    "$python" -m tcmu_runner.cli.main completion "${shell%%:*}" >"$root/usr/share/${shell#*:}"
+done
 
 mkdir "$root/DEBIAN"
 cp "$here/DEBIAN/conffiles" "$root/DEBIAN/"

@@ -92,6 +92,10 @@ def test_the_cluster_shows_the_disk(backend: RbdBackend, served: Served) -> None
         assert (metadata["pool_name"], metadata["image_name"]) == ("rbd", backend.image)
 
 
+def test_an_image_tells_its_size(backend: RbdBackend) -> None:
+    assert RbdHandler.probe(options(backend)) == SIZE
+
+
 def test_initiators_hear_of_a_resize_elsewhere(backend: RbdBackend, served: Served) -> None:
     with served.connect() as lun:
         cluster().rbd("resize", "--no-progress", "--size", f"{2 * SIZE}B", f"rbd/{backend.image}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from namespace import inside
 from tcmu_runner.handler.conformance import SIZE, check_handler, device
 from tcmu_runner.handler.registry import Registry
 
+PROBE = """
+import sys
+from tcmu_runner.handlers.glfs import GlfsHandler
+print(GlfsHandler.probe(GlfsHandler.parse(sys.argv[1])))
+"""
 ROOM = 2 * SIZE  # the kit lets a disk grow to this
 
 
@@ -32,8 +38,10 @@ def test_kit(tmp_path: Path, make: Callable[[Path, int], Backend], block_size: i
     registry.load_entry_points()
     offer, parts = registry.find(backend.config)
     assert isinstance(offer, type)
+    options = offer.parse(parts.rest)
+    assert offer.probe(options) == ROOM
     report = check_handler(
-        lambda: offer.open(device(block_size=block_size), offer.parse(parts.rest)),
+        lambda: offer.open(device(block_size=block_size), options),
         block_size=block_size, persistent=True,
     )  # fmt: skip
     backend.stop()
@@ -42,13 +50,22 @@ def test_kit(tmp_path: Path, make: Callable[[Path, int], Backend], block_size: i
 
 @pytest.mark.xdist_group("gluster")
 def test_kit_on_gluster(tmp_path: Path) -> None:
-    """In its network namespace, so as a program."""
+    """In its network namespace, so as programs."""
     directory = tmp_path / "backend"
     directory.mkdir()
     backend = GlusterBackend(directory, ROOM)
     backend.start()
     subtype, _, rest = backend.config.partition("/")
-    check = [*inside(backend.namespace), str(PROGRAM), "check", "--persistent", subtype, rest]
-    done = subprocess.run(check, capture_output=True, text=True, timeout=500)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        words = (*inside(backend.namespace), *words)
+        return subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
+
+    def probe() -> str:
+        return run(sys.executable, "-c", PROBE, rest).stdout.strip()
+
+    assert probe() == "None"
+    done = run(str(PROGRAM), "check", "--persistent", subtype, rest)
+    assert int(probe()) >= SIZE
     backend.stop()
     assert done.returncode == 0, done.stdout + done.stderr

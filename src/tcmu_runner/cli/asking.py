@@ -6,17 +6,22 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tcmu_runner import settings
+from tcmu_runner.cli.output import progress
 from tcmu_runner.dbus.client import Client
+from tcmu_runner.settings.kept import coexistence
 
 Answer = TypeVar("Answer")
 
 
-def ask(question: Callable[[Client], Awaitable[Answer]]) -> Answer:
-    """Connects, asks, disconnects. Raises TcmuError whose text is for the user."""
+def ask(question: Callable[[Client], Awaitable[Answer]], doing: str = "") -> Answer:
+    """Connects, asks, disconnects. doing: what a person waits for. Raises TcmuError whose text is for the
+    user."""
 
     async def conversation() -> Answer:
-        async with Client(settings.load(None).coexistence.bus_name) as daemon:
+        async with Client(coexistence().bus_name) as daemon:
             return await question(daemon)
 
-    return asyncio.run(conversation())
+    if not doing:
+        return asyncio.run(conversation())
+    with progress(doing):
+        return asyncio.run(conversation())

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from tcmu_runner import settings
-from tcmu_runner.cli.output import print_json
+from tcmu_runner.cli.output import print_json, progress
 from tcmu_runner.cli.try_ import find_handler
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.conformance import check_class
@@ -28,10 +28,11 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"{handler.subtype} has filters: check {handler.handler.subtype}, which is below them"
         )
-    report = check_class(
-        handler, parts.rest, size=options.size, block_size=options.block_size,
-        persistent=options.persistent, forgets=options.forgets,
-    )  # fmt: skip
+    with progress("opening it") as tell:
+        report = check_class(
+            handler, parts.rest, size=options.size, block_size=options.block_size,
+            persistent=options.persistent, forgets=options.forgets, tell=tell,
+        )  # fmt: skip
     if options.json:
         print_json({"handler": handler.subtype, "ok": report.ok, "report": str(report)})
     else:

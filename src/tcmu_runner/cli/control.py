@@ -28,7 +28,7 @@ def resize(options: argparse.Namespace) -> int:
         await daemon.resize(device.name, options.size)
         return device
 
-    device = ask(question)
+    device = ask(question, f"resizing {options.name}")
     _rescan(device.name)
     if not options.no_save:
         Lio().save()
@@ -54,7 +54,7 @@ def drain(options: argparse.Namespace) -> int:
         name = (await find(daemon, options.name)).name
         return name, await daemon.drain(name, options.seconds)
 
-    name, drained = ask(question)
+    name, drained = ask(question, f"{options.name}: waiting for its commands, at most {options.seconds:g} s")
     if options.json:
         print_json({"name": name, "drained": drained})
     elif drained:
@@ -72,7 +72,7 @@ def restart(options: argparse.Namespace) -> int:
         await daemon.restart(name)
         return name
 
-    name = ask(question)
+    name = ask(question, f"{options.name}: closing its storage and opening it anew")
     if options.json:
         print_json({"name": name})
     else:

@@ -13,7 +13,7 @@ from tcmu_runner import settings
 from tcmu_runner.cli.asking import ask
 from tcmu_runner.cli.exports import disk
 from tcmu_runner.cli.lio import Access, Lio, Wanted
-from tcmu_runner.cli.output import print_json
+from tcmu_runner.cli.output import print_json, progress
 from tcmu_runner.cli.try_ import find_handler
 from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.units import format_size
@@ -41,9 +41,10 @@ def run(options: argparse.Namespace) -> int:
     _check_options(options)
     lio = Lio()
     _check_config(config)
-    size = options.size or _probe(config)
-    wanted = Wanted(options.name, config, size, options.block_size, options.max_io, options.data_area)
-    with ExitStack() as undo:
+    with ExitStack() as undo, progress(f"asking {config} how large it is") as tell:
+        size = options.size or _probe(config) // options.block_size * options.block_size
+        wanted = Wanted(options.name, config, size, options.block_size, options.max_io, options.data_area)
+        tell(f"{options.name}: opening its storage")
         made = _make(lio, undo, wanted, options)
         if not options.no_save:
             lio.save()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tcmu_runner.cli.exports import exports, users
 from tcmu_runner.cli.lio import Lio
-from tcmu_runner.cli.output import print_json
+from tcmu_runner.cli.output import print_json, progress
 from tcmu_runner.errors import ConfigError
 
 
@@ -19,7 +19,8 @@ def run(options: argparse.Namespace) -> int:
     name = f"{path.parent.name}/{path.name}"
     if not options.force:
         _check_unused(name)
-    empty = lio.remove(store)
+    with progress(f"{name}: waiting for its commands, and closing its storage"):
+        empty = lio.remove(store)
     if not options.no_save:
         lio.save()
     if options.json:

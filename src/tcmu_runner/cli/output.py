@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
 from tcmu_runner.cli.library import need
+from tcmu_runner.errors import TcmuError
 
 
 def print_json(value: object) -> None:
@@ -51,3 +53,19 @@ def styled(text: str, style: str) -> Any:
 
 def show(renderable: Any) -> None:
     console().print(renderable)
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Callable[[str], None]]:
+    """Whoever sits at a terminal sees what is being waited for, and for how long; on standard error, and gone
+    at the end. Call what it gives with what is being done next."""
+    try:
+        rich = need("rich.progress")
+    except TcmuError:  # nobody needs it
+        yield lambda _doing: None
+        return
+    columns = rich.SpinnerColumn(), rich.TextColumn("{task.description}"), rich.TimeElapsedColumn()
+    terminal = need("rich.console").Console(stderr=True)
+    with rich.Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as shown:
+        task = shown.add_task(need("rich.markup").escape(doing))
+        yield lambda doing: shown.update(task, description=need("rich.markup").escape(doing))

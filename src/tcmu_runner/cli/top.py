@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tcmu_runner import settings
 from tcmu_runner.cli.library import need
 from tcmu_runner.cli.output import console, print_json, styled, table
 from tcmu_runner.dbus.client import Client
 from tcmu_runner.engine.statistics import Snapshot
 from tcmu_runner.engine.view import DeviceView, State
 from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.settings.kept import coexistence
 
 NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "us", "QUEUE", "OLDEST", "ERRORS"]
 
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _watch(options: argparse.Namespace) -> None:
-    async with Client(settings.load(None).coexistence.bus_name) as daemon:
+    async with Client(coexistence().bus_name) as daemon:
         before, since = await daemon.devices(), time.monotonic()
         with _Screen(options.json) as screen:
             looks = 0

@@ -89,6 +89,17 @@ class GlfsHandler(Handler[GlfsOptions]):
         return options
 
     @classmethod
+    def probe(cls, config: GlfsOptions) -> int | None:
+        handler = cls(config)
+        try:
+            handler._file = handler._open_file()
+            return handler._length()
+        except FileNotFoundError:
+            return None
+        finally:
+            handler.close()
+
+    @classmethod
     def open(cls, device: Device, config: GlfsOptions) -> GlfsHandler:
         handler = cls(config)
         try:
@@ -171,10 +182,11 @@ class GlfsHandler(Handler[GlfsOptions]):
 
     def resize(self, size: int) -> None:
         """A file grows where it is too short and is never cut."""
-        library = self._library
-        present = self._do("size", lambda file: library.glfs_lseek(file, 0, os.SEEK_END))
-        if present < size:
-            self._do("resize", lambda file: library.glfs_ftruncate(file, size, None, None))
+        if self._length() < size:
+            self._do("resize", lambda file: self._library.glfs_ftruncate(file, size, None, None))
+
+    def _length(self) -> int:
+        return self._do("size", lambda file: self._library.glfs_lseek(file, 0, os.SEEK_END))
 
 
 _connecting = threading.Lock()

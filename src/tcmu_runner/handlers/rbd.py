@@ -99,6 +99,14 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         return options
 
     @classmethod
+    def probe(cls, config: RbdOptions) -> int:
+        image = Image(config.place, read_only=True)
+        try:
+            return image.size()
+        finally:
+            image.close()
+
+    @classmethod
     async def open(cls, device: Device, config: RbdOptions) -> RbdHandler:
         image = await asyncio.to_thread(_open, config)
         if image.size() < device.size:

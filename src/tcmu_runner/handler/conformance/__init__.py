@@ -81,6 +81,7 @@ def check_handler(
     forgets: bool = False,
     open_failing: Callable[[], Openable[Options]] | None = None,
     patience: float = 60.0,
+    tell: Callable[[str], None] = lambda _name: None,
 ) -> Report:
     """Checks a handler against the storage contract. EVERYTHING ON THE DISK IS OVERWRITTEN. Raises nothing.
 
@@ -90,10 +91,11 @@ def check_handler(
     forgets: nothing that is written can be read again, so contents are not compared (the handler null).
     open_failing: opens it on a storage whose every operation fails, or raises the OSError of that.
     patience: seconds after which a call is taken to hang.
+    tell: called with the name of each check before it begins.
     """
     bench = Bench(Setup(open_handler, size, block_size, persistent, forgets, open_failing, patience))
     try:
-        return _check(bench)
+        return _check(bench, tell)
     finally:
         bench.end()
 
@@ -107,6 +109,7 @@ def check_class(
     persistent: bool = False,
     forgets: bool = False,
     patience: float = 60.0,
+    tell: Callable[[str], None] = lambda _name: None,
 ) -> Report:
     """check_handler on a handler class, opened with a config string without subtype."""
 
@@ -120,16 +123,18 @@ def check_class(
         persistent=persistent,
         forgets=forgets,
         patience=patience,
+        tell=tell,
     )
 
 
-def _check(bench: Bench) -> Report:
+def _check(bench: Bench, tell: Callable[[str], None]) -> Report:
     found: list[Result] = []
     obstacle = ""
     for check in CHECKS:
         if obstacle:
             found.append(Result(_name(check), Outcome.NOT_APPLICABLE, obstacle))
             continue
+        tell(_name(check))
         found.append(_result(check, bench))
         if bench.hangs:
             obstacle = "an earlier call has not returned"

@@ -249,6 +249,12 @@ class NbdHandler(ExportHandler[NbdOptions]):
         return options
 
     @classmethod
+    def probe(cls, config: NbdOptions) -> int:
+        connected, export = dial(config.place)
+        connected.close()
+        return export.size
+
+    @classmethod
     async def open(cls, device: Device, config: NbdOptions) -> NbdHandler:
         handler = cls(device, config)
         await handler.begin(hold=config.hold, keep=config.keep)

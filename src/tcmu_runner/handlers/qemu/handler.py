@@ -6,7 +6,7 @@ import asyncio
 import errno
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from socket import socket
 from typing import ClassVar, Self
@@ -18,7 +18,7 @@ from tcmu_runner.handler.config import parse_options
 from tcmu_runner.handlers.nbd.handler import ExportHandler
 from tcmu_runner.handlers.nbd.wire import Export
 from tcmu_runner.handlers.qemu.daemon import Daemon
-from tcmu_runner.handlers.qemu.image import FORMATS, MAGIC, Image, probe
+from tcmu_runner.handlers.qemu.image import FORMATS, MAGIC, Image, guess
 from tcmu_runner.iov import Buffers
 
 HOLD = 20.0  # seconds
@@ -68,6 +68,16 @@ class ImageHandler(ExportHandler[ImageOptions]):
         return options
 
     @classmethod
+    def probe(cls, config: ImageOptions) -> int:
+        daemon = cls(Device(config.path, 0), replace(_image(config), read_only=True)).daemon
+        try:
+            connected, export = daemon.connect(0)
+            connected.close()
+        finally:
+            daemon.end()
+        return export.size
+
+    @classmethod
     async def open(cls, device: Device, config: ImageOptions) -> Self:
         handler = cls(device, await asyncio.to_thread(_image, config))
         try:
@@ -100,7 +110,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
 def _image(config: ImageOptions) -> Image:
     """Raises OSError where there is none."""
     try:
-        found = config.format or probe(config.path)
+        found = config.format or guess(config.path)
         mode = Path(config.path).stat().st_mode
     except OSError as error:
         raise OSError(

@@ -45,7 +45,7 @@ def _is_block_device(path: str) -> bool:
     return stat.S_ISBLK(Path(path).stat().st_mode)
 
 
-def probe(path: str) -> str:
+def guess(path: str) -> str:
     """qcow2 or qcow where the file begins so, else raw. Raises OSError."""
     with open(path, "rb") as file:
         head = file.read(8)

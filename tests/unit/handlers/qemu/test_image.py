@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.handlers.qemu.image import Image, Json, check_chain, probe
+from tcmu_runner.handlers.qemu.image import Image, Json, check_chain, guess
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ from tcmu_runner.handlers.qemu.image import Image, Json, check_chain, probe
         (b"", "raw"),
     ],
 )
-def test_probe(tmp_path: Path, head: bytes, expected: str) -> None:
+def test_guess(tmp_path: Path, head: bytes, expected: str) -> None:
     image = tmp_path / "disk"
     image.write_bytes(head)
-    assert probe(str(image)) == expected
+    assert guess(str(image)) == expected
 
 
 def test_the_node_of_an_image(tmp_path: Path) -> None:
