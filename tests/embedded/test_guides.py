@@ -10,15 +10,22 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
-GUIDES = ["encrypted-and-compressed.md"]
+ROOT = Path(__file__).parents[2]
+GUIDES = ["README.md", "docs/encrypted-and-compressed.md"]
 EXAMPLE = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HANDLER = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_the_examples_of_a_guide_work(guide: str, tmp_path: Path) -> None:
-    examples = EXAMPLE.findall((DOCS / guide).read_text())
+    text = (ROOT / guide).read_text()
+    examples = EXAMPLE.findall(text)
     assert examples
+    if shown := HANDLER.search(text):
+        (tmp_path / "mine.py").write_text(shown[1])
+    (tmp_path / ".venv").symlink_to(ROOT / ".venv")
+    (tmp_path / "dev").write_text(f'#!/bin/sh\nexec {ROOT}/dev "$@"\n')
+    (tmp_path / "dev").chmod(0o755)
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"
     for example in examples:
         ended = subprocess.run(

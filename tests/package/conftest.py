@@ -14,6 +14,7 @@ from support.daemon import unexpected
 from support.deadline import command
 
 PACKAGE = Path("/host/share/tcmu-runner.deb")
+UNIT = "tcmu-runner.service"
 PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

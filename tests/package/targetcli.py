@@ -2,8 +2,10 @@
 
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 VERSIONS = {"2.1.53": "/usr/bin/targetcli", "3.0.2": "/opt/targetcli/bin/targetcli"}
+PYPI_HOME = Path("/etc/target/pr")  # rtslib's of PyPI; pip makes no such directory, and it does not either
 SECONDS = 300.0
 
 

@@ -16,6 +16,7 @@ from .targetcli import Targetcli
 MIB = 1 << 20
 PATTERN = b"written through the C daemon".ljust(4096, b".")
 TARGET = IscsiTarget()
+SETTINGS = Path("/etc/tcmu/tcmu-runner.toml")
 
 
 def installed_version() -> str:
@@ -49,9 +50,15 @@ def test_a_lun_is_taken_over_under_io(tmp_path: Path) -> None:
     identity = command("/lib/udev/scsi_id", "--whitelisted", disk)
     raw.write(disk, 60 * MIB, PATTERN)
 
-    with kernel_log() as log, verifying(Job(disk, 16 * MIB)) as fio:
+    with kernel_log() as log, verifying(Job(disk, 4 * MIB, rate=100)) as fio:
         fio.progress(200)
-        command("dpkg", "--install", PACKAGE, seconds=600)
+        SETTINGS.write_text("[workers]\nprocesses = -1\n")  # left over from an earlier try
+        refused = attempt("apt-get", "install", "--yes", PACKAGE, seconds=600)
+        assert refused.status != 0
+        assert f"{SETTINGS}: line 2: workers.processes = -1: write" in refused.output + refused.errors
+        fio.progress(200)  # the C daemon serves on
+        SETTINGS.unlink()
+        command("dpkg", "--configure", "--pending", seconds=600)
         fio.progress(200)
         assert "I/O error" not in log.text()
     assert raw.read(disk, 60 * MIB, 4096) == PATTERN
@@ -61,11 +68,6 @@ def test_a_lun_is_taken_over_under_io(tmp_path: Path) -> None:
         file.seek(60 * MIB)
         assert file.read(4096) == PATTERN
 
-    with verifying(Job(disk, 16 * MIB)) as fio:  # and from one version of ours to the next
-        fio.progress(200)
-        command("dpkg", "--install", PACKAGE, seconds=600)
-        fio.progress(200)
-
 
 @pytest.mark.usefixtures("service")
 def test_nothing_of_the_c_daemon_is_left() -> None:
@@ -74,4 +76,5 @@ def test_nothing_of_the_c_daemon_is_left() -> None:
     for path in ("/etc/dbus-1/system.d/tcmu-runner.conf", "/etc/init.d/tcmu-runner"):
         assert not Path(path).exists()
     assert attempt("ps", "-C", "tcmu-runner").status == 0  # as gluster-block and logrotate look for it
-    assert attempt("dpkg", "--verify", "tcmu-runner").output == ""
+    broken = attempt("dpkg", "--verify", "tcmu-runner").output.splitlines()
+    assert [line for line in broken if "/usr/share/man/" not in line] == []  # the image leaves these out

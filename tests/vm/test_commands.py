@@ -15,6 +15,7 @@ from support.iscsi import PORTAL, Initiator
 
 SAVED = Path("/etc/rtslib-fb-target/saveconfig.json")
 IQN = "iqn.2026-11.com.example:made"
+MEDIUM_ERROR = 3  # an exit status of sg3-utils
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +159,38 @@ def test_drain_and_restart(daemon: Daemon) -> None:
     told("restart", "vol0")
     assert told("list")[0]["state"] == "serving"
     assert "user_0/vol0" in command("tcmu-runner", "top", "--count", "1", "--interval", "0.1")
+
+
+@pytest.fixture
+def faulty() -> Iterator[None]:
+    """A stack whose faults can be changed."""
+    (file := Path("/etc/tcmu/tcmu-runner.toml")).parent.mkdir(exist_ok=True)
+    file.write_text('[stacks.faulty]\nhandler = "ram"\nfilters = [{ filter = "error" }]\n')
+    yield
+    file.unlink()
+
+
+@pytest.mark.usefixtures("faulty")
+def test_faults_come_and_go_while_a_disk_is_used(daemon: Daemon) -> None:
+    """By the command, and by D-Bus, which it stands on."""
+    eventually("the stack", lambda: "faulty" in {each["name"] for each in told("handlers")})
+    disk = told("create", "vol0", "faulty", "--size", "8M", "--loopback")["disk"]
+    read = ("sg_dd", f"if={disk}", "of=/dev/null", "bs=512", "count=8", "skip=2048", "blk_sgio=1")
+    command(*read)
+    told("faults", "vol0", "--rule", 'on = "read", offset = "1M", length = 512, sense = "3/11/00"')
+    assert attempt(*read).status == MEDIUM_ERROR
+    found = told("faults", "vol0")
+    assert found["met"] == found["applied"] != [0]
+    told("faults", "vol0", "--clear")
+    command(*read)
+
+    device = "/org/kernel/TCMURunner2/devices/user_0/vol0"
+    call = ("busctl", "call", "org.kernel.TCMUService1", device, "org.kernel.TCMURunner2.Layers1", "Control")
+    rule = ("2", "on", "s", "read", "sense", "s", "3/11/00")
+    command(*call, "sa{sv}", "error", "1", "rules", "aa{sv}", "1", *rule)
+    assert "3/11/00" in command(*call, "sa{sv}", "error", "0")
+    assert attempt(*read).status == MEDIUM_ERROR
+    told("faults", "vol0", "--clear")
+    command(*read)
+    assert "write it as: on =" in refused("faults", "vol0", "--rule", "on")
+    told("delete", "vol0")

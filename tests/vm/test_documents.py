@@ -8,7 +8,8 @@ from support.daemon import Daemon
 from support.deadline import command
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ["tutorial/first-disk.md", "howto/targetcli.md", "howto/configfs.md", "howto/hung-device.md"]
+HOW_TOS = ["howto/targetcli.md", "howto/configfs.md", "howto/hung-device.md"]
+PAGES = ["../README.md", "tutorial/first-disk.md", *HOW_TOS]
 
 
 @pytest.mark.parametrize("page", PAGES)

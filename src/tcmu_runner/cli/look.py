@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.units import format_size
 
 STYLES = {State.SERVING: "green", State.FAILED: "bold red", State.STOPPED: "yellow"}  # others: yellow
+OPTIONS = re.compile(r"(\[;[^]]*\])+")  # of a synopsis
 LAST = 10  # happenings that `show` shows
 
 
@@ -95,7 +97,7 @@ def show(options: argparse.Namespace) -> int:
                    "opcodes": statistics.opcodes, "errors": errors}  # fmt: skip
         print_json({**_plain(lun), "statistics": counted, "happenings": happenings})
         return 0
-    show_text(table(["", ""], list(_facts(lun))))
+    show_text(table(["", ""], list(_facts(lun)), headed=False))
     if device.statistics.opcodes:
         print()
         show_text(_opcodes(device))
@@ -162,7 +164,8 @@ def handlers(options: argparse.Namespace) -> int:
 
 
 def _handler(name: str, told: str) -> list[object]:
-    """Its synopsis and the first sentence about it."""
+    """Its synopsis, without each option, and the first sentence about it."""
     synopsis, _, rest = told.partition("\n")
+    synopsis = OPTIONS.sub("[;OPTION...]", synopsis)
     words = " ".join(rest.split())
     return [name, synopsis, words.partition(". ")[0].rstrip(".")]

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from importlib.util import find_spec
 from typing import Any
 
 from tcmu_runner.cli.library import need
-from tcmu_runner.errors import TcmuError
 
 
 def print_json(value: object) -> None:
@@ -34,10 +34,17 @@ def console() -> Any:
 
 
 def table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, right: Sequence[str] = (), gap: int = 2
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    right: Sequence[str] = (),
+    gap: int = 2,
+    headed: bool = True,
 ) -> Any:
     """rich's. right: columns of numbers. What does not fit is folded, so that nothing is lost."""
-    made = need("rich.table").Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
+    made = need("rich.table").Table(
+        box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0), show_header=headed
+    )
     for name in columns:
         numbers = name in right
         made.add_column(name, justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
@@ -59,13 +66,11 @@ def show(renderable: Any) -> None:
 def progress(doing: str) -> Iterator[Callable[[str], None]]:
     """Whoever sits at a terminal sees what is being waited for, and for how long; on standard error, and gone
     at the end. Call what it gives with what is being done next."""
-    try:
-        rich = need("rich.progress")
-    except TcmuError:  # nobody needs it
+    if not (sys.stderr.isatty() and find_spec("rich")):  # nobody needs it
         yield lambda _doing: None
         return
+    rich, terminal = need("rich.progress"), need("rich.console").Console(stderr=True)
     columns = rich.SpinnerColumn(), rich.TextColumn("{task.description}"), rich.TimeElapsedColumn()
-    terminal = need("rich.console").Console(stderr=True)
-    with rich.Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as shown:
+    with rich.Progress(*columns, console=terminal, transient=True) as shown:
         task = shown.add_task(need("rich.markup").escape(doing))
         yield lambda doing: shown.update(task, description=need("rich.markup").escape(doing))

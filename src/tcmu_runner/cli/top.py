@@ -17,7 +17,7 @@ from tcmu_runner.engine.view import DeviceView, State
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.settings.kept import coexistence
 
-NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "us", "QUEUE", "OLDEST", "ERRORS"]
+NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "AVG us", "QUEUE", "OLDEST", "ERRORS"]
 
 
 def _moving(prefix: str) -> frozenset[int]:

@@ -81,7 +81,7 @@ def test_a_name_that_is_none_or_several(daemon: Shelf, command: Command) -> None
 
 def test_handlers(daemon: Shelf, command: Command) -> None:
     _, text, _ = command("handlers")
-    assert "file     file//ABSOLUTE/PATH[;direct][;read_only]  A disk in a file, or on a block device" in text
+    assert "file     file//ABSOLUTE/PATH[;OPTION...]  A disk in a file, or on a block device" in text
     assert command("handlers", "file")[1].startswith("file//ABSOLUTE/PATH[;direct][;read_only]\n\nA disk in")
     assert [each["name"] for each in json.loads(command("handlers", "--json")[1])] == ["file", "ram"]
     assert command("handlers", "no")[2] == "tcmu-runner: no handler no; there are: file, ram\n"

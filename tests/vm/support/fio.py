@@ -34,13 +34,17 @@ class Counts:
 
 @dataclass(frozen=True)
 class Job:
-    """One pass over `size` bytes. block: bytes, or fio's notation of a mixture, such as 512-64k."""
+    """One pass over `size` bytes. block: bytes, or fio's notation of a mixture, such as 512-64k.
+
+    rate: writes, or reads, in a second at most; 0: no limit.
+    """
 
     disk: Path
     size: int
     block: int | str = 4096
     depth: int = 16
     offset: int = 0
+    rate: int = 0
 
     @property
     def argv(self) -> list[str]:
@@ -48,7 +52,7 @@ class Job:
         return [
             "fio", "--name=verify", f"--filename={self.disk}", "--direct=1", "--ioengine=libaio",
             "--rw=randwrite", "--verify=crc32c", f"--{blocks}={self.block}", f"--iodepth={self.depth}",
-            f"--offset={self.offset}", f"--size={self.size}",
+            f"--offset={self.offset}", f"--size={self.size}", f"--rate_iops={self.rate}",
         ]  # fmt: skip
 
 
