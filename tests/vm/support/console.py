@@ -85,4 +85,6 @@ def _pattern(shown: list[str]) -> str:
 def _line(line: str) -> str:
     """Tables are as wide as their content: beside `...` blanks do not count."""
     parts = line.split("...")
-    return ".*".join(re.escape(part.strip(" ") if len(parts) > 1 else part) for part in parts) + r" *\n"
+    if len(parts) == 1:
+        return re.escape(line) + r" *\n"
+    return " *" + ".*".join(re.escape(part.strip(" ")) for part in parts) + r" *\n"
