@@ -65,6 +65,7 @@ class Machine:
             )
         machine = cls(process.pid, sockets, out, host.CHECKOUT)
         machine.wait_for_sockets(process)
+        process.returncode = 0  # from here on it is known by its number: this object need not be waited for
         return machine
 
     def wait_for_sockets(self, process: "subprocess.Popen[bytes]") -> None:
