@@ -10,6 +10,7 @@ from support.daemon import Daemon, Expectation, unexpected
 from support.deadline import command, rescue
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
 from support.loopback import Loopback
+from support.lower_disk import LowerDisk
 
 
 def pytest_sessionstart() -> None:
@@ -104,3 +105,11 @@ def make_backstore(daemon: Daemon) -> MakeBackstore:
 @pytest.fixture
 def loopback() -> Loopback:
     return Loopback().create()
+
+
+@pytest.fixture
+def lower(tmp_path: Path) -> Iterator[LowerDisk]:
+    """A file system of 160 MiB whose disk does as it is told."""
+    made = LowerDisk(tmp_path, 160 * MIB)
+    yield made
+    made.remove()

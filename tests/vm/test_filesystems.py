@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from support.deadline import command
+from support.filesystem import TREE, mounted
 from support.fixtures import MIB, MakeBackstore
 from support.loopback import Loopback
 
-TREE = Path("/usr/lib/python3.11/email")  # some hundred files, of all sizes and with directories
 SIZE = 320 * MIB  # mkfs.xfs wants 300 MiB
 
 FILE_SYSTEMS = {
@@ -22,24 +22,16 @@ def test_a_file_system_survives(
     kind: str, block_size: int, make_backstore: MakeBackstore, loopback: Loopback, tmp_path: Path
 ) -> None:
     image, mountpoint = tmp_path / "disk.img", tmp_path / "mnt"
-    mountpoint.mkdir()
     disk = loopback.add(make_backstore(f"file/{image}", SIZE, hw_block_size=block_size))
     assert command("blockdev", "--getss", disk).strip() == str(block_size)
     make, check = FILE_SYSTEMS[kind]
     command(*make, disk)
 
-    command("mount", "-t", kind, disk, mountpoint)
-    try:
+    with mounted(disk, mountpoint, "-t", kind):
         command("cp", "-r", TREE, mountpoint / "tree")
-    finally:
-        command("umount", mountpoint)
     command(*check, disk)
-
-    command("mount", "-t", kind, "-o", "ro", disk, mountpoint)  # a new mount reads from the disk
-    try:
+    with mounted(disk, mountpoint, "-t", kind, "-o", "ro"):  # a new mount reads from the disk
         command("diff", "-r", TREE, mountpoint / "tree")
-    finally:
-        command("umount", mountpoint)
 
 
 def test_space_that_a_file_system_frees_goes_back(
@@ -47,18 +39,14 @@ def test_space_that_a_file_system_frees_goes_back(
 ) -> None:
     """fstrim: UNMAP on its way from a file system into holes of the file."""
     image, mountpoint = tmp_path / "disk.img", tmp_path / "mnt"
-    mountpoint.mkdir()
     disk = loopback.add(make_backstore(f"file/{image}", 128 * MIB))
     command("mkfs.ext4", "-q", "-F", disk)
-    command("mount", disk, mountpoint)
-    try:
+    with mounted(disk, mountpoint):
         (mountpoint / "large").write_bytes(b"\xa5" * (32 * MIB))
         command("sync", "-f", mountpoint)
         full = image.stat().st_blocks * 512
         (mountpoint / "large").unlink()
         command("sync", "-f", mountpoint)
         command("fstrim", mountpoint)
-    finally:
-        command("umount", mountpoint)
     assert full >= 32 * MIB
     assert image.stat().st_blocks * 512 <= full - 30 * MIB

@@ -66,11 +66,13 @@ def verify(job: Job, *options: str, seconds: float = PASS_SECONDS) -> Counts:
 class Verification:
     """Passes of a job, one after another, in the background."""
 
-    def __init__(self, job: Job, directory: Path) -> None:
+    def __init__(self, job: Job, directory: Path, *options: str) -> None:
         self.disk = job.disk
         self._directory = directory
         self._process = subprocess.Popen(
-            ["sh", "-c", LOOP, str(directory), *job.argv], stdin=subprocess.DEVNULL, start_new_session=True
+            ["sh", "-c", LOOP, str(directory), *job.argv, *options],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     def check(self) -> None:
@@ -109,10 +111,11 @@ class Verification:
 
 
 @contextmanager
-def verifying(job: Job) -> Iterator[Verification]:
-    """Verifies a disk for the time of the block, and until the pass under way has ended."""
+def verifying(job: Job, *options: str) -> Iterator[Verification]:
+    """Verifies a disk for the time of the block, and until the pass under way has ended. options: more of
+    fio's."""
     with tempfile.TemporaryDirectory(prefix="fio-") as directory:
-        verification = Verification(job, Path(directory))
+        verification = Verification(job, Path(directory), *options)
         try:
             verification.progress(1)
             yield verification
