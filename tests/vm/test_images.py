@@ -9,7 +9,7 @@ from support.configfs import Backstore
 from support.daemon import Daemon
 from support.deadline import attempt, command, eventually
 from support.disk import read, write
-from support.filesystem import DIED
+from support.filesystem import DIED, HELD_UP
 from support.fio import Job, verifying
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
 from support.loopback import Loopback
@@ -39,6 +39,7 @@ def test_a_qcow2_image_across_deaths_of_its_worker_and_its_storage_daemon(
 ) -> None:  # fmt: skip
     """No command fails; what is not written keeps the base's content; no process is left over."""
     expected_log(DIED)
+    expected_log(HELD_UP, optional=True)
     expected_log("lost the connection to its storage")
     expected_log("its qemu-storage-daemon is started again")
     image = image_over_a_base(tmp_path)

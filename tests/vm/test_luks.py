@@ -13,7 +13,7 @@ from support import processes
 from support.daemon import Daemon
 from support.deadline import command
 from support.disk import read, write
-from support.filesystem import DIED, TREE, across_a_crash_and_a_restart, mounted
+from support.filesystem import DIED, HELD_UP, TREE, across_a_crash_and_a_restart, mounted
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
 from support.loopback import Loopback
 
@@ -171,5 +171,6 @@ def test_encrypted_and_compressed_over_iscsi_across_a_crash_and_a_restart(
     daemon: Daemon, make_backstore: MakeBackstore, expected_log: ExpectedLog, tmp_path: Path
 ) -> None:
     expected_log(DIED)
+    expected_log(HELD_UP, optional=True)
     backstore = make_backstore(f"squeezed/{tmp_path}/disk.zdb", 96 * MIB)
     across_a_crash_and_a_restart(daemon, backstore, tmp_path / "mnt")

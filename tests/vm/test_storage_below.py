@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.filesystem import HELD_UP
 from support.fio import Job, verifying
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
 from support.loopback import Loopback
@@ -23,7 +24,7 @@ def test_a_disk_that_is_slow_and_one_that_stands_still(
     make_backstore: MakeBackstore, loopback: Loopback, lower: LowerDisk, expected_log: ExpectedLog,
     config: str,
 ) -> None:  # fmt: skip
-    expected_log("its storage holds up a command", optional=True)
+    expected_log(HELD_UP, optional=True)
     backstore = make_backstore(config.format(lower.mountpoint), 64 * MIB)
     backstore.store("attrib/cmd_time_out", 0)
     disk = loopback.add(backstore)

@@ -18,6 +18,8 @@ TREE = Path("/usr/lib/python3.11/email")  # some hundred files, of all sizes and
 SECONDS = 120.0
 DIED = r"its worker process has ended( \(SIG\w+\))?; everything under way is retried"
 """What the daemon logs when somebody has killed one."""
+HELD_UP = "its storage holds up a command"
+"""And what it may log where the host of the emulated machine is busy."""
 
 
 @contextmanager
