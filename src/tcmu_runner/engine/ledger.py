@@ -48,9 +48,7 @@ class Ledger:
         else:
             ending = self._verdict.ending(command, error.error, error.operation)
             self._completer.add(command, ending, 0)
-        self.under_way.discard(command)
-        if self._exclusion.active and self._exclusion.ended(command):
-            self._released()
+        self.leave(command)
 
     def ended_well(self, jobs: list[Job], length: int) -> None:
         """Plain commands of one opcode and one beginning have ended, with all their `length` bytes valid. Any
@@ -61,6 +59,12 @@ class Ledger:
             released = [self._exclusion.ended(job) for job in jobs]
             if any(released):
                 self._released()
+
+    def leave(self, command: Command) -> None:
+        """One is not under way any more, or has not begun after all and will be started anew. Any thread."""
+        self.under_way.discard(command)
+        if self._exclusion.active and self._exclusion.ended(command):
+            self._released()
 
     def waiting(self) -> list[Command]:
         """All that have come and not ended. Any thread."""
@@ -86,9 +90,7 @@ class Ledger:
             self._exclusion.wait(guest)
             yield
         finally:
-            self.under_way.discard(guest)
-            if self._exclusion.active and self._exclusion.ended(guest):
-                self._released()
+            self.leave(guest)
 
     def withdraw(self, unwanted: Unwanted, ending: Exception, begun: Callable[[Command], bool]) -> None:
         """Commands that have not begun never do, and end in this. begun: whether it is too late for one; any

@@ -93,7 +93,7 @@ class StraightPath:
         with suppress(IndexError):  # another thread may be faster
             while True:
                 job = self.queue.popleft()
-                self._ledger.under_way.discard(job)
+                self._ledger.leave(job)
                 yield job
 
     def _do_some(self) -> int:

@@ -250,3 +250,33 @@ def test_what_is_longer_than_one_may_ask_for_is_refused() -> None:
     bench.close()
     assert (allowed.status, refused.status) == (GOOD, CHECK_CONDITION)
     assert (refused.sense[2], refused.sense[12:14].hex()) == (0x05, "2400")
+
+
+def test_overlapping_writes_that_go_back_behind_a_stuck_one_do_not_wait_for_each_other(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """All of them are late; the storage wakes up, and is slow: the last two go the general way after all."""
+
+    class Slow(Memory):
+        def __init__(self) -> None:
+            super().__init__()
+            self.open, self.begun = threading.Event(), threading.Event()
+
+        def write(self, data: Buffers, offset: int) -> None:
+            if not self.begun.is_set():
+                self.begun.set()
+                assert self.open.wait(20)
+            time.sleep(0.002)
+            super().write(data, offset)
+
+    slow = Slow()
+    bench = Bench(slow)
+    tickets = [post(bench, write(8), bytes([count]) * 512) for count in range(60)]
+    bench.submit_event()
+    assert slow.begun.wait(20)
+    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    slow.open.set()
+    bench.wait(*tickets)
+    bench.close()
+    assert {ticket.status for ticket in tickets} == {GOOD}
+    caplog.clear()
