@@ -68,17 +68,17 @@ def check(report: libiscsi.Report) -> None:
 
 
 @pytest.mark.skipif(FULL, reason="the full run includes these")
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1000)
 def test_some_suites(ours: Backstore) -> None:
     tests = ",".join(f"ALL.{suite}" for suite in SOME.split())
-    check(libiscsi.run(url(IscsiTarget().create(ours)), tests=tests, seconds=300))
+    check(libiscsi.run(url(IscsiTarget().create(ours)), tests=tests, seconds=900))
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(600)
 def test_two_paths(ours: Backstore) -> None:
     """Two targets, each with a port to the same LUN."""
     first, second = (IscsiTarget(number).create(ours) for number in range(2))
-    report = libiscsi.run(url(first), url(second), tests="ALL.MultipathIO", seconds=150)
+    report = libiscsi.run(url(first), url(second), tests="ALL.MultipathIO", seconds=500)
     assert not report.failed, "\n".join(report.failed.values())
     assert not report.skipped
 
