@@ -6,7 +6,7 @@ import asyncio
 import errno
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 
 from tcmu_runner.engine import statistics
@@ -30,6 +30,8 @@ HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's proces
 CONTROL_SECONDS = 10.0  # how long a filter or handler may take to change
 KILLED_SECONDS = 5.0  # how long the end of a killed worker is waited for
 RETRY_SECONDS = 0.05
+
+Facts = tuple[int, int]  # size and block size in bytes
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +75,7 @@ class KernelDevice:
         try:
             self._glance = Glance(self._uio)
             await in_thread(self._store.notify_task_management)
-            await self._open_server(self._uio)
+            await self._open_server(self._start(self._uio))
             await self._attach()
         except BaseException:
             self._let_go()
@@ -86,10 +88,10 @@ class KernelDevice:
         with suppress(OSError):
             (await self._open_when_free(KILLED_SECONDS)).close()
 
-    async def _open_server(self, uio: UioDevice) -> None:
-        self.size, self.block_size = await self._slots.run(self._start(uio), OPEN_SECONDS)
+    async def _open_server(self, opening: Coroutine[None, None, Facts]) -> None:
+        self.size, self.block_size = await self._slots.run(opening, OPEN_SECONDS)
 
-    async def _start(self, uio: UioDevice) -> tuple[int, int]:
+    async def _start(self, uio: UioDevice) -> Facts:
         server = self._make_server(self)
         try:
             facts = await server.open(uio, self._counters)
@@ -128,16 +130,24 @@ class KernelDevice:
         """A new server opens the storage while the ring is emptied, and looks at the ring only after that.
         What initiators send meanwhile waits there, which is faster than to tell them to try again; only where
         nobody comes to serve it the device is left blocked."""
-        outcomes = await asyncio.gather(
-            self._open_server(uio), in_thread(self._gate.empty), return_exceptions=True
-        )
         try:
-            _raise_first(outcomes)
+            await self._open_server(self._start_while_emptying(uio))
             await self._attach()
         except BaseException:
             await self._end_server()
             await in_thread(self._gate.start_over)
             raise
+
+    async def _start_while_emptying(self, uio: UioDevice) -> Facts:
+        """In its turn: nothing waits on the ring of a device whose turn has not come."""
+        facts, emptied = await asyncio.gather(
+            self._start(uio), in_thread(self._gate.empty), return_exceptions=True
+        )
+        if isinstance(facts, BaseException):
+            raise facts
+        if emptied is not None:
+            raise emptied
+        return facts
 
     async def _open_when_free(self, seconds: float) -> UioDevice:
         deadline = asyncio.get_running_loop().time() + seconds
@@ -274,9 +284,3 @@ class KernelDevice:
                 raise
             return Event(EventKind.ADDED, str(self.entry.name), self.entry.minor, self._store.device_id(), 2)
         return None
-
-
-def _raise_first(outcomes: Iterable[BaseException | None]) -> None:
-    for outcome in outcomes:
-        if outcome is not None:
-            raise outcome

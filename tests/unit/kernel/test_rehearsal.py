@@ -1,5 +1,6 @@
 """The rehearsal of a spare worker: it serves, and leaves nothing behind."""
 
+import gc
 import logging
 import os
 import tempfile
@@ -24,6 +25,7 @@ def test_commands_are_served_and_nothing_is_left(
         return tickets[-1]
 
     monkeypatch.setattr(Producer, "submit", remember)
+    gc.collect()  # what other tests have left
     before, threads = len(os.listdir("/proc/self/fd")), set(threading.enumerate())  # noqa: PTH208
     rehearsal.rehearse()
     assert [ticket.status for ticket in tickets] == [0, 0, 0]
