@@ -13,7 +13,7 @@ from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.kernel.workers import WorkerDiedError, WorkerProcess
 
-QUIET_SECONDS = 0.5  # after the last new worker, before a spare one is made
+QUIET_SECONDS = 1.0  # after the last new worker, before a spare one is made
 
 
 class Pool:
