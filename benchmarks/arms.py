@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from support.configfs import TARGET, Backstore
-from support.deadline import eventually
+from support.deadline import command, eventually
 from support.loopback import Loopback
 
 SIZE = 256 << 20
@@ -81,28 +81,28 @@ def dm_crypt(sector_size: int) -> Iterator[Disk]:
         _random_key()
         with image.open("wb") as file:
             file.truncate(SIZE + (16 << 20))
-        _run("cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
-             "--sector-size", str(sector_size), "--key-file", str(KEY), str(image))  # fmt: skip
-    _run("cryptsetup", "open", "--key-file", str(KEY), str(image), "benchmark")
+        command("cryptsetup", "luksFormat", "-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000",
+             "--sector-size", str(sector_size), "--key-file", KEY, image)  # fmt: skip
+    command("cryptsetup", "open", "--key-file", KEY, image, "benchmark")
     try:
         if first:
             fill(Path("/dev/mapper/benchmark"))
         with exported(KernelBlock("benchmark"), "udev_path=/dev/mapper/benchmark") as disk:
             yield Disk(disk)
     finally:
-        _run("cryptsetup", "close", "benchmark")
+        command("cryptsetup", "close", "benchmark")
 
 
 @contextmanager
 def luks(program: str, block_size: int) -> Iterator[Disk]:
     """Our filter `luks` over `file`, in sectors of the LUN's blocks."""
     image = IMAGE.with_suffix(f".luks{block_size}")
+    first = not image.exists()
     _random_key()
     SETTINGS.write_text(
         f'[stacks.vault]\nhandler = "file"\nfilters = [{{ filter = "luks", key_file = "{KEY}", '
-        f"create = {str(not image.exists()).lower()} }}]\n"
+        f"create = {str(first).lower()} }}]\n"
     )
-    first = not image.exists()
     daemon = Daemon(program, "vault", f",hw_block_size={block_size}", image, ("--settings", str(SETTINGS)))
     with daemon() as disk:
         if first:
@@ -122,10 +122,6 @@ def fill(place: Path) -> None:
 def _random_key() -> None:
     if not KEY.exists():
         KEY.write_bytes(os.urandom(64))
-
-
-def _run(*words: str) -> None:
-    subprocess.run(words, check=True)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from tcmu_runner.cli.output import progress
@@ -21,7 +22,5 @@ def ask(question: Callable[[Client], Awaitable[Answer]], doing: str = "") -> Ans
         async with Client(coexistence().bus_name) as daemon:
             return await question(daemon)
 
-    if not doing:
-        return asyncio.run(conversation())
-    with progress(doing):
+    with progress(doing) if doing else nullcontext():
         return asyncio.run(conversation())

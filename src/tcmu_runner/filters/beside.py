@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.device import Device
+from tcmu_runner.iov import Buffers
 
 
 def path_of(device: Device, directory: Path, kind: str) -> Path:
@@ -39,6 +40,13 @@ def pread(fd: int, length: int, offset: int) -> bytes:
     while piece := os.pread(fd, length - len(content), offset + len(content)):
         content += piece
     return content.ljust(length, b"\0")
+
+
+def pwritev(fd: int, data: Buffers, offset: int) -> None:
+    """All of them, one behind the other."""
+    for buffer in data:
+        pwrite(fd, buffer, offset)
+        offset += len(buffer)
 
 
 def pwrite(fd: int, data: bytes | memoryview, offset: int) -> None:

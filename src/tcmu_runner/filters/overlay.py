@@ -24,7 +24,7 @@ from uuid import UUID
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError, DeviceError
 from tcmu_runner.filters import beside, bitmap
-from tcmu_runner.filters.beside import pread, pwrite
+from tcmu_runner.filters.beside import pread, pwrite, pwritev
 from tcmu_runner.handler import sparse
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent, Space
@@ -113,10 +113,7 @@ class Overlay:
             offset += len(buffer)
 
     def write(self, data: Buffers, offset: int) -> None:
-        at = BLOCKS_AT + offset
-        for buffer in data:
-            pwrite(self._fd, buffer, at)
-            at += len(buffer)
+        pwritev(self._fd, data, BLOCKS_AT + offset)
         self._are_here(offset, iov.length(data))
 
     def zero(self, offset: int, length: int) -> None:

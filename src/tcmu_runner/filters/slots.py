@@ -17,7 +17,7 @@ from struct import Struct
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.filters import beside
-from tcmu_runner.filters.beside import pwrite
+from tcmu_runner.filters.beside import pwrite, pwritev
 from tcmu_runner.filters.overlay import boot_id
 from tcmu_runner.iov import Buffers
 
@@ -83,10 +83,7 @@ class Slots:
 
     def write(self, chunk: int, data: Buffers, skip: int = 0, *, dirty: bool) -> None:
         """Into a chunk that is here; one that is dirty stays so. OSError leaves it partly written."""
-        at = self._place(chunk) + skip
-        for buffer in data:
-            pwrite(self._fd, buffer, at)
-            at += len(buffer)
+        pwritev(self._fd, data, self._place(chunk) + skip)
         if dirty and not self.is_dirty(chunk):
             self._mark(chunk, dirty=True)
 
@@ -97,10 +94,7 @@ class Slots:
                 return False
             slot = self._slots[chunk] = self._free.pop()
         try:
-            at = self._data_at + slot * self._chunk
-            for buffer in data:
-                pwrite(self._fd, buffer, at)
-                at += len(buffer)
+            pwritev(self._fd, data, self._data_at + slot * self._chunk)
             self._mark(chunk, dirty=dirty)
         except OSError:
             self.drop(chunk)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -100,11 +101,8 @@ class RbdHandler(AsyncHandler[RbdOptions]):
 
     @classmethod
     def probe(cls, config: RbdOptions) -> int:
-        image = Image(config.place, read_only=True)
-        try:
+        with closing(Image(config.place, read_only=True)) as image:
             return image.size()
-        finally:
-            image.close()
 
     @classmethod
     async def open(cls, device: Device, config: RbdOptions) -> RbdHandler:

@@ -20,7 +20,7 @@ from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.glance import Glance
 from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.servers import Server
+from tcmu_runner.kernel.servers import Facts, Server
 from tcmu_runner.kernel.slots import Slots
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 
@@ -30,8 +30,6 @@ HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's proces
 CONTROL_SECONDS = 10.0  # how long a filter or handler may take to change
 KILLED_SECONDS = 5.0  # how long the end of a killed worker is waited for
 RETRY_SECONDS = 0.05
-
-Facts = tuple[int, int]  # size and block size in bytes
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.kernel.messages import Adjust, Attach, Close, Control, Drain, Open, Resize, Table
-from tcmu_runner.kernel.servers import Terms, Trouble
+from tcmu_runner.kernel.servers import Facts, Terms, Trouble
 from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.kernel.workers import WorkerDiedError, WorkerProcess
@@ -105,7 +105,7 @@ class WorkerServer:
     def _early(self, _error: Exception) -> None:
         """Before the device is served its caller hears of a death by itself."""
 
-    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
+    async def open(self, uio: UioDevice, statistics: int) -> Facts:
         minor, name = self._entry.minor, str(self._entry.name)
         descriptors = (uio.fileno(), statistics)
         told, stack = self._terms.overrides, self._terms.stack

@@ -18,6 +18,7 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.settings import StackSettings
 
+Facts = tuple[int, int]  # size and block size in bytes
 Trouble = Callable[[Exception], None]  # called on the event loop: the server cannot go on
 
 
@@ -39,8 +40,8 @@ class Server(Protocol):
     def ended(self) -> bool:
         """Whether nobody is there any more to do anything, or to be asked."""
 
-    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
-        """Opens the storage; returns size and block size in bytes. The caller keeps `uio` and the descriptor
+    async def open(self, uio: UioDevice, statistics: int) -> Facts:
+        """Opens the storage. The caller keeps `uio` and the descriptor
         of the statistics. Nobody looks at the ring before `attach`."""
 
     async def attach(self) -> None:
@@ -83,12 +84,12 @@ class LocalServer:
         self.ended = False
         self.pid = os.getpid()
 
-    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
+    async def open(self, uio: UioDevice, statistics: int) -> Facts:
         own = UioDevice(uio.minor, os.dup(uio.fileno()), self._paths)
         name, counters = self._entry.name, os.dup(statistics)
         lun = KernelLun(own, counters, name, self._registry, self._paths, overrides=self._overrides)
 
-        def open_unless_killed() -> tuple[int, int]:
+        def open_unless_killed() -> Facts:
             description = lun.open()
             if self._killed:  # nobody waits for it any more
                 lun.close()

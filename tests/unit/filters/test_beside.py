@@ -36,3 +36,10 @@ def test_behind_the_end_are_zeroes(tmp_path: Path) -> None:
     beside.pwrite(fd, b"abc", 10)
     assert beside.pread(fd, 8, 9) == b"\0abc\0\0\0\0"
     os.close(fd)
+
+
+def test_buffers_are_written_one_behind_the_other(tmp_path: Path) -> None:
+    fd = beside.claim(tmp_path / "x", "cache")
+    beside.pwritev(fd, [memoryview(bytearray(b"abc")), memoryview(bytearray(b"de"))], 2)
+    assert beside.pread(fd, 8, 0) == b"\0\0abcde\0"
+    os.close(fd)
