@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness import NO_SERVER, Backend, Case
+from harness import NO_SERVER, Backend, Case, stack
 
 
 class CacheBackend(Backend):
@@ -13,7 +13,7 @@ class CacheBackend(Backend):
         fast = Path(f"{self.directory}.fast")
         fast.mkdir(exist_ok=True)
         layer = f'{{ filter = "cache", directory = "{fast}", size = "2M", mode = "{self.mode}" }}'
-        return f'[stacks.cached]\nhandler = "file"\nfilters = [{layer}]\n'
+        return stack("cached", "file", layer)
 
     @property
     def config(self) -> str:

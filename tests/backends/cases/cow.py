@@ -1,13 +1,13 @@
 """`cow`, over a file that is never written."""
 
-from harness import NO_SERVER, Backend, Case
+from harness import NO_SERVER, Backend, Case, stack
 
 
 class CowBackend(Backend):
     @property
     def settings(self) -> str:  # type: ignore[override]
         layer = f'{{ filter = "cow", directory = "{self.directory}" }}'
-        return f'[stacks.snap]\nhandler = "file"\nfilters = [{layer}]\n'
+        return stack("snap", "file", layer)
 
     @property
     def config(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness import NO_SERVER, Backend, Case
+from harness import NO_SERVER, Backend, Case, stack
 
 from tcmu_runner.engine.stack import Stack
 from tcmu_runner.handler import Device
@@ -50,7 +50,7 @@ class LuksBackend(Backend):
         options = ", ".join(
             f"{name} = {'true' if value is True else repr(value)}" for name, value in self._layer.items()
         )
-        return f'[stacks.vault]\nhandler = "{self.below}"\nfilters = [{{ filter = "luks", {options} }}]\n'
+        return stack("vault", self.below, f'{{ filter = "luks", {options} }}')
 
     @property
     def config(self) -> str:

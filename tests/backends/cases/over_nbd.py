@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cases.luks import make_volume
 from cases.nbd import AWAY, PlainNbdkitBackend
-from harness import Case
+from harness import Case, stack
 
 HEADER = 1 << 20
 
@@ -18,8 +18,7 @@ class OverNbdBackend(PlainNbdkitBackend):
     def settings(self) -> str:  # type: ignore[override]
         own = self.directory.with_name("own")
         own.mkdir(exist_ok=True)
-        layer = self.layer.replace("DIR", str(own))
-        return f'[stacks.filtered]\nhandler = "nbd"\nfilters = [{layer}]\n'
+        return stack("filtered", "nbd", self.layer.replace("DIR", str(own)))
 
     @property
     def config(self) -> str:

@@ -1,13 +1,13 @@
 """`verify`, over a file; its checksums are in the file system that is filled up, too."""
 
-from harness import NO_SERVER, Backend, Case
+from harness import NO_SERVER, Backend, Case, stack
 
 
 class VerifyBackend(Backend):
     @property
     def settings(self) -> str:  # type: ignore[override]
         layer = f'{{ filter = "verify", directory = "{self.directory}" }}'
-        return f'[stacks.checked]\nhandler = "file"\nfilters = [{layer}]\n'
+        return stack("checked", "file", layer)
 
     @property
     def config(self) -> str:

@@ -30,7 +30,7 @@ A test fails on any log line of the serving process but those that Case.complain
 is away.
 """
 
-from harness.backend import Backend, ServerBackend
+from harness.backend import Backend, ServerBackend, stack
 from harness.case import NO_SERVER, Case
 
-__all__ = ["NO_SERVER", "Backend", "Case", "ServerBackend"]
+__all__ = ["NO_SERVER", "Backend", "Case", "ServerBackend", "stack"]

@@ -13,6 +13,11 @@ START_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 
+def stack(name: str, handler: str, layer: str) -> str:
+    """Settings with a stack of one filter. layer: its table."""
+    return f'[stacks.{name}]\nhandler = "{handler}"\nfilters = [{layer}]\n'
+
+
 class Backend:
     """The storage of one LUN in `directory`, which is its own and empty at first.
 

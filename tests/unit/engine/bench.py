@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -100,6 +101,17 @@ class Bench:
         self.lun.close()
         os.close(self.transport.event)
         os.close(self.transport.doorbell)
+
+
+class Latch:
+    """Holds up a storage until a test opens it; begun: it does."""
+
+    def __init__(self) -> None:
+        self.open, self.begun = threading.Event(), threading.Event()
+
+    def hold_up(self) -> None:
+        self.begun.set()
+        assert self.open.wait(20)
 
 
 class Memory(Handler[str]):

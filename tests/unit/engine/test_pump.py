@@ -23,7 +23,7 @@ from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.profile import Limits
 from tcmu_runner.scsi.sense import Status
 
-from .bench import Bench, Memory
+from .bench import Bench, Latch, Memory
 
 READ_LBA_8 = "28 00 00000008 00 0001 00"  # READ(10), SBC-4 5.17: one block at LBA 8
 WRITE_LBA_8 = "2a 00 00000008 00 0001 00"
@@ -412,23 +412,19 @@ class Gated(Memory):
 
     def __init__(self) -> None:
         super().__init__()
-        self.open, self.begun, self.over = threading.Event(), threading.Event(), threading.Event()
+        self.gate, self.over = Latch(), threading.Event()
         self.unmapped: list[int] = []
         self.zeroed_beside_a_write = False
 
     def write(self, data: Buffers, offset: int) -> None:
-        if not self.begun.is_set():
-            self.pass_gate()
+        if not self.gate.begun.is_set():
+            self.gate.hold_up()
         super().write(data, offset)
         self.over.set()
 
-    def pass_gate(self) -> None:
-        self.begun.set()
-        assert self.open.wait(20)
-
     def unmap(self, offset: int, length: int) -> None:
         self.unmapped.append(offset)
-        self.pass_gate()
+        self.gate.hold_up()
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self.zeroed_beside_a_write = not self.over.is_set()
@@ -443,9 +439,20 @@ def stuck_write(bench: Bench, handler: Gated) -> Ticket:
     """On a thread of its own, and not alone."""
     ticket = bench.producer.submit(bytes.fromhex(LARGE_WRITE), memoryview(b"\x11" * 524288))
     beside = bench.submit(READ_LBA_8, room=512)
-    assert handler.begun.wait(20)
+    assert handler.gate.begun.wait(20)
     bench.wait(beside)
     return ticket
+
+
+def later_write_waits_for(earlier: Ticket, bench: Bench, gated: Gated) -> None:
+    """One on its blocks, while one elsewhere does not; in the end the later one's data is there."""
+    later = bench.submit(WRITE_LBA_8, b"\x22" * 512)
+    assert bench.run(ELSEWHERE, b"\x33" * 512).status == GOOD
+    assert later.status is None
+    gated.gate.open.set()
+    bench.wait(earlier, later)
+    assert bench.run(READ_LBA_8, room=512).data == b"\x22" * 512
+    bench.close()
 
 
 def test_an_aborted_write_that_has_begun_is_over_before_later_ones_on_its_blocks_begin() -> None:
@@ -453,13 +460,7 @@ def test_an_aborted_write_that_has_begun_is_over_before_later_ones_on_its_blocks
     bench = Bench(gated := Gated())
     aborted = stuck_write(bench, gated)
     bench.producer.task_management(1, [aborted])  # ABORT TASK, tcmu-abi 1.8
-    later = bench.submit(WRITE_LBA_8, b"\x22" * 512)
-    assert bench.run(ELSEWHERE, b"\x33" * 512).status == GOOD
-    assert later.status is None
-    gated.open.set()
-    bench.wait(aborted, later)
-    assert bench.run(READ_LBA_8, room=512).data == b"\x22" * 512
-    bench.close()
+    later_write_waits_for(aborted, bench, gated)
 
 
 def test_a_write_the_kernel_may_have_ended_is_over_before_later_ones_on_its_blocks_begin() -> None:
@@ -469,13 +470,7 @@ def test_a_write_the_kernel_may_have_ended_is_over_before_later_ones_on_its_bloc
     stale_since = time.monotonic()
     bench.until(lambda: bench.lun.watch() or time.monotonic() - stale_since > STALE_SECONDS)
     bench.lun.watch()
-    later = bench.submit(WRITE_LBA_8, b"\x22" * 512)
-    assert bench.run(ELSEWHERE, b"\x33" * 512).status == GOOD
-    assert later.status is None
-    gated.open.set()
-    bench.wait(stale, later)
-    assert bench.run(READ_LBA_8, room=512).data == b"\x22" * 512
-    bench.close()
+    later_write_waits_for(stale, bench, gated)
 
 
 def test_an_aborted_command_does_not_go_on_with_its_next_operation() -> None:
@@ -483,10 +478,10 @@ def test_an_aborted_command_does_not_go_on_with_its_next_operation() -> None:
     # SBC-4 5.39.2: two descriptors of one block, at LBA 8 and LBA 16
     blocks = b"".join(lba.to_bytes(8, "big") + (1).to_bytes(4, "big") + bytes(4) for lba in (8, 16))
     aborted = bench.submit("42 00 00000000 00 0028 00", bytes.fromhex("0026002000000000") + blocks)
-    assert gated.begun.wait(20)
+    assert gated.gate.begun.wait(20)
     bench.producer.task_management(1, [aborted])
     bench.run(TEST_UNIT_READY)  # answered after the function was read
-    gated.open.set()
+    gated.gate.open.set()
     bench.wait(aborted)
     bench.close()
     assert gated.unmapped == [8 * 512]
@@ -501,7 +496,7 @@ def test_a_format_waits_for_what_came_before_it(immediate: bool) -> None:
     parameters = bytes.fromhex("00820000") if immediate else b""
     format_unit = bench.submit("04 10 00 0000 00" if immediate else "04 00 00 0000 00", parameters)
     assert bench.run(TEST_UNIT_READY).status == (CHECK_CONDITION if immediate else GOOD)
-    gated.open.set()
+    gated.gate.open.set()
     bench.wait(before, format_unit)
     bench.until(lambda: bench.run(TEST_UNIT_READY).status == GOOD)
     assert (before.status, format_unit.status) == (GOOD, GOOD)
@@ -519,7 +514,7 @@ def test_task_management_behind_a_command_that_holds_up_the_ring_is_not_lost(
     bench.producer.task_management(5, [])  # LUN RESET
     bench.submit_event()
     bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
-    gated.open.set()
+    gated.gate.open.set()
     bench.wait(stuck)
     bench.until(lambda: not bench.lun.unit.mode.descriptor_sense)  # SAM-5 6.3.3
     bench.close()

@@ -12,7 +12,7 @@ from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.producer import Ticket
 from tcmu_runner.scsi.profile import Limits
 
-from .bench import Bench, Memory
+from .bench import Bench, Latch, Memory
 
 GOOD, CHECK_CONDITION, TASK_ABORTED = 0x00, 0x02, 0x40  # SAM-5 table 33
 COMPARE_AND_WRITE = "89 00 0000000000000008 000000 01 00 00"  # SBC-4 5.3: one block at LBA 8
@@ -101,23 +101,22 @@ def test_a_write_that_holds_up_the_ring_keeps_its_blocks_to_itself(caplog: pytes
     class Slow(Memory):
         def __init__(self) -> None:
             super().__init__()
-            self.open, self.begun = threading.Event(), threading.Event()
+            self.gate = Latch()
 
         def write(self, data: Buffers, offset: int) -> None:
-            if not self.begun.is_set():
-                self.begun.set()
-                assert self.open.wait(20)
+            if not self.gate.begun.is_set():
+                self.gate.hold_up()
             super().write(data, offset)
 
     slow = Slow()
     bench = Bench(slow)
     stuck = bench.submit(write(8), b"\x11" * 512)
-    assert slow.begun.wait(20)
+    assert slow.gate.begun.wait(20)
     bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
     compare = bench.submit(COMPARE_AND_WRITE, b"\x11" * 512 + b"\x22" * 512)
     assert bench.run(read(9), room=512).status == GOOD
     assert compare.status is None
-    slow.open.set()
+    slow.gate.open.set()
     bench.wait(stuck, compare)
     after = bench.run(read(8), room=512)
     bench.close()
@@ -219,11 +218,10 @@ def test_late_commands_of_a_batch_whose_storage_hangs_never_reach_it(
     class Slow(Calls):
         def __init__(self) -> None:
             super().__init__()
-            self.open, self.begun = threading.Event(), threading.Event()
+            self.gate = Latch()
 
         def read(self, into: Buffers, offset: int) -> None:
-            self.begun.set()
-            assert self.open.wait(20)
+            self.gate.hold_up()
             super().read(into, offset)
 
     slow = Slow()
@@ -231,9 +229,9 @@ def test_late_commands_of_a_batch_whose_storage_hangs_never_reach_it(
     stuck = post(bench, read(8), room=512)
     late = [post(bench, write(lba), b"\x01" * 512) for lba in (64, 65, 100)]
     bench.submit_event()
-    assert slow.begun.wait(20)
+    assert slow.gate.begun.wait(20)
     bench.until(lambda: bench.lun.watch() or bench.reap(*late))
-    slow.open.set()
+    slow.gate.open.set()
     bench.wait(stuck)
     bench.close()
     assert [ticket.status for ticket in (stuck, *late)] == [GOOD, TASK_ABORTED, TASK_ABORTED, TASK_ABORTED]
@@ -260,12 +258,11 @@ def test_overlapping_writes_that_go_back_behind_a_stuck_one_do_not_wait_for_each
     class Slow(Memory):
         def __init__(self) -> None:
             super().__init__()
-            self.open, self.begun = threading.Event(), threading.Event()
+            self.gate = Latch()
 
         def write(self, data: Buffers, offset: int) -> None:
-            if not self.begun.is_set():
-                self.begun.set()
-                assert self.open.wait(20)
+            if not self.gate.begun.is_set():
+                self.gate.hold_up()
             time.sleep(0.002)
             super().write(data, offset)
 
@@ -273,9 +270,9 @@ def test_overlapping_writes_that_go_back_behind_a_stuck_one_do_not_wait_for_each
     bench = Bench(slow)
     tickets = [post(bench, write(8), bytes([count]) * 512) for count in range(60)]
     bench.submit_event()
-    assert slow.begun.wait(20)
+    assert slow.gate.begun.wait(20)
     bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
-    slow.open.set()
+    slow.gate.open.set()
     bench.wait(*tickets)
     bench.close()
     assert {ticket.status for ticket in tickets} == {GOOD}
