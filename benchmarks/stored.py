@@ -91,9 +91,7 @@ def measure(arms: Mapping[str, Arm], directory: Path, rounds: int, seconds: floa
     """All arms are up all the time; in each round each workload is done on one after the other."""
     rows: dict[tuple[str, str], Row] = {}
     with ExitStack() as stack:
-        servers = {
-            name: stack.enter_context(contextmanager(make)(directory)) for name, make in arms.items()
-        }
+        servers = {name: stack.enter_context(contextmanager(make)(directory)) for name, make in arms.items()}
         for number in range(rounds):
             print(f"round {number + 1}/{rounds}", file=sys.stderr)
             for workload in WORKLOADS:
@@ -133,9 +131,7 @@ def key(row: Row) -> tuple[str, str]:
     return row["arm"], row["workload"]
 
 
-def block(
-    title: str, found: Mapping[tuple[str, str], float], peers: Sequence[tuple[str, str]]
-) -> str:
+def block(title: str, found: Mapping[tuple[str, str], float], peers: Sequence[tuple[str, str]]) -> str:
     """A line for each arm, and for each of ours what it is to its peer."""
     names = [workload.name for workload in WORKLOADS]
     lines = [title, f"{'':28}" + "".join(f"{name:>16}" for name in names)]

@@ -78,9 +78,7 @@ def place(directory: Path) -> Iterator[str]:
 # -- ours ------------------------------------------------------------------------------------------------
 
 
-def ours(
-    config: str, *, luks: bool = False, block_size: int = 512, make_image: Sequence[str] = ()
-) -> Arm:
+def ours(config: str, *, luks: bool = False, block_size: int = 512, make_image: Sequence[str] = ()) -> Arm:
     """A LUN of the embedded mode. config: with DIR for a directory."""
 
     def arm(directory: Path) -> Iterator[Server]:

@@ -92,11 +92,11 @@ async def _serve(
     pool = Pool(template, processes, stop.set) if template is not None else None
     registry = configuration.registry
 
-    def make_server(entry: UioEntry, trouble: Trouble) -> Server:
+    def make_server(entry: UioEntry, trouble: Trouble, urgent: bool) -> Server:
         terms = configuration.terms(f"user_{entry.name.hba}/{entry.name.device}", entry.name.config)
         if pool is None:
             return LocalServer(entry, registry, paths, terms, trouble)
-        return WorkerServer(entry, pool, terms, trouble)
+        return WorkerServer(entry, pool, terms, trouble, urgent=urgent)
 
     fleet = Fleet(registry, paths, guardian, make_server)
     foreign = Foreign(registry, configuration.settings.coexistence.others)

@@ -35,10 +35,11 @@ log = logging.getLogger(__name__)
 
 
 class KernelDevice:
-    """Its coroutines run one at a time. `make_server` gives a server for each opening, `slots` its turn."""
+    """Its coroutines run one at a time. `make_server` gives a server for each opening, told whether
+    initiators wait for it, `slots` its turn."""
 
     def __init__(
-        self, entry: UioEntry, paths: Paths, slots: Slots, make_server: Callable[[KernelDevice], Server]
+        self, entry: UioEntry, paths: Paths, slots: Slots, make_server: Callable[[KernelDevice, bool], Server]
     ) -> None:
         self.entry = entry
         self._slots = slots
@@ -73,7 +74,7 @@ class KernelDevice:
         try:
             self._glance = Glance(self._uio)
             await in_thread(self._store.notify_task_management)
-            await self._open_server(self._start(self._uio))
+            await self._open_server(self._start(self._uio, urgent=False))
             await self._attach()
         except BaseException:
             self._let_go()
@@ -89,8 +90,8 @@ class KernelDevice:
     async def _open_server(self, opening: Coroutine[None, None, Facts]) -> None:
         self.size, self.block_size = await self._slots.run(opening, OPEN_SECONDS)
 
-    async def _start(self, uio: UioDevice) -> Facts:
-        server = self._make_server(self)
+    async def _start(self, uio: UioDevice, *, urgent: bool) -> Facts:
+        server = self._make_server(self, urgent)
         try:
             facts = await server.open(uio, self._counters)
         except BaseException:
@@ -139,7 +140,7 @@ class KernelDevice:
     async def _start_while_emptying(self, uio: UioDevice) -> Facts:
         """In its turn: nothing waits on the ring of a device whose turn has not come."""
         facts, emptied = await asyncio.gather(
-            self._start(uio), in_thread(self._gate.empty), return_exceptions=True
+            self._start(uio, urgent=True), in_thread(self._gate.empty), return_exceptions=True
         )
         if isinstance(facts, BaseException):
             raise facts

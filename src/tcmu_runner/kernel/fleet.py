@@ -23,7 +23,7 @@ from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.recovery import Recovery
-from tcmu_runner.kernel.servers import Server, Trouble
+from tcmu_runner.kernel.servers import MakeServer, Server
 from tcmu_runner.kernel.slots import Slots
 from tcmu_runner.kernel.tasks import Tasks
 from tcmu_runner.kernel.uio import UioEntry
@@ -32,8 +32,6 @@ from tcmu_runner.units import format_size
 
 DRAIN_SECONDS = 25.0  # below the 30 s after which the kernel fails a command
 LONGEST_DRAIN = 60.0  # a removal waits for it, and the kernel complains of who waits for two minutes
-
-MakeServer = Callable[[UioEntry, Trouble], Server]
 
 
 class RefusedError(DeviceError):
@@ -160,8 +158,11 @@ class Fleet:
     def device(self, entry: UioEntry) -> KernelDevice:
         """A device that is not served yet."""
 
-        def make_server(device: KernelDevice) -> Server:
-            return self._make_server(entry, lambda error: self._tasks.spawn(self._recover(device, error)))
+        def make_server(device: KernelDevice, urgent: bool) -> Server:
+            def trouble(error: Exception) -> None:
+                self._tasks.spawn(self._recover(device, error))
+
+            return self._make_server(entry, trouble, urgent)
 
         return KernelDevice(entry, self._paths, self._slots, make_server)
 

@@ -19,7 +19,8 @@ QUIET_SECONDS = 1.0  # after the last new worker, before a spare one is made
 class Pool:
     """The workers: one for each device (`count` None), or `count` processes that all devices share.
 
-    In quiet times a spare one stands by: a device whose worker has died is served again at once.
+    In quiet times a spare one stands by: a device whose worker has died is served again at once. A new device
+    has the time to wait for a fork, and what the spare has rehearsed would cost it memory.
     """
 
     def __init__(self, template: Template, count: int | None, end: Callable[[], None]) -> None:
@@ -34,21 +35,27 @@ class Pool:
         self._spare: WorkerProcess | None = None
         self._preparing: asyncio.TimerHandle | None = None
 
-    def lease(self) -> WorkerProcess:
-        """A worker for one more device: the one with the fewest. Raises OSError when none can be forked."""
+    def lease(self, *, urgent: bool) -> WorkerProcess:
+        """A worker for one more device: the one with the fewest. urgent: initiators wait for it already.
+        Raises OSError when none can be forked."""
         if self._count is None:
-            return self._new()
+            return self._new(urgent)
         self._shared = [worker for worker in self._shared if worker.alive]
         if len(self._shared) < self._count:
-            self._shared.append(self._new())
+            self._shared.append(self._new(urgent))
         return min(self._shared, key=lambda worker: len(worker.troubles))
 
-    def _new(self) -> WorkerProcess:
+    def _new(self, urgent: bool) -> WorkerProcess:
+        self._prepare_later()
+        if not urgent or self._spare is None or not self._spare.alive:
+            return self._fork()
+        spare, self._spare = self._spare, None
+        return spare
+
+    def _prepare_later(self) -> None:
         if self._preparing is not None:
             self._preparing.cancel()
         self._preparing = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._prepare)
-        spare, self._spare = self._spare, None
-        return spare if spare is not None and spare.alive else self._fork()
 
     def _prepare(self) -> None:
         if self._spare is None or not self._spare.alive:
@@ -85,11 +92,11 @@ class Pool:
 class WorkerServer:
     """Serves in a worker process."""
 
-    def __init__(self, entry: UioEntry, pool: Pool, terms: Terms, trouble: Trouble) -> None:
+    def __init__(self, entry: UioEntry, pool: Pool, terms: Terms, trouble: Trouble, *, urgent: bool) -> None:
         self._entry = entry
         self._terms = terms
         self._pool = pool
-        self._worker = pool.lease()
+        self._worker = pool.lease(urgent=urgent)
         self._worker.troubles[entry.minor] = self._early
         self._trouble = trouble
 

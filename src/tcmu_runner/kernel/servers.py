@@ -20,6 +20,7 @@ from tcmu_runner.settings import StackSettings
 
 Facts = tuple[int, int]  # size and block size in bytes
 Trouble = Callable[[Exception], None]  # called on the event loop: the server cannot go on
+MakeServer = Callable[[UioEntry, Trouble, bool], "Server"]  # the last: initiators wait for it already
 
 
 @dataclass(frozen=True, slots=True)

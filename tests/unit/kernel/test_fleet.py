@@ -93,7 +93,7 @@ class Bench:
         self.fleet.watch(self.changes.append)
         self.control: Controllable = self.fleet
 
-    def _make_server(self, _entry: UioEntry, trouble: Trouble) -> Scripted:
+    def _make_server(self, _entry: UioEntry, trouble: Trouble, _urgent: bool) -> Scripted:
         self.servers.append(Scripted(self.script, trouble))
         return self.servers[-1]
 

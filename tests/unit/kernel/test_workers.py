@@ -13,6 +13,7 @@ import pytest
 
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import DeviceError
+from tcmu_runner.kernel import pool as pool_module
 from tcmu_runner.kernel import workers as workers_module
 from tcmu_runner.kernel.messages import Attach, Close, Done, Drain, Open, Started, Watch, decode, encode
 from tcmu_runner.kernel.pool import Pool, WorkerServer
@@ -65,8 +66,8 @@ class Bench:
         self.troubles.append(error)
         self.told.set()
 
-    async def server(self, entry: UioEntry = ENTRY) -> WorkerServer:
-        server = WorkerServer(entry, self.pool, TERMS, self.trouble)
+    async def server(self, entry: UioEntry = ENTRY, *, urgent: bool = False) -> WorkerServer:
+        server = WorkerServer(entry, self.pool, TERMS, self.trouble, urgent=urgent)
         with open(os.devnull, "rb") as nothing:
             await server.open(UioDevice(entry.minor, os.dup(nothing.fileno())), nothing.fileno())
         await server.attach()
@@ -183,5 +184,21 @@ def test_the_end_of_the_template_is_told(live: Callable[..., None]) -> None:
         while not server.ended:
             await asyncio.sleep(0.01)
         assert bench.pool.lost
+
+    live(life)
+
+
+def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(
+    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool_module, "QUIET_SECONDS", 0.0)
+
+    async def life(bench: Bench) -> None:
+        await bench.server()
+        while (spare := bench.pool._spare) is None:
+            await asyncio.sleep(0.01)
+        new, waiting = await bench.server(OTHER), await bench.server(urgent=True)
+        assert new._worker is not spare
+        assert waiting._worker is spare
 
     live(life)
