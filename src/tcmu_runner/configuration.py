@@ -66,6 +66,7 @@ class Configuration:
         self._conf = TcmuConf()
         self._toml = options.settings or settings.DEFAULT
         self._seen: dict[Path, str | None] = {}  # the files' texts
+        self._directories: set[Path] = set()  # whose handlers are loaded
         self._fleet: Fleet
         self._followers: Sequence[Follower] = ()
         self._tasks = Tasks()
@@ -78,7 +79,7 @@ class Configuration:
         self._set_log()
         self.registry.load_entry_points()
         if self._options.handler_path is not None:
-            self.registry.load_directory(self._options.handler_path)
+            self._load_handlers(self._options.handler_path)
         self._seen[self._toml] = _read(self._toml)
         try:
             text = settings.read(self._options.settings)
@@ -177,8 +178,15 @@ class Configuration:
     def _take(self, text: str) -> None:
         """At the start: all of it or, with ConfigError, nothing."""
         found = settings.parse(text)
+        self._load_handlers(*found.handlers.paths)
         self.registry.set_stacks(self._recipes(text, found.stacks))
         self.settings = found
+
+    def _load_handlers(self, *directories: Path) -> None:
+        for directory in directories:
+            if directory not in self._directories:
+                self._directories.add(directory)
+                self.registry.load_directory(directory)
 
     def _fall_back(self, error: str) -> None:
         """Devices exist that only we serve, or are about to be restored. Raises ConfigError where a person

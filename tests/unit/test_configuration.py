@@ -16,6 +16,18 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.logs import COMMANDS, Log
 from tcmu_runner.settings import Settings
 
+MINE = """
+from tcmu_runner import Handler
+
+class Mine(Handler):
+    subtype = "mine"
+
+    def open(self, config, device):
+        self.data = bytearray(device.size)
+
+    def read(self, into, offset):
+        into[:] = self.data[offset:offset + len(into)]
+"""
 VAULT = '[stacks.vault]\nhandler = "file"\nfilters = [{ filter = "readonly" }]\n'
 
 
@@ -115,6 +127,23 @@ def test_the_file_is_right_then_the_command_line_then_the_environment(
     monkeypatch.setenv("TCMU_LOGDIR", str(tmp_path / "env"))
     Configuration(Options(tcmu_conf=bench.conf, settings=bench.toml), logs).load()
     assert (logs.level, (tmp_path / "env/tcmu-runner.log").exists()) == (logging.INFO, True)
+
+
+def test_handlers_of_named_directories_are_offered_also_below_filters(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/mine.py").write_text(MINE)
+    stack = '[stacks.safe]\nhandler = "mine"\nfilters = [{ filter = "readonly" }]\n'
+    bench.toml.write_text(f'[handlers]\npaths = ["{tmp_path}/mine"]\n{stack}')
+    bench.configuration.load()
+    assert {"mine", "safe"} <= {offer.subtype for offer in bench.configuration.registry}
+
+
+def test_another_directory_of_handlers_waits_for_a_restart(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.edit(bench.toml, VAULT + '[handlers]\npaths = ["/usr/local/lib/tcmu-runner"]\n')
+    assert "handlers takes effect when tcmu-runner is restarted" in caplog.text
+    caplog.clear()
 
 
 def test_a_level_is_changed_live_for_all_processes(bench: Bench) -> None:

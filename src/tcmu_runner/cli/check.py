@@ -50,5 +50,5 @@ def _right(options: argparse.Namespace, what: str, told: str) -> int:
 
 def _check_config(config: str) -> None:
     """What the daemon would say, in this process, so that it need not run."""
-    registry, _ = find_handler(config, "", settings.load(None).stacks)
+    registry, _ = find_handler(config, "", settings.load(None))
     registry.check(config)

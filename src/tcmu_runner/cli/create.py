@@ -73,7 +73,7 @@ def _check_config(config: str) -> None:
 def _probe(config: str) -> int:
     """The size of what exists."""
     try:
-        registry, _ = find_handler(config, "", settings.load(None).stacks)
+        registry, _ = find_handler(config, "", settings.load(None))
         offer, parts = registry.find(config)
         size = offer.probe(offer.parse(parts.rest))
     except TcmuError:  # one that only the daemon knows

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from tcmu_runner.embedded.watch import Watch
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handler.stack import Layer
-from tcmu_runner.settings import StackSettings
+from tcmu_runner.settings import Settings
 from tcmu_runner.units import format_size
 
 PROGRESS_SECONDS = 1.0
@@ -47,7 +47,7 @@ def layer(text: str) -> Layer:
 def run(options: argparse.Namespace) -> int:
     """The exit status: the command's with --run, else 0. Raises TcmuError or OSError to be shown."""
     logging.basicConfig(level=logging.WARNING, format="tcmu-runner: %(message)s")
-    registry, config = find_handler(options.handler, options.config, settings.load(options.settings).stacks)
+    registry, config = find_handler(options.handler, options.config, settings.load(options.settings))
     if options.layers:
         config = filtered(registry, config, tuple(map(layer, options.layers)))
     disk = Disk(config, options.size, options.block_size, options.read_only, options.removable)
@@ -66,13 +66,16 @@ def run(options: argparse.Namespace) -> int:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def find_handler(name: str, config: str, stacks: Sequence[StackSettings] = ()) -> tuple[Registry, str]:
+def find_handler(name: str, config: str, given: Settings | None = None) -> tuple[Registry, str]:
     """Where the handler is found, and the whole config string. A file is looked at alone, so that it may take
     the subtype of an installed handler. Raises TcmuError or OSError."""
     registry = Registry()
     if not name.endswith(".py"):
         registry.load_entry_points()
-        for stack in stacks:
+        given = given or Settings()
+        for directory in given.handlers.paths:
+            registry.load_directory(directory)
+        for stack in given.stacks:
             registry.put(registry.recipe(stack.name, stack.handler, stack.layers, stack.description))
         subtype, _, rest = name.partition("/")
         return registry, f"{subtype}/{config or rest}"

@@ -110,7 +110,8 @@ class Registry:
         try:
             paths = sorted(directory.iterdir())
         except OSError as error:
-            log.error("no handlers of directory %s: %s; correct --handler-path", directory, error.strerror)
+            where = "--handler-path or the setting handlers.paths"
+            log.error("no handlers of directory %s: %s; correct %s", directory, error.strerror, where)
             return
         for path in paths:
             if path.suffix == ".py" and not path.name.startswith("_"):

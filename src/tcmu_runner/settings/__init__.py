@@ -1,5 +1,5 @@
 """The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, what they may do, what
-initiators are told of a device (`engine.overrides` has those), and stacks of filters.
+initiators are told of a device (`engine.overrides` has those), where handlers are, and stacks of filters.
 
 [workers]
 processes = "per-device"   # or a number shared by all devices; 0: the daemon's own process
@@ -7,6 +7,9 @@ user = "tcmu"              # whom a worker becomes; without it root stays root, 
 memory = "512M"            # how much a worker may allocate; without it there is no limit
 open_files = 4096          # how many descriptors a worker may have
 nice = -10                 # how urgent the workers are, -20 to 19
+
+[handlers]
+paths = ["/usr/local/lib/tcmu-runner"]    # directories whose *.py are handlers, too
 
 [stacks.vault]             # config string: vault//srv/disk.img; what follows vault/ is for the handler below
 handler = "file"
@@ -90,6 +93,26 @@ class StackSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class Handlers:
+    """paths: directories in which there are some, beside those of installed packages."""
+
+    paths: tuple[Path, ...] = ()
+
+    @classmethod
+    def parse(cls, table: Mapping[str, object]) -> Handlers:
+        """Raises ConfigError."""
+        _refuse_unknown(("handlers",), table, {"paths"})
+        paths = table.get("paths", [])
+        with about("handlers", "paths"):
+            if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+                raise ConfigError(f'handlers.paths = {paths!r}: write a list, ["/usr/local/lib/tcmu-runner"]')
+            for path in paths:
+                if not path.startswith("/"):
+                    raise ConfigError(f'handlers.paths has "{path}": write an absolute path')
+        return cls(tuple(map(Path, paths)))
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """Where the status page and the metrics are. port: 0 is nowhere."""
 
@@ -129,6 +152,7 @@ class Coexistence:
 @dataclass(frozen=True, slots=True)
 class Settings:
     workers: Workers = field(default_factory=Workers)
+    handlers: Handlers = field(default_factory=Handlers)
     devices: OverrideTable = field(default_factory=OverrideTable)
     stacks: tuple[StackSettings, ...] = ()
     metrics: Metrics = field(default_factory=Metrics)
@@ -174,9 +198,10 @@ def located(text: str, error: SettingError) -> ConfigError:
 
 
 def _settings(tables: Mapping[str, object]) -> Settings:
-    _refuse_unknown((), tables, {"workers", "devices", "stacks", "metrics", "coexistence"})
+    _refuse_unknown((), tables, {"workers", "handlers", "devices", "stacks", "metrics", "coexistence"})
     return Settings(
         _workers(_table(tables, "workers")),
+        Handlers.parse(_table(tables, "handlers")),
         _devices(_table(tables, "devices")),
         tuple(StackSettings.parse(name, table) for name, table in _table(tables, "stacks").items()),
         _metrics(_table(tables, "metrics")),

@@ -6,7 +6,7 @@ import pytest
 
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.settings import Coexistence, Metrics, Settings, Workers, load
+from tcmu_runner.settings import Coexistence, Handlers, Metrics, Settings, Workers, load
 
 
 def written(directory: Path, text: str) -> Path:
@@ -40,6 +40,11 @@ def test_stacks_of_filters(tmp_path: Path) -> None:
     assert stack.layers[1].size_below(4096) == 4096 + (1 << 20)
 
 
+def test_directories_of_handlers(tmp_path: Path) -> None:
+    text = '[handlers]\npaths = ["/usr/local/lib/tcmu-runner"]'
+    assert load(written(tmp_path, text)).handlers == Handlers((Path("/usr/local/lib/tcmu-runner"),))
+
+
 def test_metrics_are_off_and_on_loopback_unless_told_otherwise(tmp_path: Path) -> None:
     assert load(written(tmp_path, "")).metrics == Metrics(0, "127.0.0.1", ())
     assert load(written(tmp_path, "[metrics]\nport = 9809")).metrics == Metrics(9809, "127.0.0.1", ())
@@ -65,6 +70,9 @@ def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
         ('[coexistence]\nlock = "tcmu.lock"', "write an absolute path"),
         ('[coexistence]\nbus_name = "tcmu"', "write a name like com.example.Tcmu"),
         ('[coexistence]\nother = "x"', "unknown setting coexistence.other"),
+        ('[handlers]\npaths = "/srv"', "handlers.paths = '/srv': write a list"),
+        ('[handlers]\npaths = ["srv"]', 'handlers.paths has "srv": write an absolute path'),
+        ('[handlers]\npath = "/srv"', "unknown setting handlers.path; there are: handlers.paths"),
         ("[workers]\nprocesses = -1", 'write "per-device", or a number from 0'),
         ("[workers]\nprocesses = true", 'write "per-device", or a number from 0'),
         ("[workers]\nprocess = 4", "unknown setting workers.process"),

@@ -14,6 +14,7 @@ from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.sense import Status
 
 ROUNDS = 24
+READS = 20  # are looked at, whether they wait
 
 # TEST UNIT READY, INQUIRY, READ CAPACITY(10), an operation code of no standard, and one of a vendor's
 CDBS = ("000000000000", "120000002400", "25000000000000000000", "0f0000000000", "c1000000000000000000")
@@ -66,18 +67,19 @@ def inline(bench: Bench) -> None:
     if isinstance(bench.handler, AsyncHandler) or bench.handler.threads:
         raise NotApplicableError("only for threads = 0")
     if bench.together("read", [_waits(bench)])[0]:
-        raise BreachError("each read gave up the processor to wait for something", "set threads = 4")
+        raise BreachError("reads gave up the processor to wait for something", "set threads = 4")
 
 
 def _waits(bench: Bench) -> Script[object]:
-    """Whether each of some reads made its thread sleep: getrusage(2) counts voluntary context switches."""
-    always = True
-    for number in range(20):
+    """Whether most of some reads made their thread sleep: getrusage(2) counts voluntary context switches. A
+    short sleep that is over before its thread was taken off the processor is none."""
+    waited = 0
+    for number in range(READS):
         into = ring_memory(bytes(bench.block_size), [bench.block_size])
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         yield _read(bench.handler, into, number * bench.block_size)
-        always = always and resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw > before
-    return always
+        waited += resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw > before
+    return waited > READS // 2
 
 
 def command(bench: Bench) -> None:
