@@ -54,6 +54,20 @@ def table(
     return made
 
 
+class Fitting:
+    """For a console: of several tables the first that no terminal has to fold, else the last."""
+
+    def __init__(self, tables: Sequence[Any]) -> None:
+        self._tables = tables
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        measure, unlimited = need("rich.measure").Measurement.get, options.update(max_width=10_000)
+        fit = (
+            each for each in self._tables if measure(console, unlimited, each).maximum <= options.max_width
+        )
+        yield next(fit, self._tables[-1])
+
+
 def styled(text: str, style: str) -> Any:
     return need("rich.text").Text(text, style=style)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tcmu_runner.cli.library import need
-from tcmu_runner.cli.output import console, print_json, styled, table
+from tcmu_runner.cli.output import Fitting, console, print_json, styled, table
 from tcmu_runner.dbus.client import Client
 from tcmu_runner.engine.statistics import Snapshot
 from tcmu_runner.engine.view import DeviceView, State
@@ -18,6 +18,13 @@ from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.settings.kept import coexistence
 
 NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "AVG us", "QUEUE", "OLDEST", "ERRORS"]
+NARROWER = (
+    (),
+    (4,),
+    (4, 7),
+    (1, 3, 4, 7),
+    (1, 3, 4, 6, 7),
+)  # of them, what a small terminal has no place for
 
 
 def _moving(prefix: str) -> frozenset[int]:
@@ -133,7 +140,15 @@ def drawing(devices: Sequence[DeviceView], found: Sequence[Rates]) -> Any:
     luns = "1 LUN" if len(found) == 1 else f"{len(found)} LUNs"
     heading = f"{luns}   {commands:,.0f} commands/s   {moved / 1e6:,.1f} MB/s   {now}"
     rows = [_row(by_name[each.name], each) for each in found]
-    return group(styled(heading, "bold"), "", table(["NAME", *NUMBERS], rows, right=NUMBERS, gap=1))
+    return group(styled(heading, "bold"), "", Fitting([_without(left_out, rows) for left_out in NARROWER]))
+
+
+def _without(left_out: Collection[int], rows: Sequence[Sequence[object]]) -> Any:
+    """The table, some columns of numbers left out."""
+    kept = [column for column in range(len(NUMBERS)) if column not in left_out]
+    numbers = [NUMBERS[column] for column in kept]
+    fewer = [[name, *(cells[column] for column in kept)] for name, *cells in rows]
+    return table(["NAME", *numbers], fewer, right=numbers, gap=1)
 
 
 def _name(device: DeviceView) -> Any:

@@ -1,11 +1,14 @@
 """`top`: rates between two looks."""
 
+import io
 import json
 from dataclasses import replace
 
+import pytest
 from dbus.shelf import Shelf, a_device
+from rich.console import Console
 
-from tcmu_runner.cli.top import rates
+from tcmu_runner.cli.top import drawing, rates
 from tcmu_runner.engine.statistics import Opcode, Snapshot
 
 from .conftest import Command, put
@@ -53,3 +56,18 @@ def test_looks_without_a_terminal(daemon: Shelf, command: Command) -> None:
     assert text.splitlines()[-1].split() == words
     (found,) = json.loads(command("top", "--count", "1", "--interval", "0", "--json")[1])
     assert (found["name"], found["queue"], found["errors"]) == ("user_0/vol0", 3, 2)
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 48])
+def test_a_small_terminal_shows_fewer_numbers_and_folds_none(width: int) -> None:
+    devices = [a_device("user_0/database"), a_device("user_12/vol0")]
+    screen = Console(width=width, file=io.StringIO())
+    screen.print(drawing(devices, rates(devices, devices, 1.0)))
+    assert isinstance(screen.file, io.StringIO)
+    heading, _, columns, *lines = screen.file.getvalue().splitlines()
+    assert heading.startswith("2 LUNs")
+    assert ("OTHER/s" in columns, "OLDEST" in columns, "READ/s" in columns) == (
+        width >= 80, width >= 80, True,
+    )  # fmt: skip
+    assert [line.split()[0] for line in lines] == ["user_0/database", "user_12/vol0"]
+    assert all(line.rstrip().endswith("2") for line in lines)  # errors
