@@ -76,15 +76,20 @@ def remove(name: str, number: str) -> None:
     Backstore(name).remove()
 
 
-def clean() -> None:
+def empty() -> None:
+    """There is no device any more."""
     for unit in (BREAK, LOAD):
         attempt("systemctl", "stop", unit)
     cleanup.everything()
+
+
+def clean() -> None:
+    empty()
     attempt("systemctl", "stop", UNIT)
 
 
 ACTS: dict[str, Callable[..., None]] = {
-    act.__name__: act for act in (start, stop, make, make_many, load, trigger, remove, clean)
+    act.__name__: act for act in (start, stop, make, make_many, load, trigger, remove, empty, clean)
 }
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from conftest import Act
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -132,19 +133,21 @@ def element_number(page: Page, selector: str) -> float:
     return float(text) if text[0].isdigit() else 0
 
 
-def test_many_devices_by_day_and_night_on_desk_and_phone(
-    browser: Chrome, address: str, act: Act, pictures: Path
+@pytest.mark.parametrize("count", [1, MANY])
+def test_devices_by_day_and_night_on_desk_and_phone(
+    browser: Chrome, address: str, act: Act, pictures: Path, count: int
 ) -> None:
-    act("make_many", 10, 10 + MANY)
+    act("empty")
+    act("make_many", 10, 10 + count)
     page = Page(browser, address)
     page.open()
-    page.wait("devices are missing", lambda: sum("/vol" in row for row in page.rows()) >= MANY)
+    page.wait("devices are missing", lambda: sum("/vol" in row for row in page.rows()) == count)
     page.wait_for("live")
     grounds = set()
     for width in (1280, 360):
         for dark in (False, True):
             page.emulate(width=width, height=900, dark=dark)
-            browser.save_screenshot(str(pictures / f"{MANY}-{width}-{'dark' if dark else 'light'}.png"))
+            browser.save_screenshot(str(pictures / f"{count}-{width}-{'dark' if dark else 'light'}.png"))
             grounds.add(browser.execute_script("return getComputedStyle(document.body).backgroundColor"))
             too_wide = "return document.scrollingElement.scrollWidth - innerWidth"
             assert browser.execute_script(too_wide) <= 0, f"at {width} it scrolls sideways"
