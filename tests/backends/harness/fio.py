@@ -14,6 +14,7 @@ from namespace import inside
 from harness.served import Served
 
 SECONDS = 240.0
+SECONDS_FOR_A_MIB = 30.0
 DEPTH = 16
 
 
@@ -26,7 +27,8 @@ def verify(served: Served, directory: Path, size: int, seed: int) -> None:
                 f"--bsrange={served.case.block_size}-64k", f"--iodepth={DEPTH}", f"--size={size}",
                 "--fsync=50", "--verify=crc32c", f"--randseed={seed}", "--allrandrepeat=0",
             ],
-            cwd=directory, capture_output=True, text=True, timeout=SECONDS,
+            cwd=directory, capture_output=True, text=True,
+            timeout=SECONDS + SECONDS_FOR_A_MIB * (size >> 20),
         )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import socket
 from collections import deque
@@ -43,11 +44,16 @@ class Connection:
         self._replies = Replies(self._pending, owner.answered)
         self._outgoing: deque[memoryview | bytes] = deque()
         self._sending = False  # whether `_send` is coming anyway
-        self._open = True
+        self.open = True
         self._encrypted = hasattr(connected, "pending")  # a socket of the module ssl, not imported for this
         self._send_some = _send_encrypted if self._encrypted else _send_vectors
         connected.setblocking(False)
         loop.add_reader(connected, self._readable)
+
+    def check(self) -> None:
+        """Raises ConnectionResetError when it has been lost: nobody would answer what is sent now."""
+        if not self.open:
+            raise ConnectionResetError(errno.ECONNRESET, "the connection is lost")
 
     @property
     def unanswered(self) -> list[Request]:
@@ -55,7 +61,8 @@ class Connection:
         return list(self._pending.values())
 
     def send(self, request: Request) -> None:
-        """Requests of one turn of the loop go out together."""
+        """Requests of one turn of the loop go out together. Raises what `check` does."""
+        self.check()
         cookie = next(self._cookies)
         self._pending[cookie] = request
         self._outgoing.append(
@@ -69,7 +76,7 @@ class Connection:
 
     def _send(self) -> None:
         try:
-            while self._outgoing and self._open:
+            while self._outgoing and self.open:
                 self._send_some(self._socket, self._outgoing)
         except OSError as error:
             if _would_block(error):
@@ -85,7 +92,7 @@ class Connection:
     def _readable(self) -> None:
         try:
             self._receive()
-            while self._encrypted and self._open:  # what OpenSSL has read already makes no socket readable
+            while self._encrypted and self.open:  # what OpenSSL has read already makes no socket readable
                 self._receive()
         except (OSError, NbdError) as error:
             if not _would_block(error):
@@ -98,14 +105,14 @@ class Connection:
         self._replies.received(count)
 
     def _lose(self, reason: str) -> None:
-        if self._open:
+        if self.open:
             self.close()
             self._owner.lost(self, reason)
 
     def close(self) -> None:
         """At once; nobody is told."""
-        if self._open:
-            self._open = False
+        if self.open:
+            self.open = False
             self._outgoing.clear()
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
@@ -113,7 +120,7 @@ class Connection:
 
     def disconnect(self) -> None:
         """As the protocol wants it, when nothing is under way."""
-        if self._open:
+        if self.open:
             with suppress(OSError):  # it is gone anyway
                 self._socket.send(REQUEST.pack(REQUEST_MAGIC, 0, Kind.DISC, 0, 0, 0))
             self.close()

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from tcmu_runner.handler import Device
 from tcmu_runner.handlers.nbd.connection import Connection
@@ -177,6 +178,8 @@ class Link:
         try:
             self._check(made[0][1])
             await self._do_again(connections[0])
+            for connection in connections:
+                connection.check()  # it may have been lost meanwhile, when nobody waited for it
         except BaseException:
             for connection in connections:
                 connection.close()
@@ -222,10 +225,11 @@ class Link:
         """New connections instead of the present ones, which end well before: an export may have another size
         then. Raises OSError when there are none for `hold` seconds."""
         old, self._connections = self._connections, []
-        while any(connection.unanswered for connection in old):
+        while any(connection.open and connection.unanswered for connection in old):
             await asyncio.sleep(PAUSE / 10)
         if old and ExportFlag.SEND_FLUSH in self.export.flags:
-            await self._flush_over(old[0])
+            with suppress(ConnectionResetError):  # then the new ones are sent what was not flushed
+                await self._flush_over(old[0])
         for connection in old:
             connection.disconnect()
         if self._reconnecting is None or self._reconnecting.done():

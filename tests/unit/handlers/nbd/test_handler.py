@@ -236,6 +236,39 @@ def test_a_request_that_was_not_answered_is_sent_again(
     lost_once(caplog)
 
 
+@pytest.mark.parametrize("writes", [1, 2])
+def test_a_server_that_dies_right_after_what_was_sent_again(
+    server: Server, caplog: pytest.LogCaptureFixture, writes: int
+) -> None:
+    """Its answer and its end come together: the connection is lost before it was in use. Writes to one place
+    are sent again one after the other."""
+    resent = 0
+
+    def answers_and_dies(
+        server: Server, connection: socket.socket, kind: int, cookie: bytes, _offset: int
+    ) -> bool:
+        nonlocal resent
+        if kind != 1 or len(server.log) <= writes or resent:
+            return False
+        resent += 1
+        answer(connection, cookie)
+        connection.shutdown(socket.SHUT_RDWR)
+        return True
+
+    server.saboteur = answers_and_dies
+
+    async def use(handler: NbdHandler) -> None:
+        for number in range(writes):
+            await handler.write(data(bytes([number + 1]) * 512), 0)
+        server.cut_off()
+        async with asyncio.timeout(20):
+            assert await read(handler, 0, 512) == bytes([writes]) * 512
+
+    run(server.path, use)
+    assert resent == 1
+    lost_once(caplog)
+
+
 def test_commands_end_in_busy_when_the_server_stays_away(
     server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -298,3 +331,27 @@ def test_an_export_that_has_grown(server: Server) -> None:
 
     run(server.path, use)
     assert server.disk[-512:] == b"z" * 512
+
+
+@pytest.mark.parametrize("lost_at", [0, 3], ids=["a read", "the flush"])
+def test_an_export_grows_while_the_connection_is_lost(server: Server, lost_at: int) -> None:
+    """The old connection is lost with what was under way when it was to be replaced."""
+
+    def dies_once(server: Server, connection: socket.socket, kind: int, _cookie: bytes, _offset: int) -> bool:
+        if kind != lost_at:
+            return False
+        server.saboteur = None
+        server.size = 4 * SIZE
+        connection.shutdown(socket.SHUT_RDWR)
+        return True
+
+    async def use(handler: NbdHandler) -> None:
+        await handler.write(data(b"a" * 512), 0)
+        server.saboteur = dies_once
+        async with asyncio.timeout(20):
+            reading = asyncio.ensure_future(read(handler, 0, 512))
+            await asyncio.sleep(0)
+            await handler.resize(4 * SIZE)
+            assert await reading == b"a" * 512
+
+    run(server.path, use)
