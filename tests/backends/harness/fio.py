@@ -36,20 +36,22 @@ def verify(served: Served, directory: Path, size: int, seed: int) -> None:
 @contextmanager
 def bridge(served: Served, socket: Path) -> Iterator[str]:
     """The LUN as an NBD export, by QEMU's own initiator: Debian's fio speaks no iSCSI."""
-    process = subprocess.Popen(
-        [
-            *inside(served.namespace), "qemu-nbd", "--persistent", "--cache=none", "-f", "raw",
-            "-k", str(socket), served.url,
-        ],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    log = socket.with_name("qemu-nbd.log")
+    with log.open("wb") as errors:  # many where GET LBA STATUS is not supported
+        process = subprocess.Popen(
+            [
+                *inside(served.namespace), "qemu-nbd", "--persistent", "--cache=none", "-f", "raw",
+                "-k", str(socket), served.url,
+            ],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors,
+        )  # fmt: skip
     try:
         deadline = time.monotonic() + SECONDS
         while not socket.exists():
-            assert process.poll() is None, process.communicate()[1]
+            assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         yield f"nbd+unix:///?socket={socket}"
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
