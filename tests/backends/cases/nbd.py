@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import Case, ServerBackend
 
-AWAY = ("lost the connection to its storage", "no connection to the server for 30 s")
+AWAY = ("lost the connection to its storage", "no connection to the server for 20 s")
 CRASH_SECONDS = 1.0
 ELSEWHERE = "it differs from the case nbd in how the server is reached alone"
 
