@@ -1,5 +1,6 @@
 """A command in a machine with the verdict on it: its exit status, and whether the kernel took harm."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,10 +10,13 @@ from vm.machine import Machine
 
 KERNEL_COMPLAINED = 125
 GUEST_GONE = 126
+PASSED_ON = "TCMU_TEST_"
 
 
 def run(machine: Machine, argv: Sequence[str], timeout: float) -> int:
     """Runs `argv` in the guest's copy of the tree, output live and to output.log. Returns its exit status.
+
+    The tests' own variables are those of the host, TCMU_TEST_WORKER_KILLS=100 and the like.
 
     A kernel that complained on the console (a BUG, an oops, a hung task) makes a success a failure.
     """
@@ -24,13 +28,18 @@ def run(machine: Machine, argv: Sequence[str], timeout: float) -> int:
             session.to_terminal(stream, data)
 
         try:
-            outcome = machine.run(argv, timeout=timeout, output=output, cwd=install.SOURCE)
+            outcome = machine.run([*environment(), *argv], timeout=timeout, output=output, cwd=install.SOURCE)
         except session.GuestGoneError as error:
             outcome = session.Outcome(GUEST_GONE, str(error))
     status = verdict(outcome, machine.complaints(since=seen))
     if status != 0:
         explain(outcome, machine, seen)
     return status
+
+
+def environment() -> list[str]:
+    """The words before a command that give it what it takes from here."""
+    return ["env", *(f"{name}={value}" for name, value in os.environ.items() if name.startswith(PASSED_ON))]
 
 
 def verdict(outcome: session.Outcome, complaints: list[str]) -> int:

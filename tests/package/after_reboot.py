@@ -1,7 +1,11 @@
-"""What before_reboot.py has made is there again."""
+"""What before_reboot.py has made is there again; and at the end the package leaves without a trace."""
 
+from pathlib import Path
+
+from support import cleanup
 from support import disk as raw
 from support.configfs import Backstore
+from support.deadline import command
 from support.iscsi import Initiator
 
 from .before_reboot import OFFSET, PATTERN, TARGET, clean_slate
@@ -18,3 +22,18 @@ def test_the_luns_are_back_and_have_their_data() -> None:
     disk = Initiator().login(TARGET)
     assert raw.read(disk, OFFSET, 4096) == PATTERN
     assert "[ERROR]" not in journal("--boot")
+
+
+def test_it_is_removed_with_all_that_it_has_written() -> None:
+    cleanup.everything()
+    listed = map(Path, command("dpkg", "--listfiles", "tcmu-runner").split("\n"))
+    files = [path for path in listed if path.is_symlink() or path.is_file()]
+    command("dpkg", "--remove", "tcmu-runner", seconds=600)
+    assert not is_active()
+    assert Path("/etc/tcmu/tcmu.conf").exists()
+    command("dpkg", "--purge", "tcmu-runner", seconds=600)
+    assert files
+    assert [path for path in files if path.exists()] == []
+    assert list(Path("/var/log").glob("tcmu-runner*")) == []
+    assert not Path("/var/lib/tcmu-runner").exists()
+    assert not Path("/etc/tcmu").exists()
