@@ -27,7 +27,7 @@ def test_the_luns_are_back_and_have_their_data() -> None:
 def test_it_is_removed_with_all_that_it_has_written() -> None:
     cleanup.everything()
     listed = map(Path, command("dpkg", "--listfiles", "tcmu-runner").split("\n"))
-    files = [path for path in listed if path.is_symlink() or path.is_file()]
+    files = [path for path in listed if path.exists() and not path.is_dir()]
     command("dpkg", "--remove", "tcmu-runner", seconds=600)
     assert not is_active()
     assert Path("/etc/tcmu/tcmu.conf").exists()

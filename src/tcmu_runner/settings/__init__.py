@@ -6,7 +6,7 @@ processes = "per-device"   # or a number shared by all devices; 0: the daemon's 
 user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
 memory = "512M"            # how much a worker may allocate; without it there is no limit
 open_files = 4096          # how many descriptors a worker may have
-nice = -10                 # how urgent the workers are, -20 to 19
+nice = 0                   # how urgent the workers are, -20 to 19
 
 [handlers]
 paths = ["/usr/local/lib/tcmu-runner"]    # directories whose *.py are handlers, too
@@ -44,20 +44,19 @@ from tcmu_runner.units import parse_size
 
 DEFAULT = Path("/etc/tcmu/tcmu-runner.toml")
 PER_DEVICE = "per-device"
-NICE = -10
 _BUS_NAME = re.compile(r"[A-Za-z_-][\w-]*(\.[A-Za-z_-][\w-]*)+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
     """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit.
-    nice: of the workers (nice(2)): initiators wait for each command."""
+    nice: of the workers, nice(2)."""
 
     processes: int | None = None
     user: str | None = None
     memory: int = 0
     open_files: int = 0
-    nice: int = NICE
+    nice: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +249,7 @@ def _workers(table: Mapping[str, object]) -> Workers:
     with about("workers", "open_files"):
         open_files = _size("workers.open_files", table.get("open_files", 0))
     with about("workers", "nice"):
-        nice = _nice(table.get("nice", NICE))
+        nice = _nice(table.get("nice", 0))
     return Workers(processes, user, memory, open_files, nice)
 
 

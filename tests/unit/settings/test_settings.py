@@ -16,12 +16,12 @@ def written(directory: Path, text: str) -> Path:
 
 
 def test_everything_can_be_left_out(tmp_path: Path) -> None:
-    assert load(written(tmp_path, "")) == Settings(Workers(None, None, 0, 0, -10))
+    assert load(written(tmp_path, "")) == Settings(Workers(None, None, 0, 0, 0))
 
 
 def test_every_setting_is_read(tmp_path: Path) -> None:
-    text = '[workers]\nprocesses = 4\nuser = "nobody"\nmemory = "512M"\nopen_files = 4096\nnice = 0\n'
-    assert load(written(tmp_path, text)).workers == Workers(4, "nobody", 512 << 20, 4096, 0)
+    text = '[workers]\nprocesses = 4\nuser = "nobody"\nmemory = "512M"\nopen_files = 4096\nnice = -5\n'
+    assert load(written(tmp_path, text)).workers == Workers(4, "nobody", 512 << 20, 4096, -5)
 
 
 def test_what_initiators_are_told_of_devices(tmp_path: Path) -> None:
