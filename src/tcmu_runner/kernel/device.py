@@ -227,10 +227,12 @@ class KernelDevice:
             await self._end_server()
         self._let_go()
 
-    def watch(self) -> None:
-        """To be called about every second: nobody is woken for a ring on which nothing happens."""
-        if self._server is not None and self._glance is not None and self._glance.stirs():
-            self._server.watch()
+    def watch(self) -> bool:
+        """To be called about every second. Whether anything happens on its ring: else nobody is woken."""
+        if self._server is None or self._glance is None or not self._glance.stirs():
+            return False
+        self._server.watch()
+        return True
 
     def snapshot(self) -> Snapshot:
         """What the device has done since this daemon serves it, over all its workers."""

@@ -285,10 +285,9 @@ class Fleet:
             await told
         self._chronicle.note(device, INFO, "served again", State.SERVING)
 
-    def look_after(self) -> None:
-        """To be called about every second."""
-        for device in self._served.values():
-            device.watch()
+    def look_after(self) -> bool:
+        """To be called about every second, or less often while it returns False: nothing happens anywhere."""
+        return sum(device.watch() for device in self._served.values()) > 0  # each is asked
 
     async def stop(self) -> None:
         """Lets all commands under way end, and leaves the devices blocked."""

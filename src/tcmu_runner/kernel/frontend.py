@@ -14,7 +14,7 @@ from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.kernel.fleet import Fleet, RefusedError
 from tcmu_runner.kernel.foreign import Foreign
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
-from tcmu_runner.kernel.guardian import BEAT_SECONDS, GONE, RELEASED, Guardian
+from tcmu_runner.kernel.guardian import BEAT_SECONDS, GONE, IDLE_BEAT_SECONDS, RELEASED, Guardian
 from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
@@ -147,8 +147,8 @@ class Frontend:
     def _beat(self) -> None:
         self._guardian.beat()
         self._manager.alive()
-        self._fleet.look_after()
-        self._loop.call_later(BEAT_SECONDS, self._beat)
+        busy = self._fleet.look_after()
+        self._loop.call_later(BEAT_SECONDS if busy else IDLE_BEAT_SECONDS, self._beat)
 
     def _catch_up(self) -> None:
         """The guardian is gone; or we stood still, and it ended the kernel's waits: waits are wanted again,

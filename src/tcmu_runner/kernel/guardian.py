@@ -28,6 +28,7 @@ from tcmu_runner.kernel.processes import name_process
 from tcmu_runner.logs import Log
 
 BEAT_SECONDS = 1.0
+IDLE_BEAT_SECONDS = 4.0  # while nothing happens on any ring
 STALL_SECONDS = 10.0
 
 BEAT, SERVE, DROP, LOG, BYE, RELEASED, GONE = "beat", "serve", "drop", "log", "bye", "released", "gone"
