@@ -43,6 +43,8 @@ from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.logs import Log
 from tcmu_runner.settings import StackSettings
 
+HASTE_SECONDS = 1.0  # so long a worker is as urgent as the supervisor, after it has begun to serve
+
 log = logging.getLogger(__name__)
 
 
@@ -144,7 +146,7 @@ class Worker:
                 return self._open(request, *descriptors)
             case Attach(minor=minor):
                 self._luns[minor].attach(lambda error: self._broken(minor, error), _end)
-                calm_down(self._limits.nice)
+                self._calm_down_later()
             case Drain():
                 return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))
             case Close():
@@ -156,6 +158,12 @@ class Worker:
             case Adjust():
                 self._luns[request.minor].adjust(Overrides(request.identity, request.limits))
         return Done(request.id)
+
+    def _calm_down_later(self) -> None:
+        """Initiators that have waited for this process are served before others."""
+        timer = threading.Timer(HASTE_SECONDS, calm_down, [self._limits.nice])
+        timer.daemon = True
+        timer.start()
 
     def _open(self, request: Open, descriptor: int, statistics: int) -> Done:
         uio = UioDevice(request.minor, descriptor, self._paths)
