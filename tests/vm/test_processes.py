@@ -83,7 +83,7 @@ def test_a_worker_becomes_the_user_and_has_the_limits_of_the_settings(
         limits = Path(f"/proc/{pid}/limits").read_text()
         assert "Max open files            123                  123" in limits
         assert "Max data size             unlimited" not in limits
-        assert os.getpriority(os.PRIO_PROCESS, pid) == 5
+        eventually("the priority of one that serves", lambda: os.getpriority(os.PRIO_PROCESS, pid) == 5)
         raw.write(disk, 0, b"\x5a" * 4096)
         assert raw.read(disk, 0, 4096) == b"\x5a" * 4096
 
