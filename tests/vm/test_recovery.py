@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import time
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ HANDLERS = Path(__file__).parent / "handlers"
 WORKER_KILLS = int(os.environ.get("TCMU_TEST_WORKER_KILLS", "4"))
 DAEMON_KILLS = int(os.environ.get("TCMU_TEST_DAEMON_KILLS", "2"))
 LUNS = 4
+QUIET_SECONDS = 2.0  # all that was fetched has been answered
 TRIGGER = 17 * MIB
 READ_AT_TRIGGER = "28 00 00008800 00 0008 00"  # READ(10): 4096 bytes at 17 MiB, see handlers/broken.py
 # The cause comes from another process, and is left out when that is late.
@@ -218,13 +220,18 @@ def test_a_reset_from_outside_is_survived(
     expected_log: ExpectedLog,
     tmp_path: Path,
 ) -> None:
-    """An administrator blocks, resets and unblocks under load (tcmu-abi 8.7): all is retried."""
+    """An administrator blocks, waits for what is being done, resets and unblocks under load: all is retried.
+
+    Without the wait a completion that is just being written may answer a command that came after the reset:
+    the kernel knows no lock against that (tcmu-abi 5.4), and docs/rescue.md says so.
+    """
     expected_log("its ring was reset from outside")
     backstore = make_backstore(f"file/{tmp_path}/disk.img")
     disk = loopback.add(backstore)
     with verifying(Job(disk, 8 * MIB)) as fio:
         for _ in range(3):
             backstore.store("action/block_dev", 1)
+            time.sleep(QUIET_SECONDS)
             backstore.store("action/reset_ring", 1)
             backstore.store("action/block_dev", 0)
             fio.progress(100)

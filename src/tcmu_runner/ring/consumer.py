@@ -129,6 +129,8 @@ class Consumer:
         words, ring, cursor, head = self._words, self._ring, self._cursor, self._words[HEAD]
         found: list[T | TaskManagement] = []
         if head == cursor:
+            if words[TAIL] != self._published:  # after a reset as much may have come as there was before
+                self._check_head(head)
             return found
         if not (self._published <= cursor < head < self._size and words[TAIL] == self._published) or head & 7:
             self._check_head(head)

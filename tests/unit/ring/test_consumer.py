@@ -564,6 +564,20 @@ def test_reset_from_outside_before_the_first_completion() -> None:
         consumer.fetch()
 
 
+def test_a_reset_after_which_as_much_came_as_before() -> None:
+    """The head is where we left it."""
+    raw = Raw()
+    consumer = Consumer(raw.area)
+    raw.command(1)
+    consumer.fetch()
+    consumer.complete(1)
+    consumer.publish()
+    raw.head = raw.tail = 0
+    raw.command(2)
+    with pytest.raises(RingReset, match="tail 0 in the mailbox, 120 expected"):
+        consumer.fetch()
+
+
 def test_a_publication_at_the_same_time_is_no_reset() -> None:
     """`fetch` may run in another thread, between the store of the tail and the note that it was stored."""
     raw = Raw()
