@@ -26,8 +26,8 @@ DIRECT = 16 << 10  # bytes of data from which on they are received where they be
 
 
 class Replies:
-    """Receive into `space`, then say `received`. pending: by cookie, the requests that wait for a reply;
-    they are taken out. answered: is told of each one that has its reply."""
+    """Receive into `space`, then say `received`. pending: by cookie, the requests that wait for a reply; each
+    is taken out when it has all of it. answered: is told of that."""
 
     def __init__(self, pending: dict[int, Request], answered: Callable[[Request], None]) -> None:
         self._pending = pending
@@ -35,7 +35,7 @@ class Replies:
         self._buffer = memoryview(bytearray(ROOM))
         self._start = self._end = 0
         self._filling: Buffers = []  # where the data of the present reply goes
-        self._present: Request | None = None  # whose reply it is, where that ends with this data
+        self._present: int | None = None  # the cookie of that reply, where it ends with this data
 
     def space(self) -> memoryview:
         """Where the next bytes belong; never empty."""
@@ -95,27 +95,30 @@ class Replies:
             return
         del self._filling[0]
         if not self._filling and self._present is not None:
-            request, self._present = self._present, None
-            self._answered(request)
+            cookie, self._present = self._present, None
+            self._finish(cookie)
 
     def _simple(self, cookie: int, error: int) -> None:
-        request = self._take(cookie)
+        request = self._find(cookie)
         request.error = error
         if error or request.kind != Kind.READ:
-            self._answered(request)
+            self._finish(cookie)
             return
         request.filled = request.length
-        self._filling, self._present = list(request.buffers), request
+        self._filling, self._present = list(request.buffers), cookie
 
-    def _take(self, cookie: int) -> Request:
+    def _find(self, cookie: int) -> Request:
         try:
-            return self._pending.pop(cookie)
+            return self._pending[cookie]
         except KeyError:
             raise NbdError(f"a reply is to request {cookie}, which was not sent") from None
 
+    def _finish(self, cookie: int) -> None:
+        self._answered(self._pending.pop(cookie))
+
     def _chunk(self) -> bool:
         _, flags, kind, cookie, length = CHUNK.unpack_from(self._buffer, self._start)
-        request = self._pending.get(cookie) or self._take(cookie)
+        request = self._find(cookie)
         head = 8 if kind == Chunk.OFFSET_DATA else length  # what has to be here before it can be looked at
         if self._end - self._start < CHUNK.size + head:
             self._make_room(CHUNK.size + head)
@@ -127,7 +130,7 @@ class Replies:
         except struct.error:
             raise NbdError(f"a chunk of type {kind} has {length} bytes") from None
         if flags & CHUNK_DONE:
-            self._end_of(self._take(cookie))
+            self._end_of(cookie, request)
         return True
 
     def _make_room(self, size: int) -> None:
@@ -160,10 +163,10 @@ class Replies:
         request.filled += length
         return iov.cut(request.buffers, start, length)
 
-    def _end_of(self, request: Request) -> None:
+    def _end_of(self, cookie: int, request: Request) -> None:
         if request.kind == Kind.READ and not request.error and request.filled != request.length:
             raise NbdError(f"a read of {request.length} bytes was answered with {request.filled}")
         if self._filling:
-            self._present = request
+            self._present = cookie
         else:
-            self._answered(request)
+            self._finish(cookie)

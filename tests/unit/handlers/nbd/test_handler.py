@@ -236,6 +236,23 @@ def test_a_request_that_was_not_answered_is_sent_again(
     lost_once(caplog)
 
 
+def test_a_read_whose_data_broke_off_is_sent_again(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    def half(server: Server, connection: socket.socket, kind: int, cookie: bytes, _offset: int) -> bool:
+        server.saboteur = None
+        answer(connection, cookie, data=b"?" * 20000)
+        server.cut_off()
+        return True
+
+    async def use(handler: NbdHandler) -> None:
+        server.disk[:] = b"d" * len(server.disk)
+        server.saboteur = half
+        async with asyncio.timeout(20):
+            assert await read(handler, 0, 32768) == b"d" * 32768
+
+    run(server.path, use)
+    lost_once(caplog)
+
+
 @pytest.mark.parametrize("writes", [1, 2])
 def test_a_server_that_dies_right_after_what_was_sent_again(
     server: Server, caplog: pytest.LogCaptureFixture, writes: int
