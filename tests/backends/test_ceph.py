@@ -81,15 +81,21 @@ def test_the_cluster_shows_the_disk(backend: RbdBackend, served: Served) -> None
         found: dict[str, Any] = known.get("tcmu-runner", {}).get(name, {})
         return found
 
+    def metadata() -> dict[str, Any]:
+        services = json.loads(cluster().ceph("service", "dump", "--format", "json"))["services"]
+        found: dict[str, Any] = (
+            services.get("tcmu-runner", {}).get("daemons", {}).get(name, {}).get("metadata", {})
+        )
+        return found
+
     with cluster().manager(), served.connect() as lun:
         lun.write(0, b"a" * 4096)
         within(PATIENCE, lambda: bool(shown()))
         assert shown()["status"] == {
             "cmd_timed_out_cnt": "0", "conn_lost_cnt": "0", "lock_lost_cnt": "0", "lock_owner": "false",
         }  # fmt: skip
-        services = json.loads(cluster().ceph("service", "dump", "--format", "json"))["services"]
-        metadata = services["tcmu-runner"]["daemons"][name]["metadata"]
-        assert (metadata["pool_name"], metadata["image_name"]) == ("rbd", backend.image)
+        within(PATIENCE, lambda: bool(metadata()))  # the manager tells the monitor every few seconds
+        assert (metadata()["pool_name"], metadata()["image_name"]) == ("rbd", backend.image)
 
 
 def test_an_image_tells_its_size(backend: RbdBackend) -> None:
