@@ -18,13 +18,8 @@ from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.settings.kept import coexistence
 
 NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "AVG us", "QUEUE", "OLDEST", "ERRORS"]
-NARROWER = (
-    (),
-    (4,),
-    (4, 7),
-    (1, 3, 4, 7),
-    (1, 3, 4, 6, 7),
-)  # of them, what a small terminal has no place for
+# Which of them a terminal leaves out that has no place for all.
+NARROWER = ((), (4,), (4, 7), (1, 3, 4, 7), (1, 3, 4, 6, 7))
 
 
 def _moving(prefix: str) -> frozenset[int]:
