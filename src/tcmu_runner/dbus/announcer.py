@@ -9,9 +9,10 @@ from dbus_fast import Message, Variant
 
 from tcmu_runner.dbus import standard
 from tcmu_runner.dbus.interface import Interface, Served
-from tcmu_runner.dbus.tree import Branch, values
+from tcmu_runner.dbus.tree import Branch, Objects, values
 
 CALM_SECONDS = 0.1  # what changes in so short a time is told together
+SHARE = 5  # times what a look takes nothing is looked at: hundreds of devices may come at once
 
 Shown = dict[tuple[str, str], dict[str, Variant]]  # by path and interface: the properties that tell
 
@@ -22,23 +23,31 @@ class Announcer:
     def __init__(self, branch: Branch, emit: Callable[[Message], None]) -> None:
         self._branch = branch
         self._emit = emit
-        self._shown = self._look()
+        self._shown = _shown(branch.objects())
+        self._took = 0.0  # seconds, the last look
         self._due: asyncio.TimerHandle | None = None
 
     def poke(self) -> None:
         """Something is not as it was."""
         if self._due is None:
-            self._due = asyncio.get_running_loop().call_later(CALM_SECONDS, self._announce)
+            calm = max(CALM_SECONDS, SHARE * self._took)
+            self._due = asyncio.get_running_loop().call_later(calm, self._announce)
 
     def _announce(self) -> None:
         self._due = None
-        before, self._shown = self._shown, self._look()
+        began = asyncio.get_running_loop().time()
+        self._tell()
+        self._took = asyncio.get_running_loop().time() - began
+
+    def _tell(self) -> None:
+        objects = self._branch.objects()
+        before, self._shown = self._shown, _shown(objects)
         paths, old_paths = {path for path, _ in self._shown}, {path for path, _ in before}
         for path in sorted(old_paths - paths):
             gone = [name for other, name in before if other == path]
             self._signal(self._branch.root, standard.MANAGER, "InterfacesRemoved", path, gone)
         for path in sorted(paths - old_paths):
-            come = {each.interface.name: values(each) for each in self._branch.objects()[path]}
+            come = {each.interface.name: values(each) for each in objects[path]}
             self._signal(self._branch.root, standard.MANAGER, "InterfacesAdded", path, come)
         for (path, name), shown in self._shown.items():
             old = before.get((path, name), shown)
@@ -46,17 +55,18 @@ class Announcer:
             if changed:
                 self._signal(path, standard.PROPERTIES, "PropertiesChanged", name, changed, [])
 
-    def _look(self) -> Shown:
-        return {
-            (path, each.interface.name): _telling(each)
-            for path, served in self._branch.objects().items()
-            if _is_listed(served)
-            for each in served
-        }
-
     def _signal(self, path: str, interface: Interface, name: str, *body: object) -> None:
         signature = next(signal.signature for signal in interface.signals if signal.name == name)
         self._emit(Message.new_signal(path, interface.name, name, signature, list(body)))
+
+
+def _shown(objects: Objects) -> Shown:
+    return {
+        (path, each.interface.name): _telling(each)
+        for path, served in objects.items()
+        if _is_listed(served)
+        for each in served
+    }
 
 
 def _is_listed(served: Sequence[Served]) -> bool:
