@@ -55,17 +55,19 @@ def table(
 
 
 class Fitting:
-    """For a console: of several tables the first that no terminal has to fold, else the last."""
+    """For a console: of several tables the first that no terminal has to fold, else the last. No more of them
+    are made than have to be looked at."""
 
-    def __init__(self, tables: Sequence[Any]) -> None:
-        self._tables = tables
+    def __init__(self, makers: Sequence[Callable[[], Any]]) -> None:
+        self._makers = makers
 
     def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
         measure, unlimited = need("rich.measure").Measurement.get, options.update(max_width=10_000)
-        fit = (
-            each for each in self._tables if measure(console, unlimited, each).maximum <= options.max_width
-        )
-        yield next(fit, self._tables[-1])
+        for make in self._makers:
+            made = make()
+            if measure(console, unlimited, made).maximum <= options.max_width:
+                break
+        yield made
 
 
 def styled(text: str, style: str) -> Any:

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tcmu_runner.cli.library import need
@@ -135,7 +136,7 @@ def drawing(devices: Sequence[DeviceView], found: Sequence[Rates]) -> Any:
     luns = "1 LUN" if len(found) == 1 else f"{len(found)} LUNs"
     heading = f"{luns}   {commands:,.0f} commands/s   {moved / 1e6:,.1f} MB/s   {now}"
     rows = [_row(by_name[each.name], each) for each in found]
-    return group(styled(heading, "bold"), "", Fitting([_without(left_out, rows) for left_out in NARROWER]))
+    return group(styled(heading, "bold"), "", Fitting([partial(_without, each, rows) for each in NARROWER]))
 
 
 def _without(left_out: Collection[int], rows: Sequence[Sequence[object]]) -> Any:
