@@ -13,6 +13,8 @@ from importlib.metadata import version
 
 from tcmu_runner.configuration import Configuration, Options
 from tcmu_runner.engine.figures import summary
+from tcmu_runner.engine.pace import MORE_CAUTION
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.view import Watchable
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
@@ -91,11 +93,12 @@ async def _serve(
     processes = configuration.settings.workers.processes
     pool = Pool(template, processes, stop.set) if template is not None else None
     registry = configuration.registry
+    rings = RingThread("rings", MORE_CAUTION)  # of this process, where there are no others
 
     def make_server(entry: UioEntry, trouble: Trouble, urgent: bool) -> Server:
         terms = configuration.terms(f"user_{entry.name.hba}/{entry.name.device}", entry.name.config)
         if pool is None:
-            return LocalServer(entry, registry, paths, terms, trouble)
+            return LocalServer(entry, registry, paths, terms, trouble, thread=rings)
         return WorkerServer(entry, pool, terms, trouble, urgent=urgent)
 
     fleet = Fleet(registry, paths, guardian, make_server)

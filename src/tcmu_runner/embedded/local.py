@@ -1,7 +1,7 @@
 """A LUN whose ring is in this process: our producer takes the kernel's place.
 
 Everything but `kick` is called on one thread, the loop's, which is also the ring's thread of the engine
-(Pump.start, driven): a command whose handler does not block is answered without any change of thread.
+(Pump.start): a command whose handler does not block is answered without any change of thread.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class LocalLun:
     def start(self, loop: asyncio.AbstractEventLoop, serve: Callable[[], None]) -> None:
         """serve: calls `run`, and sends on what comes of it."""
         self._loop, self._serve = loop, serve
-        self._pump = self.lun.attach(self, LP64, self._fail, self._nexus_of, driven=True)
+        self._pump = self.lun.attach(self, LP64, self._fail, self._nexus_of)
         loop.add_reader(self._pump.wake, self._woken)
         self._watch(loop)
 

@@ -59,10 +59,10 @@ class Executor(Protocol):
 class InlineExecutor:
     """Everything on the ring's thread: for handlers that never block."""
 
-    def __init__(self, perform: Perform, finished: Finished) -> None:
+    def __init__(self, perform: Perform, finished: Finished, pace: Pace) -> None:
         self._perform = perform
         self._finished = finished
-        self.pace = Pace()
+        self.pace = pace
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         try:
@@ -105,13 +105,14 @@ class ThreadExecutor(InlineExecutor):
         self,
         perform: Perform,
         finished: Finished,
+        pace: Pace,
         publish: Publish,
         *,
         threads: int,
         name: str,
         apart: bool = False,
     ) -> None:
-        super().__init__(perform, finished)
+        super().__init__(perform, finished, pace)
         self._publish = publish
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
@@ -172,7 +173,7 @@ class AsyncExecutor:
         self._finished = finished
         self._publish = publish
         self._loop = loop
-        self.pace = Pace()
+        self.pace = Pace()  # of nothing: the loop is another thread
         self._batch: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
 

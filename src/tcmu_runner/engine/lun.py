@@ -13,7 +13,9 @@ from tcmu_runner.engine.background import Background
 from tcmu_runner.engine.deadlines import Deadlines
 from tcmu_runner.engine.execution import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
 from tcmu_runner.engine.loop import loop, run
+from tcmu_runner.engine.pace import CAUTION, Pace
 from tcmu_runner.engine.pump import Duties, Pump
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.slowness import SlowLog
 from tcmu_runner.engine.stack import Stack
 from tcmu_runner.engine.statistics import SLOW_SECONDS, Statistics
@@ -120,14 +122,14 @@ class Lun:
         nexus_of: Callable[[int], Nexus] | None = None,
         *,
         restart: Callable[[], None] | None = None,
-        driven: bool = False,
+        thread: RingThread | None = None,
     ) -> Pump:
         """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2.
 
         nexus_of: tells over which nexus, of those the front end has added to the unit, a command came;
         without it there is one nexus, as behind LIO, which does not tell initiators apart, and resets of the
         logical unit come over the ring alone. restart: replaces the process that serves this LUN, where that
-        can be done. driven: see Pump.start.
+        can be done. thread: see Pump.start.
         """
         deadlines = self._deadlines(restart)
         reset: Callable[[], None] = _nothing
@@ -141,8 +143,8 @@ class Lun:
             self._starter(), nexus_of, self.unit.footprint, deadlines, self.statistics, broken, reset
         )
         self._pump = Pump(self.device, transport, self._consumer, duties)
-        executor = self._executor(self._pump)
-        self._pump.start(executor, self._straight_path(executor, self._pump), driven=driven)
+        executor = self._executor(self._pump, Pace(thread.caution if thread is not None else CAUTION))
+        self._pump.start(executor, self._straight_path(executor, self._pump), thread)
         return self._pump
 
     def _deadlines(self, restart: Callable[[], None] | None) -> Deadlines:
@@ -157,7 +159,7 @@ class Lun:
             return lambda command: _raw_first(self.unit, command)
         return self.unit.begin
 
-    def _executor(self, pump: Pump) -> Executor:
+    def _executor(self, pump: Pump, pace: Pace) -> Executor:
         stack = self.stack
         if stack.asynchronous:
             perform_async = stack.perform_async(neighbours.perform_on)
@@ -166,9 +168,9 @@ class Lun:
         perform = stack.perform(neighbours.perform_on)
         self._lend(pump, perform)
         if stack.threads == 0:
-            return InlineExecutor(perform, pump.finished)
+            return InlineExecutor(perform, pump.finished, pace)
         return ThreadExecutor(
-            perform, pump.finished, pump.publish,
+            perform, pump.finished, pace, pump.publish,
             threads=stack.threads, name=self.device.name, apart=stack.blocks,
         )  # fmt: skip
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from collections.abc import Callable
 
 SLOW = 300e-6  # seconds: handing a command to another thread takes about as long
 COPYING = 20e-9  # seconds per byte: as slow as memory is in an emulated machine
 EXAMINED = 16  # operations looked at closely after a slow one
-CAUTION = 0.1  # seconds for which a storage that was seen waiting is left to other threads
+CAUTION = 0.1  # seconds
+MORE_CAUTION = 2.0  # where not only its own commands wait for the ring's thread
 
 
 def switches() -> int:
@@ -26,7 +28,9 @@ class Pace:
     busy_since: when the operation under way began, by time.monotonic; any thread may ask.
     """
 
-    def __init__(self, waits: Callable[[], int] = switches) -> None:
+    def __init__(self, caution: float = CAUTION, waits: Callable[[], int] = switches) -> None:
+        """caution: seconds for which a storage that was seen waiting is left to other threads."""
+        self._caution = caution
         self._waits = waits
         self._before = 0
         self._examined = 0
@@ -42,12 +46,20 @@ class Pace:
         if self._examined:
             self._before = self._waits()
 
+    def held_up(self) -> None:
+        """The operation under way takes so long that another thread is the ring's now, which does none before
+        this one has ended. Any thread."""
+        self._cautious_until = math.inf
+        self.busy_since = None
+
     def end(self, now: float, length: int) -> None:
         """A command that was slow although its storage did not wait is no reason for anything."""
         began, self.busy_since = self.busy_since, None
-        if began is not None and now - began > SLOW + length * COPYING:
+        if began is None:
+            self._cautious_until = now + self._caution
+        elif now - began > SLOW + length * COPYING:
             if self._examined and self._waits() > self._before:
-                self._cautious_until = now + CAUTION
+                self._cautious_until = now + self._caution
             self._examined = EXAMINED
         elif self._examined:
             self._examined -= 1

@@ -1,10 +1,8 @@
-"""The thread on a ring: waits, fetches all there is, starts every command, publishes what has finished."""
+"""What is done on a ring: fetches all there is, starts every command, publishes what has finished."""
 
 from __future__ import annotations
 
 import os
-import select
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -16,11 +14,11 @@ from tcmu_runner.engine.exclusion import Exclusion, RangeOf
 from tcmu_runner.engine.execution import Executor, Finished
 from tcmu_runner.engine.job import Job
 from tcmu_runner.engine.ledger import Ledger
-from tcmu_runner.engine.lookout import Lookout
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.engine.storage import ABORTED, OperationError
 from tcmu_runner.engine.straight import StraightPath
-from tcmu_runner.engine.transport import Transport, TransportGoneError
+from tcmu_runner.engine.transport import Transport
 from tcmu_runner.handler.device import Device
 from tcmu_runner.logs import COMMANDS
 from tcmu_runner.ring.consumer import Consumer, RingReset, TaskManagement
@@ -28,7 +26,6 @@ from tcmu_runner.ring.layout import MailboxFlag, TmrType
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.operations import Plan
 
-EVENTS = select.EPOLLIN | select.EPOLLET
 PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
 POLL_SECONDS = 0.005
 STALE_SECONDS = 1.0  # the shortest time after which the kernel ends a command that we have not (cmd_time_out)
@@ -63,44 +60,37 @@ class Pump:
         self._consumer = consumer
         self._begin = duties.begin
         self._statistics = duties.statistics
-        self._broken = duties.broken
+        self.broken = duties.broken
+        self.pending = consumer.pending
         self._reset = duties.reset
         self._deadlines = duties.deadlines
         self._nexus_of = duties.nexus_of
         self._exclusion = Exclusion(duties.range_of)
         self.completer = Completer(consumer, transport.kick, duties.statistics, self._ring_failed)
         self.ledger = Ledger(
-            device, self.completer, self._exclusion, self._rouse,
+            device, self.completer, self._exclusion, self.rouse,
             can_tell_length=bool(consumer.flags & MailboxFlag.READ_LEN),
         )  # fmt: skip
-        self._lookout = Lookout(consumer.pending)
         self._failure: Exception | None = None
-        self._stopping = False
+        self._thread: RingThread | None = None  # None: the caller's own
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._left_over: deque[Job | TaskManagement] = deque()  # fetched, and to be started first
-        self._serving = self._new_thread()
         self.executor: Executor
         self._straight: StraightPath | None = None
 
-    def _rouse(self) -> None:
+    def rouse(self) -> None:
         """Something has to be done on the ring's thread. Any thread."""
         os.eventfd_write(self._wake, 1)
 
-    def _new_thread(self) -> threading.Thread:
-        return threading.Thread(target=self._run, name=f"ring {self._device.name}", daemon=True)
-
-    def start(
-        self, executor: Executor, straight: StraightPath | None = None, *, driven: bool = False
-    ) -> None:
-        """Begins with whatever is on the ring already: that makes no descriptor readable.
-
-        driven: there is no thread of ours, the caller's is the ring's thread; it calls `turn` as long as that
-        has something to do, whenever there are commands or `wake` is readable.
+    def start(self, executor: Executor, straight: StraightPath | None, thread: RingThread | None) -> None:
+        """thread: None where the caller's is the ring's thread; it calls `turn` as long as that has something
+        to do, whenever there are commands or `wake` is readable.
         """
         self.executor = executor
         self._straight = straight
-        if not driven:
-            self._serving.start()
+        self._thread = thread
+        if thread is not None:
+            thread.join(self, self._transport.fileno(), self._wake)
 
     @property
     def wake(self) -> int:
@@ -127,17 +117,15 @@ class Pump:
     def settle(self) -> None:
         """Waits until no command is under way any more, however long that takes."""
         if self._straight is not None:
-            self._straight.work()
+            self._straight.finish()
         while self.ledger.under_way:
             time.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Ends the thread, and returns when no command is with the executor any more; commands still on the
+        """Leaves the thread, and returns when no command is with the executor any more; commands still on the
         ring stay there. Not to be called from the ring's thread."""
-        self._stopping = True
-        if self._serving.ident is not None:
-            self._rouse()
-            self._serving.join()
+        if self._thread is not None:
+            self._thread.leave(self)
         self.settle()
         self.executor.close()
         os.close(self._wake)
@@ -151,11 +139,10 @@ class Pump:
         self._statistics.gauge(self._consumer.outstanding, oldest)
         self._see_to_late(self._deadlines.check(waiting))
         since = self.executor.pace.busy_since
-        if since is not None and time.monotonic() - since > RELIEF_SECONDS and not self._stopping:
+        if since is not None and self._thread is not None and time.monotonic() - since > RELIEF_SECONDS:
             self._device.log.warning("its storage holds up a command; the others go on beside it")
-            self.executor.pace.busy_since = None
-            self._serving = self._new_thread()
-            self._serving.start()
+            self.executor.pace.held_up()
+            self._thread.relieve()
 
     def _see_to_late(self, late: set[Command]) -> None:
         if late:
@@ -164,32 +151,13 @@ class Pump:
                 self.completer.publish()
             self._deadlines.expired()
 
-    def _run(self) -> None:
-        try:
-            with select.epoll() as poller:
-                self._serve(poller)
-        except Exception as error:  # a corrupt ring; whatever it is, the LUN cannot go on by itself
-            self._broken(error)
-
-    def _serve(self, poller: select.epoll) -> None:
-        # Edge-triggered: each doorbell of the kernel wakes us once, and no read() is needed to re-arm it.
-        poller.register(self._transport.fileno(), EVENTS)
-        poller.register(self._wake, EVENTS)
-        busy = False
-        while not self._stopping and self._is_ring_thread():
-            if self.turn():
-                busy = True
-            elif not busy or not self._lookout.sees(self._occupied):
-                busy = False
-                self._wait(poller)
-
-    def _occupied(self) -> object:
+    def occupied(self) -> object:
         """Threads of ours need the interpreter."""
         return self.ledger.under_way
 
     def _is_ring_thread(self) -> bool:
         """Not any more after `watch` has relieved this thread."""
-        return self._serving.ident in (None, threading.get_ident())
+        return self._thread is None or self._thread.is_mine()
 
     def turn(self) -> bool:
         """Does on the ring's thread what there is to do; False when there was nothing. Raises what `broken`
@@ -208,14 +176,6 @@ class Pump:
         if self._exclusion.active:
             self._run_released()
         return False
-
-    def _wait(self, poller: select.epoll) -> None:
-        if self._hung_up(poller.poll()):
-            raise TransportGoneError
-
-    def _hung_up(self, events: list[tuple[int, int]]) -> bool:
-        """The kernel has removed the device while events were blocked, or will never tell us more."""
-        return any(mask & select.EPOLLHUP for fd, mask in events if fd != self._wake)
 
     def _trace(self, batch: list[Job | TaskManagement]) -> None:
         for entry in batch:
@@ -276,9 +236,12 @@ class Pump:
         """A thread that was relieved leaves what it has not begun to its successor."""
         if rest:
             self._left_over.extend(rest)
-            self._rouse()
+            self.rouse()
 
     def _start(self, command: Job, now: float, *, alone: bool) -> None:
+        if command.withdrawn is not None:  # given back by the straight path
+            self.ledger.finished(command, OperationError(command.withdrawn, None))
+            return
         command.began = now
         command.nexus = self._nexus_of(command.id)
         try:
@@ -309,7 +272,7 @@ class Pump:
 
     def _ring_failed(self, error: Exception) -> None:
         self._failure = error
-        self._rouse()
+        self.rouse()
 
     def _recover(self) -> None:
         """An administrator's reset_ring is survived once nothing runs any more; all else is not."""

@@ -71,22 +71,23 @@ class StraightPath:
             taken += 1
         return taken
 
-    def work(self, mine: Callable[[], bool] | None = None) -> None:
-        """Does queued commands; any thread, also several at once. mine: given by the ring's thread, which
-        stops when it is that no longer, or when the storage was seen waiting."""
+    def work(self, mine: Callable[[], bool]) -> None:
+        """Does queued commands on the ring's thread, while that is `mine` and the storage does not wait."""
         queue, pace = self.queue, self._pace
-        while queue:
-            if mine is None or pace is None:
-                self._do_some()
-                self._publish()
-                continue
-            pace.begin(time.monotonic())
+        if pace is None:
+            self.finish()
+            return
+        while queue and pace.at_once(now := time.monotonic()) and mine():
+            pace.begin(now)
             length = self._do_some()
-            now = time.monotonic()
-            pace.end(now, length)
+            pace.end(time.monotonic(), length)
             self._publish()
-            if queue and not (pace.at_once(now) and mine()):
-                break
+
+    def finish(self) -> None:
+        """Does all queued commands; any thread, also several at once."""
+        while self.queue:
+            self._do_some()
+            self._publish()
 
     def give_back(self) -> Iterator[Job]:
         """Takes out of the queue what has not begun."""

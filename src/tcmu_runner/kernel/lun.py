@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.engine.overrides import Overrides
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.statistics import Statistics
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
@@ -87,14 +88,20 @@ class KernelLun:
             raise
         return description
 
-    def attach(self, broken: Callable[[Exception], None], restart: Callable[[], None] | None = None) -> None:
+    def attach(
+        self,
+        broken: Callable[[Exception], None],
+        restart: Callable[[], None] | None = None,
+        thread: RingThread | None = None,
+    ) -> None:
         """Serves the ring, after `open`. Raises TcmuError: all is closed again then. broken, restart: see
-        Lun.attach."""
+        Lun.attach. thread: None for one of its own."""
         if self._lun is None or self._transport is None:
             raise DeviceError(f"{self._store.name} is closed already")
         try:
             layout = Layout.for_machine(os.uname().machine)
-            self._lun.attach(self._transport, layout, broken, restart=restart)
+            thread = thread or RingThread(f"ring {self._store.name}")
+            self._lun.attach(self._transport, layout, broken, restart=restart, thread=thread)
         except BaseException:
             self.close()
             raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tcmu_runner.engine.overrides import Overrides
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
@@ -72,13 +73,22 @@ class LocalServer:
     """Serves in this process (workers = 0): a crash of a handler is a crash of all."""
 
     def __init__(
-        self, entry: UioEntry, registry: Registry, paths: Paths, terms: Terms, trouble: Trouble
+        self,
+        entry: UioEntry,
+        registry: Registry,
+        paths: Paths,
+        terms: Terms,
+        trouble: Trouble,
+        *,
+        thread: RingThread,
     ) -> None:
+        """thread: for the rings of all devices."""
         self._entry = entry
         self._registry = registry
         self._paths = paths
         self._overrides = terms.overrides  # its stack is in the registry
         self._trouble = trouble
+        self._thread = thread
         self._loop = asyncio.get_running_loop()
         self._lun: KernelLun | None = None
         self._killed = False
@@ -107,7 +117,7 @@ class LocalServer:
             self._loop.call_soon_threadsafe(self._trouble, error)
 
         try:
-            self._lun.attach(broken)
+            self._lun.attach(broken, thread=self._thread)
         except BaseException:
             self.ended = True  # it is closed
             raise

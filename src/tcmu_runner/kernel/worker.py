@@ -13,6 +13,8 @@ import threading
 from contextlib import suppress
 
 from tcmu_runner.engine.overrides import Overrides
+from tcmu_runner.engine.pace import MORE_CAUTION
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.errors import TcmuError
 from tcmu_runner.handler.registry import Registry
@@ -64,6 +66,7 @@ class Worker:
         self._control = control
         self._limits = limits
         self._shared = shared
+        self._thread = RingThread("rings", MORE_CAUTION) if shared else None
         self._confined = False
         self._registry = registry
         self._paths = paths
@@ -145,7 +148,7 @@ class Worker:
             case Open():
                 return self._open(request, *descriptors)
             case Attach(minor=minor):
-                self._luns[minor].attach(lambda error: self._broken(minor, error), _end)
+                self._luns[minor].attach(lambda error: self._broken(minor, error), _end, self._thread)
                 self._calm_down_later()
             case Drain():
                 return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))

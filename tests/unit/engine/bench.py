@@ -10,6 +10,7 @@ from typing import Any
 
 from tcmu_runner import AsyncHandler, Device, Filter, Handler
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.stack import Stack
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
@@ -55,6 +56,7 @@ class Bench:
         late: Late = Late.LOG,
         restart: Callable[[], None] | None = None,
         limits: Limits | None = None,
+        thread: RingThread | None = None,
     ) -> None:
         self.device = Device("user_0/test", 1 << 20)
         description = Description("user_0/test", "test/", 1 << 20, limits=limits or Limits())
@@ -63,7 +65,12 @@ class Bench:
         self.transport = MemoryTransport()
         self.producer = self.transport.producer
         self.broken: list[Exception] = []
-        self.lun.attach(self.transport, LP64, self.broken.append, restart=restart)
+        self._restart = restart
+        self._thread = thread or RingThread("ring")
+        self.attach()
+
+    def attach(self) -> None:
+        self.lun.attach(self.transport, LP64, self.broken.append, restart=self._restart, thread=self._thread)
 
     def submit(self, cdb: str, data_out: bytes = b"", room: int = 0) -> Ticket:
         ticket = self.producer.submit(bytes.fromhex(cdb), memoryview(data_out), room)

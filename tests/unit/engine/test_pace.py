@@ -24,7 +24,7 @@ def do(pace: Pace, now: float, seconds: float, thread: Thread | None = None) -> 
 
 def test_a_storage_that_waits_again_and_again_is_left_to_other_threads_for_a_while() -> None:
     thread = Thread()
-    pace = Pace(thread)
+    pace = Pace(waits=thread)
     do(pace, 10.0, 2 * SLOW, thread)
     assert pace.at_once(10.1), "once may happen, and nobody has looked"
     do(pace, 10.1, 2 * SLOW, thread)
@@ -33,7 +33,7 @@ def test_a_storage_that_waits_again_and_again_is_left_to_other_threads_for_a_whi
 
 
 def test_a_storage_that_is_slow_but_does_not_wait_stays() -> None:
-    pace = Pace(Thread())
+    pace = Pace(waits=Thread())
     for second in range(100):
         do(pace, second, 0.5)
     assert pace.at_once(100)
@@ -41,7 +41,7 @@ def test_a_storage_that_is_slow_but_does_not_wait_stays() -> None:
 
 def test_many_fast_operations_after_a_slow_one_end_the_suspicion() -> None:
     thread = Thread()
-    pace = Pace(thread)
+    pace = Pace(waits=thread)
     do(pace, 1, 2 * SLOW, thread)
     for _ in range(EXAMINED):
         do(pace, 2, SLOW / 2, thread)
@@ -52,7 +52,7 @@ def test_many_fast_operations_after_a_slow_one_end_the_suspicion() -> None:
 def test_a_large_copy_may_take_longer() -> None:
     """Even the slowest memory does 64 KiB in a millisecond: nobody looks whether the second one waits."""
     thread = Thread()
-    pace = Pace(thread)
+    pace = Pace(waits=thread)
     for start in (1.0, 2.0):
         pace.begin(start)
         thread.waits += 1
@@ -61,7 +61,7 @@ def test_a_large_copy_may_take_longer() -> None:
 
 
 def test_what_is_under_way_can_be_seen() -> None:
-    pace = Pace(Thread())
+    pace = Pace(waits=Thread())
     assert pace.busy_since is None
     pace.begin(5.0)
     assert pace.busy_since == 5.0

@@ -1,0 +1,119 @@
+"""One thread for several rings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tcmu_runner.engine.pace import MORE_CAUTION
+from tcmu_runner.engine.ring_thread import RingThread
+from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.iov import Buffers
+
+from .bench import Bench, Latch, Memory
+
+READ, WRITE = "28 00 00000008 00 0001 00", "2a 00 00000008 00 0001 00"  # READ(10), WRITE(10): LBA 8
+GOOD = 0x00  # SAM-5 table 33
+NAME = "rings of a test"
+
+
+class Slow(Memory):
+    """Its first read is held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.latch = Latch()
+        self.readers: list[str] = []
+
+    def read(self, into: Buffers, offset: int) -> None:
+        self.readers.append(threading.current_thread().name)
+        if len(self.readers) == 1:
+            self.latch.hold_up()
+        super().read(into, offset)
+
+
+@pytest.fixture
+def thread() -> RingThread:
+    return RingThread(NAME, MORE_CAUTION)
+
+
+@pytest.fixture
+def others(thread: RingThread) -> Iterator[list[Bench]]:
+    made = [Bench(Memory(), thread=thread) for _ in range(3)]
+    yield made
+    for bench in made:
+        bench.close()
+
+
+def running() -> int:
+    return sum(each.name == NAME for each in threading.enumerate())
+
+
+def serves(bench: Bench) -> None:
+    for byte in (b"\x01", b"\x02"):
+        assert bench.run(WRITE, byte * 512).status == GOOD
+        assert bench.run(READ, room=512).data == byte * 512
+
+
+def test_one_thread_serves_all_and_what_leaves_is_let_alone(thread: RingThread, others: list[Bench]) -> None:
+    for bench in others:
+        serves(bench)
+    assert running() == 1
+    left = others.pop()
+    left.lun.detach()
+    left.submit(READ, room=512)
+    for bench in others:
+        serves(bench)
+    assert left.producer.reap() == []
+
+
+def test_it_ends_with_its_last_ring_and_comes_back_with_the_next(thread: RingThread) -> None:
+    for _ in range(3):
+        bench = Bench(Memory(), thread=thread)
+        serves(bench)
+        bench.close()
+        bench.until(lambda: running() == 0)
+
+
+def test_a_ring_begins_with_what_is_on_it(thread: RingThread, others: list[Bench]) -> None:
+    serves(others[0])
+    for bench in others:
+        bench.lun.detach()
+        bench.producer.submit(bytes.fromhex(READ), memoryview(b""), 512)  # with no event
+        bench.attach()
+        bench.until(lambda bench=bench: bool(bench.producer.reap()))  # type: ignore[misc]
+
+
+def test_one_whose_device_is_gone_costs_the_others_nothing(thread: RingThread, others: list[Bench]) -> None:
+    lost = Bench(Memory(), thread=thread)
+    lost.transport.kick_error = TransportGoneError()
+    lost.submit(READ, room=512)
+    lost.until(lambda: bool(lost.broken))
+    assert isinstance(lost.broken[0], TransportGoneError)
+    for bench in others:
+        serves(bench)
+        assert not bench.broken
+    lost.close()
+
+
+def test_a_storage_that_holds_it_up_is_left_to_other_threads(
+    thread: RingThread, others: list[Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    slow = Slow()
+    bench = Bench(slow, thread=thread)
+    stuck = bench.submit(READ, room=512)
+    assert slow.latch.begun.wait(20)
+    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    for other in others:
+        serves(other)
+    assert bench.run(READ, room=512).status == GOOD
+    assert stuck.status is None
+    assert slow.readers[0] == NAME != slow.readers[1]
+    slow.latch.open.set()
+    bench.wait(stuck)
+    serves(bench)
+    assert running() == 1
+    bench.close()
+    caplog.clear()
