@@ -21,7 +21,7 @@ BOOT_TIMEOUT = 300.0
 ACCELERATOR = os.environ.get("TCMU_VM_ACCEL", "tcg,thread=multi")
 
 # Emulated processors, as like to real ones as that costs nothing. l3-cache: they share one, else Linux leaves
-# a thread that wakes behind the one that woke it while the other processor is idle; only an Intel one says so.
+# a thread that wakes behind the one that woke it, with the other processor idle; only an Intel one says so.
 # erms: an emulated `rep movsb` copies a byte at a time, and took most of the time of a large transfer.
 # la57: a fifth level of page tables makes each miss of an emulated TLB dearer.
 CPU = "max,vendor=GenuineIntel,l3-cache=on,erms=off,la57=off" if ACCELERATOR.startswith("tcg") else "max"
@@ -194,8 +194,8 @@ def reap(pid: int) -> None:
 
 def hardware() -> list[str]:
     return (
-        f"-accel {ACCELERATOR} -cpu {CPU} -smp 2,sockets=1,cores=2 -m 4096 -nodefaults -no-user-config -display none -no-reboot "
-        "-device virtio-rng-pci"
+        f"-accel {ACCELERATOR} -cpu {CPU} -smp 2,sockets=1,cores=2 -m 4096 "
+        "-nodefaults -no-user-config -display none -no-reboot -device virtio-rng-pci"
     ).split()
 
 
