@@ -17,6 +17,7 @@ from typing import NamedTuple, TypedDict
 
 from benchmarks import report
 from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.stack import Stack
 from tcmu_runner.handler.api import Handler
 from tcmu_runner.handler.filter import Filter
@@ -151,7 +152,7 @@ def throughput(case: Case, seconds: float) -> int:
     load = Load(OPCODES[case.command], seconds)
     load.submit(case.depth)
     lun = open_lun(case)
-    lun.attach(load, LP64, raise_it)
+    lun.attach(load, LP64, raise_it, thread=RingThread("benchmark"))
     assert load.ended.wait(seconds + 60), "the engine does not serve its ring"
     lun.detach()
     lun.close()
