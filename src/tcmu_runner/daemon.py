@@ -18,6 +18,7 @@ from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.view import Watchable
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.alarm import Alarm
 from tcmu_runner.kernel.fleet import Fleet
 from tcmu_runner.kernel.foreign import Foreign
 from tcmu_runner.kernel.frontend import Frontend
@@ -101,13 +102,14 @@ async def _serve(
             return LocalServer(entry, registry, paths, terms, trouble, thread=rings)
         return WorkerServer(entry, pool, terms, trouble, urgent=urgent)
 
-    fleet = Fleet(registry, paths, guardian, make_server)
+    alarm = Alarm()
+    fleet = Fleet(registry, paths, guardian, alarm, make_server)
     foreign = Foreign(registry, configuration.settings.coexistence.others)
     bus = _on_dbus(registry, fleet, foreign, configuration.settings.coexistence.bus_name)
     loop.add_signal_handler(signal.SIGUSR1, report, fleet)
     with configuration.follow(fleet, guardian, *([pool] if pool is not None else [])):
         async with _site(fleet, configuration.settings.metrics), bus:
-            await Frontend(fleet, paths, guardian, ServiceManager(), foreign).run(stop)
+            await Frontend(fleet, paths, guardian, alarm, ServiceManager(), foreign=foreign).run(stop)
     if template is not None:
         template.close()
     if pool is not None and pool.lost:

@@ -8,18 +8,22 @@ from contextlib import suppress
 
 
 class ServiceManager:
-    """Whoever has started us with Type=notify. Nothing here blocks or raises."""
+    """Whoever has started us with Type=notify. Nothing here blocks or raises.
+
+    patience: seconds after which we are restarted unless `alive` is said, 0: never (sd_watchdog_enabled(3)).
+    """
 
     def __init__(self, address: str | None = None) -> None:
         address = os.environ.get("NOTIFY_SOCKET", "") if address is None else address
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self.patience = _patience()
 
     def ready(self, status: str) -> None:
         """Devices can be made from now on. status: for `systemctl status`."""
         self._say(f"READY=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """To be said more often than every WatchdogSec/2, or we are restarted."""
+        """To be said more often than every half `patience`, or we are restarted."""
         self._say("WATCHDOG=1")
 
     def stopping(self) -> None:
@@ -30,3 +34,10 @@ class ServiceManager:
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
                 line.setblocking(False)
                 line.sendto(text.encode(), self._address)
+
+
+def _patience() -> float:
+    microseconds, whose = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    if whose not in (None, str(os.getpid())) or not microseconds.isdecimal():
+        return 0.0
+    return int(microseconds) / 1e6

@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -32,3 +33,24 @@ def test_an_abstract_address() -> None:
 @pytest.mark.parametrize("address", ["", "/nowhere/notify"])
 def test_nobody_has_to_listen(address: str) -> None:
     ServiceManager(address).ready("")
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "whose", "seconds"),
+    [
+        ("30000000", str(os.getpid()), 30.0),
+        ("30000000", None, 30.0),
+        ("30000000", str(os.getppid()), 0.0),
+        (None, str(os.getpid()), 0.0),
+        ("soon", None, 0.0),
+    ],
+    ids=["ours", "anybody's", "another's", "none", "unreadable"],
+)
+def test_who_waits_for_signs_of_life(
+    microseconds: str | None, whose: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WATCHDOG_USEC", microseconds), ("WATCHDOG_PID", whose)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert ServiceManager("").patience == seconds

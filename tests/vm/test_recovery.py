@@ -213,6 +213,22 @@ def test_a_worker_that_does_not_answer_is_replaced(
         fio.progress(100)
 
 
+def test_a_worker_that_hangs_at_its_first_command_after_a_rest_is_replaced(
+    daemon: Daemon,
+    make_backstore: MakeBackstore,
+    loopback: Loopback,
+    expected_log: ExpectedLog,
+    tmp_path: Path,
+) -> None:
+    """The command wakes the supervisor, too."""
+    expected_log(r"worker process \d+ has not answered for \d+ s and is killed")
+    expected_log(KILLED)
+    disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
+    processes.sleep_of(daemon.pid)
+    os.kill(processes.worker(processes.minor_of("vol0")), signal.SIGSTOP)
+    assert sg.raw(disk, READ_AT_TRIGGER, receive=4096, seconds=60).data == bytes(4096)
+
+
 def test_a_reset_from_outside_is_survived(
     daemon: Daemon,
     make_backstore: MakeBackstore,

@@ -20,11 +20,24 @@ STALL_SECONDS = 10  # after so long without a beat the guardian acts (docs/rescu
 PATIENCE = STALL_SECONDS + 30
 RESTARTS = int(os.environ.get("TCMU_TEST_RESTARTS", "3"))  # issue: 20 for the full count
 INTERVAL = 3.0  # seconds over which CPU time is measured
+ASLEEP_SECONDS = 6.0  # in which an idle daemon shall not run at all
 C_DAEMON = "/usr/bin/tcmu-runner"
 
 
+def test_an_idle_daemon_is_not_woken(daemon: Daemon, make_backstore: MakeBackstore) -> None:
+    """Nor is any process of it."""
+    make_backstore("ram/")
+    everybody = processes.all_of_the_daemon()
+    processes.sleep_of(*everybody)
+    before = {pid: processes.switches(pid) for pid in everybody}
+    time.sleep(ASLEEP_SECONDS)
+    assert {pid: processes.switches(pid) for pid in everybody} == before
+    make_backstore("ram/").remove()
+
+
+@pytest.mark.parametrize("asleep", [False, True], ids=["awake", "asleep"])
 def test_a_stopped_daemon_hangs_no_command(
-    daemon: Daemon, make_backstore: MakeBackstore, expected_log: ExpectedLog
+    daemon: Daemon, make_backstore: MakeBackstore, expected_log: ExpectedLog, asleep: bool
 ) -> None:
     """SIGSTOP: the guardian ends what waits; after SIGCONT the daemon finds out what has happened."""
     expected_log("the daemon has stood still for 10 s")
@@ -33,6 +46,8 @@ def test_a_stopped_daemon_hangs_no_command(
     present = make_backstore("ram/")
     removed = make_backstore("ram/")
     workers = processes.named(processes.WORKER)
+    if asleep:
+        processes.sleep_of(daemon.pid, *processes.named(processes.GUARDIAN))
     daemon.signal(signal.SIGSTOP)
     new = Backstore.create("new", "ram/", 64 * MIB)
     with pytest.raises(OSError, match="enable") as caught:

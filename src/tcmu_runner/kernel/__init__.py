@@ -14,6 +14,7 @@ Words used here:
 
 `genl` is bytes only, `netlink` the sockets, `uio` and `configfs` the device's two faces, `modules` what must
 be there before; `fleet` is all devices and what is done to them, `chronicle` what is told of them, `frontend`
-lets kernel and fleet speak. Layouts and behaviour: Linux `drivers/target/target_core_user.c`,
+lets kernel and fleet speak; `pulse` and `alarm` say when the supervisor looks around, `guardian` and `vigil`
+what becomes of commands when it cannot. Layouts and behaviour: Linux `drivers/target/target_core_user.c`,
 `drivers/uio/uio.c`, `include/uapi/linux/target_core_user.h`.
 """

@@ -14,6 +14,7 @@ from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.statistics import Snapshot, Statistics
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.errors import DeviceError, TcmuError
+from tcmu_runner.kernel.alarm import Alarm
 from tcmu_runner.kernel.configfs import Backstore, UnsupportedByKernel
 from tcmu_runner.kernel.gate import Gate
 from tcmu_runner.kernel.genl import Event, EventKind
@@ -36,13 +37,19 @@ log = logging.getLogger(__name__)
 
 class KernelDevice:
     """Its coroutines run one at a time. `make_server` gives a server for each opening, told whether
-    initiators wait for it, `slots` its turn."""
+    initiators wait for it, `slots` its turn; `alarm` rings when something comes to it."""
 
     def __init__(
-        self, entry: UioEntry, paths: Paths, slots: Slots, make_server: Callable[[KernelDevice, bool], Server]
+        self,
+        entry: UioEntry,
+        paths: Paths,
+        slots: Slots,
+        alarm: Alarm,
+        make_server: Callable[[KernelDevice, bool], Server],
     ) -> None:
         self.entry = entry
         self._slots = slots
+        self._alarm = alarm
         self._paths = paths
         self._make_server = make_server
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
@@ -72,7 +79,7 @@ class KernelDevice:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
         self._uio = UioDevice.open(self.entry.minor, self._paths)
         try:
-            self._glance = Glance(self._uio)
+            self._glance = Glance(self._uio, self._alarm)
             await in_thread(self._store.notify_task_management)
             await self._open_server(self._start(self._uio, urgent=False))
             await self._attach()
@@ -118,7 +125,7 @@ class KernelDevice:
         await in_thread(self._gate.block)
         self._uio = await self._open_when_free(HOLDER_SECONDS)
         try:
-            self._glance = Glance(self._uio)
+            self._glance = Glance(self._uio, self._alarm)
             await in_thread(self._store.notify_task_management)
             await self._serve_anew(self._uio)
         except BaseException:
@@ -228,10 +235,12 @@ class KernelDevice:
         self._let_go()
 
     def watch(self) -> bool:
-        """To be called about every second. Whether anything happens on its ring: else nobody is woken."""
-        if self._server is None or self._glance is None or not self._glance.stirs():
+        """To be called about every second. Whether anything happens on its ring: else nobody is woken.
+        Commands may wait there for a server that is yet to come."""
+        if self._glance is None or not self._glance.stirs():
             return False
-        self._server.watch()
+        if self._server is not None:
+            self._server.watch()
         return True
 
     def snapshot(self) -> Snapshot:

@@ -15,6 +15,7 @@ from tcmu_runner.engine.transport import TransportGoneError
 from tcmu_runner.engine.view import DeviceView, Happening, State
 from tcmu_runner.errors import DeviceError, TcmuError
 from tcmu_runner.handler.registry import Offer, Registry
+from tcmu_runner.kernel.alarm import Alarm
 from tcmu_runner.kernel.chronicle import Chronicle, Record
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.device import KernelDevice
@@ -42,10 +43,13 @@ class Fleet:
     """On the event loop. What takes an entry or a device of the kernel's is for the front end, which holds
     the minor's `turn` meanwhile; the rest is engine.view.Controllable, for everybody."""
 
-    def __init__(self, registry: Registry, paths: Paths, guardian: Guardian, make_server: MakeServer) -> None:
+    def __init__(
+        self, registry: Registry, paths: Paths, guardian: Guardian, alarm: Alarm, make_server: MakeServer
+    ) -> None:
         self._registry = registry
         self._paths = paths
         self._guardian = guardian
+        self._alarm = alarm
         self._make_server = make_server
         self._served: dict[int, KernelDevice] = {}
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -164,7 +168,7 @@ class Fleet:
 
             return self._make_server(entry, trouble, urgent)
 
-        return KernelDevice(entry, self._paths, self._slots, make_server)
+        return KernelDevice(entry, self._paths, self._slots, self._alarm, make_server)
 
     async def add(self, entry: UioEntry) -> None:
         """Raises RefusedError."""
@@ -286,7 +290,8 @@ class Fleet:
         self._chronicle.note(device, INFO, "served again", State.SERVING)
 
     def look_after(self) -> bool:
-        """To be called about every second, or less often while it returns False: nothing happens anywhere."""
+        """To be called about every second. False: nothing happens on any ring, and `alarm` tells when that
+        changes."""
         return sum(device.watch() for device in self._served.values()) > 0  # each is asked
 
     async def stop(self) -> None:

@@ -11,13 +11,15 @@ import errno
 import logging
 
 from tcmu_runner.engine.threads import in_thread
+from tcmu_runner.kernel.alarm import Alarm
 from tcmu_runner.kernel.fleet import Fleet, RefusedError
 from tcmu_runner.kernel.foreign import Foreign
 from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange
-from tcmu_runner.kernel.guardian import BEAT_SECONDS, GONE, IDLE_BEAT_SECONDS, RELEASED, Guardian
+from tcmu_runner.kernel.guardian import GONE, RELEASED, Guardian
 from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.pulse import Pulse
 from tcmu_runner.kernel.reasons import reason
 from tcmu_runner.kernel.tasks import Tasks
 from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
@@ -27,17 +29,26 @@ log = logging.getLogger(__name__)
 
 
 class Frontend:
-    """Tells the fleet what the kernel and the guardian say, and the kernel what the fleet answers. manager:
-    hears when devices can be made, and that the event loop lives. foreign: what others answer for."""
+    """Tells the fleet what the kernel and the guardian say, and the kernel what the fleet answers. alarm: of
+    the fleet's rings. manager: hears when devices can be made, and that the event loop lives. foreign: what
+    others answer for."""
 
     def __init__(
-        self, fleet: Fleet, paths: Paths, guardian: Guardian, manager: ServiceManager, foreign: Foreign
+        self,
+        fleet: Fleet,
+        paths: Paths,
+        guardian: Guardian,
+        alarm: Alarm,
+        manager: ServiceManager,
+        *,
+        foreign: Foreign,
     ) -> None:
         self._fleet = fleet
         self._foreign = foreign
         self._manager = manager
         self._paths = paths
         self._guardian = guardian
+        self._pulse = Pulse(guardian, alarm, self._stirs)
         self._tasks = Tasks()
         self._gate = NetlinkGate(paths)
         self._netlink: TcmuNetlink
@@ -52,7 +63,9 @@ class Frontend:
             self._gate.unblock()
             self._loop.add_reader(self._netlink.fileno(), self._receive)
             self._loop.add_reader(self._guardian.fileno(), self._catch_up)
-            self._beat()
+            self._guardian.hear(self._netlink.fileno())
+            self._pulse.start()
+            self._reassure()
             self._manager.ready(f"{len(self._fleet.devices())} devices at the start")
             await stop.wait()
             self._manager.stopping()
@@ -61,6 +74,7 @@ class Frontend:
             self._gate.block_and_reset()
             await self._fleet.stop()
             self._netlink.set_features(False)
+            self._pulse.stop()
             self._guardian.say_goodbye()
 
     # -- devices that exist already ---------------------------------------------------------------
@@ -76,6 +90,7 @@ class Frontend:
     # -- events -----------------------------------------------------------------------------------
 
     def _receive(self) -> None:
+        self._pulse.wake()
         try:
             events = self._netlink.receive()
         except EventsLost as lost:
@@ -142,19 +157,24 @@ class Frontend:
         else:
             await self._fleet.adopt(entry)
 
-    # -- the guardian -----------------------------------------------------------------------------
+    # -- who sees to it that we live --------------------------------------------------------------
 
-    def _beat(self) -> None:
-        self._guardian.beat()
-        self._manager.alive()
-        busy = self._fleet.look_after()
-        self._loop.call_later(BEAT_SECONDS if busy else IDLE_BEAT_SECONDS, self._beat)
+    def _stirs(self) -> bool:
+        """Whether anybody has to be looked after, or the kernel waits for what we do."""
+        return self._fleet.look_after() or self._tasks.busy
+
+    def _reassure(self) -> None:
+        """By itself: an idle daemon is woken by nothing else, and not at all where nobody asks for it."""
+        if self._manager.patience:
+            self._manager.alive()
+            self._loop.call_later(self._manager.patience / 3, self._reassure)
 
     def _catch_up(self) -> None:
         """The guardian is gone; or we stood still, and it ended the kernel's waits: waits are wanted again,
         and what was added or removed meanwhile has to be found."""
-        heard = self._guardian.hear()
+        heard = self._guardian.told()
         if heard == RELEASED:
+            self._pulse.wake()
             log.warning("stood still for some time; looking at all devices again")
             self._netlink.set_features(True)
             self._tasks.spawn(self._rescan())

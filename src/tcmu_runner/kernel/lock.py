@@ -39,6 +39,13 @@ class DaemonLock:
         pid = owner(self._path)
         return "a process that has just let go of it" if pid is None else f"process {pid} ({_program(pid)})"
 
+    def is_anothers(self, pid: int) -> bool:
+        """Whether another process than this one has it; not, as far as can be seen, when that fails."""
+        try:
+            return owner(self._path) not in (None, pid)
+        except OSError:
+            return False
+
     def try_acquire(self) -> bool:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from tcmu_runner.engine.view import State
+from tcmu_runner.kernel.alarm import Alarm
 from tcmu_runner.kernel.chronicle import Chronicle
 from tcmu_runner.kernel.device import KernelDevice
 from tcmu_runner.kernel.paths import Paths
@@ -16,7 +17,7 @@ def device(tmp_path: Path, minor: int, name: str) -> KernelDevice:
         raise AssertionError("nothing is served here")
 
     entry = UioEntry(minor, DeviceName(0, name, "ram/;x=1"))
-    return KernelDevice(entry, Paths.under(tmp_path), Slots(), no_server)  # type: ignore[arg-type]
+    return KernelDevice(entry, Paths.under(tmp_path), Slots(), Alarm(), no_server)  # type: ignore[arg-type]
 
 
 def test_the_last_200_happenings_are_kept_oldest_first(tmp_path: Path) -> None:

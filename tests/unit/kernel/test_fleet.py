@@ -22,7 +22,7 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.servers import Trouble
 from tcmu_runner.kernel.uio import DeviceName, UioDevice, UioEntry
 
-from .tree import make_backstore, make_uio
+from .tree import MuteAlarm, make_backstore, make_uio
 
 NAME = "user_0/vol0"
 DOWN = OSError(errno.EHOSTDOWN, "the storage is down")
@@ -89,7 +89,8 @@ class Bench:
         registry = Registry()
         registry.add(RamHandler)
         self.guardian, self._other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.fleet = Fleet(registry, paths, Guardian(self.guardian), self._make_server)
+        self.alarm = MuteAlarm()
+        self.fleet = Fleet(registry, paths, Guardian(self.guardian), self.alarm, self._make_server)
         self.fleet.watch(self.changes.append)
         self.control: Controllable = self.fleet
 
@@ -100,6 +101,11 @@ class Bench:
     def close(self) -> None:
         self.guardian.close()
         self._other_end.close()
+
+    def put_a_command(self) -> None:
+        """On the ring, as the kernel does: the head moves on."""
+        head = struct.pack("=I", 128)
+        self.node.write_bytes(QUIET_RING[:12] + head + QUIET_RING[16:])
 
     @property
     def device(self) -> DeviceView:
@@ -368,9 +374,45 @@ def test_a_server_is_asked_while_something_happens_on_its_ring(live: Callable[[L
         await bench.fleet.add(ENTRY)
         assert not bench.fleet.look_after()
         assert bench.servers[0].looks == 0
-        head = struct.pack("=I", 128)
-        bench.node.write_bytes(QUIET_RING[:12] + head + QUIET_RING[16:])
+        bench.put_a_command()
         assert bench.fleet.look_after()
         assert bench.servers[0].looks == 1
 
     live(life)
+
+
+def test_commands_that_wait_for_a_server_count(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever rested meanwhile would not notice that this server hangs from its first command on."""
+
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        bench.script[:] = [DOWN]
+        with pytest.raises(DeviceError, match="the storage is down"):
+            await bench.control.restart(NAME)
+        assert bench.device.pid == 0
+        bench.put_a_command()
+        assert bench.fleet.look_after()
+        await bench.until(State.SERVING)
+
+    live(life)
+    caplog.clear()
+
+
+def test_the_alarm_is_set_while_a_device_is_open(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        bench.script = [DOWN]
+        with pytest.raises(RefusedError):
+            await bench.fleet.add(ENTRY)
+        assert not bench.alarm.watched
+        for end in (lambda: bench.fleet.remove(0), bench.fleet.stop):
+            await bench.fleet.add(ENTRY)
+            assert len(bench.alarm.watched) == 1
+            await end()
+            assert not bench.alarm.watched
+
+    live(life)
+    caplog.clear()

@@ -9,7 +9,7 @@ from tcmu_runner.kernel.glance import Glance
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import UioDevice
 
-from .tree import make_uio
+from .tree import MuteAlarm, make_uio
 
 SIZE = 4096
 HEAD_AT, TAIL_AT = 12, 64  # linux/target_core_user.h, struct tcmu_mailbox: cmd_tail is on its own cache line
@@ -30,7 +30,7 @@ def put(node: Path, offset: int, value: int) -> None:
 
 
 def test_a_ring_stirs_while_commands_wait_and_once_after(paths: Paths, node: Path) -> None:
-    glance = Glance(UioDevice.open(0, paths))
+    glance = Glance(UioDevice.open(0, paths), MuteAlarm())
     assert not glance.stirs()
     put(node, HEAD_AT, 128)
     assert glance.stirs()
@@ -42,9 +42,17 @@ def test_a_ring_stirs_while_commands_wait_and_once_after(paths: Paths, node: Pat
 
 
 def test_commands_that_came_and_went_unseen_are_noticed(paths: Paths, node: Path) -> None:
-    glance = Glance(UioDevice.open(0, paths))
+    glance = Glance(UioDevice.open(0, paths), MuteAlarm())
     put(node, HEAD_AT, 256)
     put(node, TAIL_AT, 256)
     assert glance.stirs()
     assert not glance.stirs()
     glance.close()
+
+
+def test_the_alarm_is_set_for_as_long_as_it_looks(paths: Paths, node: Path) -> None:
+    uio, alarm = UioDevice.open(0, paths), MuteAlarm()
+    glance = Glance(uio, alarm)
+    assert alarm.watched == {uio.fileno()}
+    glance.close()
+    assert alarm.watched == set()

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,14 @@ def test_it_says_who_has_it(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == "locked\n"
+        assert DaemonLock(path).is_anothers(os.getpid())
+        assert not DaemonLock(path).is_anothers(other.pid)
         with pytest.raises(DeviceError) as caught:
             DaemonLock(path).acquire(0)
         other.communicate()
     assert f"{path} is locked by process {other.pid} ({script}): it serves" in str(caught.value)
+    assert not DaemonLock(path).is_anothers(os.getpid())
+    assert not DaemonLock(tmp_path / "missing").is_anothers(os.getpid())
     with DaemonLock(path) as lock:
         lock.acquire(0)
         assert "let go" in DaemonLock(path).holder()  # of a process that asks for itself nobody is told

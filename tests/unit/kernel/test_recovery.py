@@ -2,6 +2,7 @@
 
 import asyncio
 
+from tcmu_runner.kernel.alarm import Alarm
 from tcmu_runner.kernel.device import KernelDevice
 from tcmu_runner.kernel.paths import SYSTEM
 from tcmu_runner.kernel.recovery import AT_ONCE, CALM_SECONDS, LONGEST_DELAY, Recovery
@@ -24,7 +25,7 @@ def after(*served: float) -> list[float]:
 
     async def life() -> None:
         device = KernelDevice(
-            UioEntry(0, DeviceName(0, "vol0", "ram/")), SYSTEM, Slots(), lambda _: NotImplemented
+            UioEntry(0, DeviceName(0, "vol0", "ram/")), SYSTEM, Slots(), Alarm(), lambda _: NotImplemented
         )
         recovery = Recovery()
         for seconds in served:

@@ -1,13 +1,17 @@
 """The daemon's processes and what each of them holds, out of /proc."""
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.deadline import eventually
+
 TICKS = os.sysconf("SC_CLK_TCK")
 SUPERVISOR, TEMPLATE, GUARDIAN, WORKER = "tcmu-runner", "tcmu-template", "tcmu-guardian", "tcmu-dev:"
 UIO = Path("/sys/class/uio")
+AWAKE_SECONDS = 2.5  # in which a daemon that is awake has beaten
 
 
 def named(prefix: str) -> list[int]:
@@ -42,6 +46,28 @@ def cpu_seconds(*pids: int) -> float:
     """User and system time together."""
     fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split() for pid in pids]
     return sum(int(field[11]) + int(field[12]) for field in fields) / TICKS
+
+
+def switches(*pids: int) -> int:
+    """How often their threads have begun or ceased to run; for a sleeper it stays the same."""
+    lines = [
+        line
+        for pid in pids
+        for status in Path(f"/proc/{pid}/task").glob("*/status")
+        for line in status.read_text().splitlines()
+    ]
+    return sum(int(line.split()[1]) for line in lines if "_ctxt_switches:" in line)
+
+
+def sleep_of(*pids: int) -> None:
+    """Waits until none of them wakes by itself any more."""
+
+    def asleep() -> bool:
+        before = switches(*pids)
+        time.sleep(AWAKE_SECONDS)
+        return switches(*pids) == before
+
+    eventually("their sleep", asleep, 30)
 
 
 def own_memory(pid: int) -> int:
