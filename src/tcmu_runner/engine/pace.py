@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import resource
 from collections.abc import Callable
 
@@ -11,6 +10,7 @@ COPYING = 20e-9  # seconds per byte: as slow as memory is in an emulated machine
 EXAMINED = 16  # operations looked at closely after a slow one
 CAUTION = 0.1  # seconds
 MORE_CAUTION = 2.0  # where not only its own commands wait for the ring's thread
+MOST_CAUTION = 60.0  # where they have
 
 
 def switches() -> int:
@@ -46,10 +46,10 @@ class Pace:
         if self._examined:
             self._before = self._waits()
 
-    def held_up(self) -> None:
-        """The operation under way takes so long that another thread is the ring's now, which does none before
-        this one has ended. Any thread."""
-        self._cautious_until = math.inf
+    def held_up(self, now: float) -> None:
+        """The operation under way takes so long that another thread is the ring's now, which does none for a
+        long time, or until this one has ended. Any thread."""
+        self._cautious_until = now + MOST_CAUTION
         self.busy_since = None
 
     def end(self, now: float, length: int) -> None:

@@ -141,7 +141,7 @@ class Pump:
         since = self.executor.pace.busy_since
         if since is not None and self._thread is not None and time.monotonic() - since > RELIEF_SECONDS:
             self._device.log.warning("its storage holds up a command; the others go on beside it")
-            self.executor.pace.held_up()
+            self.executor.pace.held_up(time.monotonic())
             self._thread.relieve()
 
     def _see_to_late(self, late: set[Command]) -> None:

@@ -33,7 +33,7 @@ class Ring(Protocol):
         """Makes its `wake` readable."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Berth:
     """A ring that is served. events, wake: descriptors, readable when the kernel, or we, have something to be
     done. left: set when nobody serves it any more."""
@@ -70,10 +70,10 @@ class RingThread:
         """Begins with whatever is on the ring already: that makes no descriptor readable."""
         berth = _Berth(ring, events, wake, threading.Event())
         with self._lock:
-            self._berths.append(berth)
             # Edge-triggered: each doorbell of the kernel wakes us once, and no read() is needed to re-arm it.
             self._poller.register(events, EVENTS)
             self._poller.register(wake, EVENTS)
+            self._berths.append(berth)
             ring.rouse()
             if not self._running:
                 self._start()

@@ -2,7 +2,7 @@
 
 import time
 
-from tcmu_runner.engine.pace import CAUTION, EXAMINED, SLOW, Pace, switches
+from tcmu_runner.engine.pace import CAUTION, EXAMINED, MOST_CAUTION, SLOW, Pace, switches
 
 
 class Thread:
@@ -67,6 +67,24 @@ def test_what_is_under_way_can_be_seen() -> None:
     assert pace.busy_since == 5.0
     pace.end(6.0, 0)
     assert pace.busy_since is None
+
+
+def test_a_storage_that_holds_the_thread_up_is_left_to_others_until_it_has_answered() -> None:
+    pace = Pace(waits=Thread())
+    pace.begin(5.0)
+    pace.held_up(7.0)
+    assert pace.busy_since is None
+    assert not pace.at_once(7.1 + CAUTION)
+    pace.end(10.0, 512)
+    assert not pace.at_once(10.0 + CAUTION / 2)
+    assert pace.at_once(10.1 + CAUTION)
+
+
+def test_one_that_answers_at_the_same_moment_is_not_left_to_others_for_ever() -> None:
+    pace = Pace(waits=Thread())
+    do(pace, 5.0, 1.5)
+    pace.held_up(6.5)
+    assert pace.at_once(6.5 + MOST_CAUTION)
 
 
 def test_a_wait_is_counted_and_work_is_not() -> None:
