@@ -32,6 +32,7 @@ READ_AT_TRIGGER = "28 00 00008800 00 0008 00"  # READ(10): 4096 bytes at 17 MiB,
 # The cause comes from another process, and is left out when that is late.
 DIED = r"its worker process has ended( \(%s\))?; everything under way is retried"
 KILLED = DIED % "SIGKILL"
+UNANSWERED = r"worker process \d+ has not answered for \d+ s and is killed"
 HELD_UP = "its storage holds up a command"  # by the emulated machine, where its host is busy
 MEMORY_LIMIT = "256M"
 
@@ -204,7 +205,7 @@ def test_a_worker_that_does_not_answer_is_replaced(
     tmp_path: Path,
 ) -> None:
     """Its beats tell: a stopped worker is killed, and the LUN served by another."""
-    expected_log(r"worker process \d+ has not answered for \d+ s and is killed")
+    expected_log(UNANSWERED)
     expected_log(KILLED)
     disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
     with verifying(Job(disk, 4 * MIB)) as fio:
@@ -221,7 +222,7 @@ def test_a_worker_that_hangs_at_its_first_command_after_a_rest_is_replaced(
     tmp_path: Path,
 ) -> None:
     """The command wakes the supervisor, too."""
-    expected_log(r"worker process \d+ has not answered for \d+ s and is killed")
+    expected_log(UNANSWERED)
     expected_log(KILLED)
     disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
     processes.sleep_of(daemon.pid)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import select
 
+from tcmu_runner.engine.ring_thread import EVENTS
 from tcmu_runner.kernel.uio import UioDevice
-
-EVENTS = select.EPOLLIN | select.EPOLLET
 
 
 class Alarm:
