@@ -7,10 +7,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 COMMAND_SECONDS = 120.0
+LOG_TAIL = 20_000  # characters
+OSD_STARTS = 3
 FSID = "3f1c2f8e-6a52-4f5c-9c53-0f9a3b1f7a11"
 # The read lease is 200 s, longer than any test has the OSD stand still: a placement group whose lease has run
 # out on its only OSD may keep all requests for ever (a bug of Ceph's, https://tracker.ceph.com/issues/80404).
@@ -72,8 +74,22 @@ class Ceph:
         self.rbd("pool", "init", "rbd")
 
     def start(self) -> None:
-        """The OSD."""
-        self._osd = self._launch("ceph-osd", "-i", "0")
+        """The OSD. Returns when the cluster has it; one that does not live to see that is started again,
+        as its service would do (Restart=on-failure)."""
+        log = self.home / "osd.0.log"
+        deadline = time.monotonic() + COMMAND_SECONDS
+        for _ in range(OSD_STARTS):
+            before = log.stat().st_size if log.exists() else 0
+            self._osd = self._launch("ceph-osd", "-i", "0")
+            while self._osd.poll() is None:
+                with suppress(FileNotFoundError), log.open("rb") as text:
+                    text.seek(before)
+                    if b"state: booting -> active" in text.read():
+                        return
+                assert time.monotonic() < deadline, self.state()
+                time.sleep(0.05)
+            print(f"the OSD has ended with status {self._osd.returncode}: {self.state()}")
+        raise AssertionError(self.state())
 
     def kill(self) -> None:
         """SIGKILL for the OSD."""
@@ -118,6 +134,16 @@ class Ceph:
         while ("pool(s) full" in self.ceph("health")) is not full:
             assert time.monotonic() < deadline
             time.sleep(0.2)
+
+    def state(self) -> str:
+        """What an administrator would look at, and the end of the OSD's log."""
+        assert self._osd is not None
+        parts = [f"the OSD's process: {self._osd.poll() or 'runs'}"]
+        for words in (("-s",), ("health", "detail"), ("osd", "dump"), ("pg", "dump"), ("osd", "blocked-by")):
+            with suppress(AssertionError, subprocess.TimeoutExpired):
+                parts.append(f"ceph {' '.join(words)}\n{self.ceph(*words)}")
+        log = (self.home / "osd.0.log").read_text(errors="replace")
+        return "\n".join([*parts, log[-LOG_TAIL:]])
 
     def _launch(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self.home / f"{program}.out").open("ab") as log:

@@ -55,6 +55,9 @@ class RbdBackend(Backend):
     def thaw(self) -> None:
         cluster().signal(signal.SIGCONT)
 
+    def state(self) -> str:
+        return cluster().state()
+
 
 class RbdTimeOut(RbdBackend):
     """Commands that are not answered in two seconds end in BUSY."""

@@ -71,6 +71,10 @@ class Backend:
         """Undoes `fill`."""
         (self.directory / "ballast").unlink()
 
+    def state(self) -> str:
+        """What helps to see why a test has failed."""
+        return ""
+
 
 class ServerBackend(Backend):
     """One with a server process."""
@@ -127,3 +131,6 @@ class ServerBackend(Backend):
     def stop(self) -> None:
         if self.process is not None:
             self.kill()
+
+    def state(self) -> str:
+        return (self.directory / "server.log").read_text()

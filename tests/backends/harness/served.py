@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -48,6 +49,7 @@ class Served:
                     "--settings", str(self._settings),
                 ],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                env=os.environ | {"PYTHONFAULTHANDLER": "1"},  # SIGABRT shows what all threads do
             )  # fmt: skip
         assert self._process.stdout is not None
         for line in self._process.stdout:
@@ -91,6 +93,7 @@ class Served:
             return process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGABRT)
+            process.wait()
             raise AssertionError(f"it does not end: {self._log.read_text()}") from None
         finally:
             assert process.stdout is not None
