@@ -71,10 +71,16 @@ def sleep_of(*pids: int) -> None:
 
 
 def own_memory(pid: int) -> int:
-    """Bytes that no other process shares."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
-    sizes = {line.split()[0]: int(line.split()[1]) << 10 for line in lines}
-    return sizes["Private_Clean:"] + sizes["Private_Dirty:"]
+    """Bytes that no other process shares, but for the memory of rings: that is the kernel's, and only counted
+    for whoever maps it."""
+    total, counts = 0, True
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        name, value, *more = line.split()
+        if not name.endswith(":"):  # the begin of a mapping
+            counts = not (more and more[-1].startswith("/dev/uio"))
+        elif counts and name in {"Private_Clean:", "Private_Dirty:"}:
+            total += int(value) << 10
+    return total
 
 
 @dataclass(frozen=True)
