@@ -23,6 +23,7 @@ STORM = int(os.environ.get("TCMU_TEST_STORM", "64"))
 STORM_SECONDS = 1800.0
 SMALL = {"max_data_area_mb": 1, "cmd_ring_size_mb": 1}
 SHARED = "tcmu-worker"
+SPARE = "tcmu-idle"
 DAC_OVERRIDE = 1 << 1  # linux/capability.h
 
 
@@ -55,9 +56,15 @@ def status(pid: int) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
 def capabilities(pid: int) -> set[int]:
-    """Of all five sets together."""
-    return {int(status(pid)[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")}
+    """What is in the five sets of its threads."""
+    found = [status(int(task.name)) for task in Path(f"/proc/{pid}/task").iterdir()]
+    names = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+    return {int(thread[name], 16) for thread in found for name in names}
 
 
 def test_a_worker_may_do_only_what_its_handler_asks_for(tmp_path: Path) -> None:
@@ -68,6 +75,25 @@ def test_a_worker_may_do_only_what_its_handler_asks_for(tmp_path: Path) -> None:
         assert capabilities(plain) == {0}
         assert capabilities(file) <= {0, DAC_OVERRIDE}
         assert status(plain)["NoNewPrivs"] == status(file)["NoNewPrivs"] == "1"
+
+
+def test_so_may_a_spare_one_that_has_taken_over(tmp_path: Path, loopback: Loopback) -> None:
+    """It was made before anybody knew for which handler."""
+    killed = Expectation(r"its worker process has ended( \(SIGKILL\))?; everything")
+    with daemon(tmp_path, "", killed) as running:
+        loopback.add(enabled(0))
+        loopback.add(enabled(1, f"file/{tmp_path}/disk.img"), lun=1)
+        for number, most in enumerate(({0}, {0, DAC_OVERRIDE})):
+            eventually(
+                "a spare worker that is ready",
+                lambda: [threads(pid) for pid in processes.named(SPARE)] == [2],
+            )
+            (spare,) = processes.named(SPARE)
+            os.kill(processes.worker(processes.minor_of(f"vol{number}")), signal.SIGKILL)
+            eventually("it serves", lambda n=number: running.text().count("served again") == n + 1)
+            assert processes.worker(processes.minor_of(f"vol{number}")) == spare
+            assert capabilities(spare) <= most
+            assert status(spare)["NoNewPrivs"] == "1"
 
 
 def test_a_worker_becomes_the_user_and_has_the_limits_of_the_settings(

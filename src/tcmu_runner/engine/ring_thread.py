@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,7 +52,8 @@ class RingThread:
     One thread for several rings of a process is faster than one for each: at every system call a thread gives
     the interpreter lock away, and then waits for it (docs/adr/0003). It is there while there are rings.
 
-    caution: see Pace; for the storages of these rings.
+    caution: see Pace; for the storages of these rings. errand: called once on the thread when the next ring
+    has joined, before it is looked at.
     """
 
     def __init__(self, name: str, caution: float = CAUTION) -> None:
@@ -64,7 +66,16 @@ class RingThread:
         self._ident = 0
         self._running = False
         self._some_leave = False
+        self._stands_by = False
+        self.errand: Callable[[], None] | None = None
         self._lookout = Lookout(self._pending)
+
+    def stand_by(self) -> None:
+        """Starts the thread, which waits for its first ring: where all processors are busy a new thread would
+        wait for its first turn."""
+        with self._lock:
+            self._stands_by = True
+            self._start()
 
     def join(self, ring: Ring, events: int, wake: int) -> None:
         """Begins with whatever is on the ring already: that makes no descriptor readable."""
@@ -74,6 +85,7 @@ class RingThread:
             self._poller.register(events, EVENTS)
             self._poller.register(wake, EVENTS)
             self._berths.append(berth)
+            self._stands_by = False
             ring.rouse()
             if not self._running:
                 self._start()
@@ -110,7 +122,14 @@ class RingThread:
                 busy = True
             elif not busy or not self._lookout.sees(self._occupied):
                 busy = False
-                self._awake = self._waked(self._poller.poll())
+                self._sleep()
+
+    def _sleep(self) -> None:
+        events = self._poller.poll()
+        if self.errand is not None:
+            self.errand()
+            self.errand = None
+        self._awake = self._waked(events)
 
     def _any_left(self) -> bool:
         """Lets those go that leave; without any ring the thread ends."""
@@ -121,7 +140,7 @@ class RingThread:
         if self._berths:
             return True
         with self._lock:
-            self._running = bool(self._berths)
+            self._running = bool(self._berths) or self._stands_by
             return self._running
 
     def _round(self) -> bool:

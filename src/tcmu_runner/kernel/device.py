@@ -19,6 +19,7 @@ from tcmu_runner.kernel.configfs import Backstore, UnsupportedByKernel
 from tcmu_runner.kernel.gate import Gate
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.glance import Glance
+from tcmu_runner.kernel.go_ahead import GoAhead
 from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.servers import Facts, Server
@@ -81,8 +82,7 @@ class KernelDevice:
         try:
             self._glance = Glance(self._uio, self._alarm)
             await in_thread(self._store.notify_task_management)
-            await self._open_server(self._start(self._uio, urgent=False))
-            await self._attach()
+            await self._serve(self._start(self._uio, urgent=False))
         except BaseException:
             self._let_go()
             await self._wait_until_free()
@@ -94,27 +94,18 @@ class KernelDevice:
         with suppress(OSError):
             (await self._open_when_free(KILLED_SECONDS)).close()
 
-    async def _open_server(self, opening: Coroutine[None, None, Facts]) -> None:
+    async def _serve(self, opening: Coroutine[None, None, Facts]) -> None:
         self.size, self.block_size = await self._slots.run(opening, OPEN_SECONDS)
 
-    async def _start(self, uio: UioDevice, *, urgent: bool) -> Facts:
+    async def _start(self, uio: UioDevice, go_ahead: GoAhead | None = None, *, urgent: bool) -> Facts:
         server = self._make_server(self, urgent)
         try:
-            facts = await server.open(uio, self._counters)
+            facts = await server.serve(uio, self._counters, go_ahead)
         except BaseException:
-            server.kill()
+            await self._kill(server)  # it may write to the ring until it has ended
             raise
         self._server = server
         return facts
-
-    async def _attach(self) -> None:
-        assert self._server is not None
-        try:
-            await asyncio.wait_for(self._server.attach(), OPEN_SECONDS)
-        except BaseException:
-            server, self._server = self._server, None
-            await self._kill(server)  # it may write to the ring until it has ended
-            raise
 
     async def adopt(self) -> None:
         """Takes over a device that another daemon has left: everything under way is retried by its initiator.
@@ -137,23 +128,27 @@ class KernelDevice:
         What initiators send meanwhile waits there, which is faster than to tell them to try again; only where
         nobody comes to serve it the device is left blocked."""
         try:
-            await self._open_server(self._start_while_emptying(uio))
-            await self._attach()
+            await self._serve(self._start_while_emptying(uio))
         except BaseException:
-            await self._end_server()
             await in_thread(self._gate.start_over)
             raise
 
     async def _start_while_emptying(self, uio: UioDevice) -> Facts:
         """In its turn: nothing waits on the ring of a device whose turn has not come."""
-        facts, emptied = await asyncio.gather(
-            self._start(uio, urgent=True), in_thread(self._gate.empty), return_exceptions=True
-        )
-        if isinstance(facts, BaseException):
-            raise facts
-        if emptied is not None:
-            raise emptied
-        return facts
+        go_ahead = GoAhead()
+        emptied = in_thread(lambda: self._empty(go_ahead))
+        try:
+            return await self._start(uio, go_ahead, urgent=True)
+        except Exception:
+            await emptied  # a server without its go-ahead has failed and does not know why
+            raise
+        finally:
+            emptied.cancel()  # nobody waits for it any more
+            go_ahead.close()
+
+    def _empty(self, go_ahead: GoAhead) -> None:
+        with go_ahead:
+            self._gate.empty()
 
     async def _open_when_free(self, seconds: float) -> UioDevice:
         deadline = asyncio.get_running_loop().time() + seconds

@@ -16,6 +16,7 @@ from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel import services
 from tcmu_runner.kernel.configfs import Backstore
+from tcmu_runner.kernel.go_ahead import wait_for
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.ring.layout import Layout
@@ -51,7 +52,8 @@ class UioTransport:
 
 
 class KernelLun:
-    """Owns `uio` and `statistics`, a descriptor. Methods block and are called one at a time."""
+    """Owns `uio` and the descriptors `statistics` and `go_ahead`; None: there is nothing to wait for. Methods
+    block and are called one at a time."""
 
     def __init__(
         self,
@@ -62,8 +64,10 @@ class KernelLun:
         paths: Paths,
         *,
         overrides: Overrides,
+        go_ahead: int | None = None,
     ) -> None:
         self._uio = uio
+        self._go_ahead = go_ahead
         self._statistics = Statistics(statistics)
         os.close(statistics)  # the mapping stays
         self._name = name
@@ -76,13 +80,15 @@ class KernelLun:
         self._transport: UioTransport | None = None
 
     def open(self) -> Description:
-        """Opens the storage, and does not look at the ring: that may still be reset. Raises TcmuError or
-        OSError: all is closed again then."""
+        """Opens the storage and waits for the go-ahead; does not look at the ring, that may still be reset.
+        Raises TcmuError or OSError: all is closed again then."""
         try:
             description = self._describe()
             self._lun = Lun.open(description, self._registry, self._statistics)
             services.lend(self._lun.unit, self._store, self._paths)
             self._transport = UioTransport(self._uio)
+            if self._go_ahead is not None:
+                wait_for(self._go_ahead)
         except BaseException:
             self.close()
             raise
@@ -90,17 +96,16 @@ class KernelLun:
 
     def attach(
         self,
+        thread: RingThread,
         broken: Callable[[Exception], None],
         restart: Callable[[], None] | None = None,
-        thread: RingThread | None = None,
     ) -> None:
         """Serves the ring, after `open`. Raises TcmuError: all is closed again then. broken, restart: see
-        Lun.attach. thread: None for one of its own."""
+        Lun.attach."""
         if self._lun is None or self._transport is None:
             raise DeviceError(f"{self._store.name} is closed already")
         try:
             layout = Layout.for_machine(os.uname().machine)
-            thread = thread or RingThread(f"ring {self._store.name}")
             self._lun.attach(self._transport, layout, broken, restart=restart, thread=thread)
         except BaseException:
             self.close()
@@ -149,6 +154,9 @@ class KernelLun:
         if transport is not None:
             transport.close()
         self._uio.close()
+        if self._go_ahead is not None:
+            os.close(self._go_ahead)
+            self._go_ahead = None
         if lun is not None:
             lun.close()
 

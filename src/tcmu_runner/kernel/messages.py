@@ -9,17 +9,17 @@ from typing import get_args
 
 from tcmu_runner.errors import DeviceError
 
-VERSION = 1
+VERSION = 2
 MAX_LENGTH = 1 << 16
 
 Table = dict[str, object]  # what JSON and D-Bus both can say
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """Open a device's storage, and do not look at its ring yet; with the datagram come its UIO descriptor and
-    that of its statistics. name: of UIO. identity, limits: its overrides. stack: where the config string
-    names one, its table in the settings."""
+class Serve:
+    """Open a device's storage and serve its ring; with the datagram come its UIO descriptor and that of its
+    statistics, and, where the ring may not be looked at yet, that of a GoAhead. name: of UIO. identity,
+    limits: its overrides. stack: where the config string names one, its table in the settings."""
 
     id: int
     minor: int
@@ -27,14 +27,6 @@ class Open:
     identity: Mapping[str, str | int | bool] = field(default_factory=dict)
     limits: Mapping[str, str | int | bool] = field(default_factory=dict)
     stack: Mapping[str, object] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attach:
-    """Serve the ring of a device that is open."""
-
-    id: int
-    minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +77,7 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer to a request; errno 0: it was done. size, block_size: bytes (Open). drained: of Drain.
+    """The answer to a request; errno 0: it was done. size, block_size: bytes (Serve). drained: of Drain.
     table: of Control."""
 
     id: int
@@ -135,7 +127,7 @@ class LogTo:
     level: int
 
 
-Request = Open | Attach | Drain | Close | Resize | Adjust | Control | Watch
+Request = Serve | Drain | Close | Resize | Adjust | Control | Watch
 Message = Request | Done | Broken | Started | Ended | LogTo
 
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}

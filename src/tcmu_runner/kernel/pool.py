@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tcmu_runner.engine.overrides import Overrides
-from tcmu_runner.kernel.messages import Adjust, Attach, Close, Control, Drain, Open, Resize, Table
+from tcmu_runner.kernel.go_ahead import GoAhead
+from tcmu_runner.kernel.messages import Adjust, Close, Control, Drain, Resize, Serve, Table
 from tcmu_runner.kernel.servers import Facts, Terms, Trouble
 from tcmu_runner.kernel.template import Template
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
@@ -47,9 +48,10 @@ class Pool:
 
     def _new(self, urgent: bool) -> WorkerProcess:
         self._prepare_later()
-        if not urgent or self._spare is None or not self._spare.alive:
+        spare = self._spare
+        if not urgent or spare is None or not spare.ready:
             return self._fork()
-        spare, self._spare = self._spare, None
+        self._spare = None
         return spare
 
     def _prepare_later(self) -> None:
@@ -112,20 +114,16 @@ class WorkerServer:
     def _early(self, _error: Exception) -> None:
         """Before the device is served its caller hears of a death by itself."""
 
-    async def open(self, uio: UioDevice, statistics: int) -> Facts:
+    async def serve(self, uio: UioDevice, statistics: int, go_ahead: GoAhead | None) -> Facts:
         minor, name = self._entry.minor, str(self._entry.name)
-        descriptors = (uio.fileno(), statistics)
+        descriptors = [uio.fileno(), statistics, *([go_ahead.waits_at] if go_ahead is not None else [])]
         told, stack = self._terms.overrides, self._terms.stack
         table = stack.table if stack is not None else None
         done = await self._worker.call(
-            lambda number: Open(number, minor, name, told.identity, told.limits, table), descriptors
+            lambda number: Serve(number, minor, name, told.identity, told.limits, table), descriptors
         )
-        return done.size, done.block_size
-
-    async def attach(self) -> None:
-        minor = self._entry.minor
-        await self._worker.call(lambda number: Attach(number, minor))
         self._worker.troubles[minor] = self._trouble
+        return done.size, done.block_size
 
     async def drain(self, seconds: float) -> bool:
         done = await self._worker.call(lambda number: Drain(number, self._entry.minor, seconds))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tcmu_runner.errors import ConfigError
 
-_PR_SET_PDEATHSIG, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 24, 38  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 15, 24, 38  # linux/prctl.h
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91, "ppc64le": 184, "s390x": 185, "riscv64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h: two words for each of three sets
 
@@ -27,6 +27,7 @@ _NAMES = """
     AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
     PERFMON BPF CHECKPOINT_RESTORE
 """
+_TO_GIVE_UP = ("SETPCAP",)  # what a thread needs to do so
 CAPABILITIES = dict(zip(_NAMES.split(), range(41), strict=True))
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -45,9 +46,9 @@ class Confinement:
 
 
 def name_process(name: str) -> None:
-    """What `ps` and `killall` see; cut to 15 bytes. For the main thread."""
-    with open("/proc/self/comm", "w") as comm:
-        comm.write(name[:15])
+    """What `ps` and `killall` see; the kernel cuts it to 15 bytes. For the main thread."""
+    text = ctypes.create_string_buffer(name.encode())
+    _prctl(_PR_SET_NAME, ctypes.addressof(text))
 
 
 def die_with_parent() -> None:
@@ -63,19 +64,27 @@ def calm_down(nice: int) -> None:
                 os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
-def confine(limits: Confinement, capabilities: Iterable[str]) -> None:
+def confine(limits: Confinement, capabilities: Iterable[str], *, for_now: bool = False) -> None:
     """Gives up, for good, all privileges but `capabilities` (names without CAP_). For a process with one
-    thread that has not opened anything for a handler yet. Raises ConfigError or OSError."""
+    thread that has not opened anything for a handler yet. for_now: `give_up` follows. Raises ConfigError or
+    OSError."""
     _limit(limits)
     if os.getuid() == 0:
         kept = _numbers(capabilities)
-        _drop_bounds(kept)
+        _drop_bounds(set(range(_last_capability() + 1)) - kept)
         if limits.user is not None:
             _become(limits.user)
         else:
-            _keep_only(kept)
+            _keep_only(kept | _numbers(_TO_GIVE_UP) if for_now else kept)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     die_with_parent()  # a change of user has cleared it
+
+
+def give_up(kept: Iterable[str], before: Iterable[str]) -> None:
+    """The calling thread keeps only so much of what `confine` has left `for_now`. Raises OSError."""
+    if os.getuid() == 0:
+        _drop_bounds(_numbers(before) - _numbers(kept))
+        _keep_only(_numbers(kept))
 
 
 def _limit(limits: Confinement) -> None:
@@ -100,11 +109,15 @@ def _numbers(names: Iterable[str]) -> set[int]:
     return {CAPABILITIES[name] for name in names}
 
 
-def _drop_bounds(kept: set[int]) -> None:
-    """Nothing this process executes gets them back."""
+def _last_capability() -> int:
     with open("/proc/sys/kernel/cap_last_cap") as last:
-        for number in set(range(int(last.read()) + 1)) - kept:
-            _prctl(_PR_CAPBSET_DROP, number)
+        return int(last.read())
+
+
+def _drop_bounds(dropped: set[int]) -> None:
+    """Nothing this thread executes gets them back."""
+    for number in dropped:
+        _prctl(_PR_CAPBSET_DROP, number)
 
 
 def _become(user: str) -> None:

@@ -16,9 +16,11 @@ from tempfile import TemporaryDirectory
 
 from tcmu_runner.engine import statistics
 from tcmu_runner.engine.overrides import Overrides
+from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handlers.file import FileHandler
 from tcmu_runner.kernel.lun import KernelLun
+from tcmu_runner.kernel.messages import Done, Serve, decode, encode
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.ring.producer import Producer
@@ -85,13 +87,16 @@ def _perform(directory: Path) -> None:
     registry.add(FileHandler)
     stage = _Stage(paths)
     producer = stage.producer
-    name = DeviceName(0, "rehearsal", f"file/{directory}/disk.img")
+    request = decode(encode(Serve(1, 0, f"tcm-user/0/rehearsal/file/{directory}/disk.img")))
+    assert isinstance(request, Serve)
+    name = DeviceName.parse(request.name)
     lun = KernelLun(stage, statistics.create(), name, registry, paths, overrides=Overrides())
     lun.open()
     tickets = [producer.submit(bytes.fromhex(cdb), out, length) for cdb, out, length in COMMANDS]
-    lun.attach(lambda _error: None)
+    lun.attach(RingThread("rehearsal"), lambda _error: None)
     deadline = time.monotonic() + GIVE_UP_SECONDS
     while any(ticket.status is None for ticket in tickets) and time.monotonic() < deadline:
         time.sleep(0.001)
         producer.reap()
     lun.close()
+    encode(Done(request.id, size=SIZE, block_size=512))

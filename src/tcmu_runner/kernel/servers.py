@@ -9,10 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from tcmu_runner.engine.lun import Description
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.go_ahead import GoAhead
 from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.messages import Table
 from tcmu_runner.kernel.paths import Paths
@@ -40,14 +42,11 @@ class Server(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether nobody is there any more to do anything, or to be asked."""
+        """Whether nobody is there any more to do anything with the ring, or to be asked."""
 
-    async def open(self, uio: UioDevice, statistics: int) -> Facts:
-        """Opens the storage. The caller keeps `uio` and the descriptor
-        of the statistics. Nobody looks at the ring before `attach`."""
-
-    async def attach(self) -> None:
-        """Serves the ring."""
+    async def serve(self, uio: UioDevice, statistics: int, go_ahead: GoAhead | None) -> Facts:
+        """Opens the storage and serves the ring. The caller keeps what it gives. Nobody looks at the ring
+        before the go-ahead; None: there is nothing to wait for."""
 
     async def drain(self, seconds: float) -> bool:
         """Whether no command was under way any more before the time was up."""
@@ -95,32 +94,28 @@ class LocalServer:
         self.ended = False
         self.pid = os.getpid()
 
-    async def open(self, uio: UioDevice, statistics: int) -> Facts:
+    async def serve(self, uio: UioDevice, statistics: int, go_ahead: GoAhead | None) -> Facts:
         own = UioDevice(uio.minor, os.dup(uio.fileno()), self._paths)
         name, counters = self._entry.name, os.dup(statistics)
-        lun = KernelLun(own, counters, name, self._registry, self._paths, overrides=self._overrides)
+        waits_at = os.dup(go_ahead.waits_at) if go_ahead is not None else None
+        lun = KernelLun(
+            own, counters, name, self._registry, self._paths, overrides=self._overrides, go_ahead=waits_at
+        )
 
-        def open_unless_killed() -> Facts:
+        def open_storage() -> Description:
             description = lun.open()
             if self._killed:  # nobody waits for it any more
                 lun.close()
-            return description.size, description.block_size
+            return description
 
-        facts = await in_thread(open_unless_killed)
-        self._lun = lun
-        return facts
+        description = await in_thread(open_storage)
+        if not self._killed:
+            lun.attach(self._thread, self._broken)
+            self._lun = lun
+        return description.size, description.block_size
 
-    async def attach(self) -> None:
-        assert self._lun is not None
-
-        def broken(error: Exception) -> None:
-            self._loop.call_soon_threadsafe(self._trouble, error)
-
-        try:
-            self._lun.attach(broken, thread=self._thread)
-        except BaseException:
-            self.ended = True  # it is closed
-            raise
+    def _broken(self, error: Exception) -> None:
+        self._loop.call_soon_threadsafe(self._trouble, error)
 
     def watch(self) -> None:
         if self._lun is not None:
@@ -151,3 +146,4 @@ class LocalServer:
 
     def kill(self) -> None:
         self._killed = True
+        self.ended = self._lun is None  # then it will never come to the ring

@@ -9,10 +9,10 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from tcmu_runner.kernel.messages import MAX_LENGTH, Ended, LogTo, decode, encode
 from tcmu_runner.kernel.processes import die_with_parent, name_process
-from tcmu_runner.kernel.rehearsal import rehearse
 from tcmu_runner.kernel.worker import Worker
 from tcmu_runner.logs import Log
 
@@ -106,10 +106,15 @@ def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], l
             name_process("tcmu-idle")
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             die_with_parent()
-            if datagram == REHEARSED:
-                rehearse()
-            _live(make_worker(control).run)
+            _live(partial(_work, make_worker, control, rehearsed=datagram == REHEARSED))
         control.close()
+
+
+def _work(make_worker: Callable[[socket.socket], Worker], control: socket.socket, *, rehearsed: bool) -> None:
+    worker = make_worker(control)
+    if rehearsed:
+        worker.get_ready()
+    worker.run()
 
 
 def _tell_of_ends(end: socket.socket) -> None:

@@ -6,23 +6,25 @@ runs on a thread, so that it always answers.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from tcmu_runner.engine.overrides import Overrides
-from tcmu_runner.engine.pace import MORE_CAUTION
+from tcmu_runner.engine.pace import CAUTION, MORE_CAUTION
 from tcmu_runner.engine.ring_thread import RingThread
 from tcmu_runner.engine.transport import TransportGoneError
-from tcmu_runner.errors import TcmuError
+from tcmu_runner.errors import DeviceError, TcmuError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.lun import KernelLun
 from tcmu_runner.kernel.messages import (
     MAX_LENGTH,
     Adjust,
-    Attach,
     Broken,
     Close,
     Control,
@@ -30,22 +32,21 @@ from tcmu_runner.kernel.messages import (
     Drain,
     LogTo,
     Message,
-    Open,
     Request,
     Resize,
+    Serve,
     Started,
     Watch,
     decode,
     encode,
 )
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.processes import Confinement, calm_down, confine, name_process
+from tcmu_runner.kernel.processes import Confinement, calm_down, confine, give_up, name_process
 from tcmu_runner.kernel.reasons import reason
+from tcmu_runner.kernel.rehearsal import rehearse
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.logs import Log
 from tcmu_runner.settings import StackSettings
-
-HASTE_SECONDS = 1.0  # so long a worker is as urgent as the supervisor, after it has begun to serve
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +67,38 @@ class Worker:
         self._control = control
         self._limits = limits
         self._shared = shared
-        self._thread = RingThread("rings", MORE_CAUTION) if shared else None
+        self._thread = RingThread("rings", MORE_CAUTION if shared else CAUTION)
         self._confined = False
+        self._kept: frozenset[str] | None = None  # of the privileges, by a spare worker that is ready
+        self._hastens = True
         self._registry = registry
         self._paths = paths
         self._logs = logs
         self._luns: dict[int, KernelLun] = {}
         self._sending = threading.Lock()
 
+    def get_ready(self) -> None:
+        """Before `run`, so that it serves its first device sooner: has a dry run, gives up what no handler
+        asks for, and starts its thread."""
+        urgency = os.getpriority(os.PRIO_PROCESS, 0)
+        calm_down(self._limits.nice)  # nobody waits for it yet
+        rehearse()
+        gc.freeze()  # the collector need not touch it again
+        kept = self._asked_by_any()
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, urgency)
+            confine(self._limits, kept, for_now=True)
+        except (TcmuError, OSError) as error:  # who wants a device served hears of it then
+            log.debug("no spare worker: %s", error)
+            return
+        self._kept = kept
+        self._thread.stand_by()
+
     def run(self) -> None:
         self._say(Started(os.getpid()))
         while True:
             try:
-                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 2)
+                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 3)
             except ConnectionResetError:  # the supervisor died before it had read everything
                 return
             if not datagram:
@@ -94,18 +114,17 @@ class Worker:
                 for lun in list(self._luns.values()):
                     lun.watch()
                 self._say(Done(message.id))
-            case Open() if not self._prepare(message):
+                self._calm_down()
+            case Serve() if not self._prepare(message):
                 pass
-            case Attach():
-                self._answer(message, descriptors)  # it does not block, and initiators wait for it
-            case Open() if not self._shared:
+            case Serve() if not self._shared:
                 self._answer(message, descriptors)  # nothing else to do, and nobody else to wait
             case _:
                 threading.Thread(
                     target=self._answer, args=(message, descriptors), name="request", daemon=True
                 ).start()
 
-    def _prepare(self, request: Open) -> bool:
+    def _prepare(self, request: Serve) -> bool:
         """What is for the main thread to do; False when that failed, and was answered."""
         if request.stack is not None:
             name = DeviceName.parse(request.name).config.partition("/")[0]
@@ -115,22 +134,35 @@ class Worker:
             )
         return self._confined or self._confine(request)
 
-    def _confine(self, first: Open) -> bool:
+    def _confine(self, first: Serve) -> bool:
         """Before there is another thread. What its first device's handler asks for is left; where devices of
         all kinds may come, what any handler asks for. False when that failed, and was answered."""
         name_process("tcmu-worker" if self._shared else f"tcmu-dev:uio{first.minor}")
         try:
-            confine(self._limits, self._privileges(first))
+            self._keep_only(self._privileges(first))
         except (TcmuError, OSError) as error:
             self._say(Done(first.id, *reason(error)))
             return False
         self._confined = True
         return True
 
-    def _privileges(self, first: Open) -> frozenset[str]:
+    def _keep_only(self, privileges: frozenset[str]) -> None:
+        if self._kept is None:
+            confine(self._limits, privileges)
+            return
+        if lost := privileges - self._kept:
+            raise DeviceError(f"the spare worker has given up {', '.join(sorted(lost))}: another one follows")
+        narrow = partial(give_up, privileges, self._kept)
+        self._thread.errand = partial(_do_or_end, narrow)
+        narrow()
+
+    def _privileges(self, first: Serve) -> frozenset[str]:
         if self._shared:
-            return frozenset().union(*(handler.privileges for handler in self._registry))
+            return self._asked_by_any()
         return self._registry.find(DeviceName.parse(first.name).config)[0].privileges
+
+    def _asked_by_any(self) -> frozenset[str]:
+        return frozenset().union(*(handler.privileges for handler in self._registry))
 
     def _answer(self, request: Message, descriptors: list[int]) -> None:
         assert isinstance(request, Request)
@@ -145,11 +177,8 @@ class Worker:
 
     def _do(self, request: Request, descriptors: list[int]) -> Done:
         match request:
-            case Open():
-                return self._open(request, *descriptors)
-            case Attach(minor=minor):
-                self._luns[minor].attach(lambda error: self._broken(minor, error), _end, self._thread)
-                self._calm_down_later()
+            case Serve():
+                return self._serve(request, *descriptors)
             case Drain():
                 return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))
             case Close():
@@ -162,19 +191,22 @@ class Worker:
                 self._luns[request.minor].adjust(Overrides(request.identity, request.limits))
         return Done(request.id)
 
-    def _calm_down_later(self) -> None:
-        """Initiators that have waited for this process are served before others."""
-        timer = threading.Timer(HASTE_SECONDS, calm_down, [self._limits.nice])
-        timer.daemon = True
-        timer.start()
+    def _calm_down(self) -> None:
+        """Initiators that have waited for this process were served before others; from now on as all."""
+        if self._hastens:
+            self._hastens = False
+            calm_down(self._limits.nice)
 
-    def _open(self, request: Open, descriptor: int, statistics: int) -> Done:
-        uio = UioDevice(request.minor, descriptor, self._paths)
+    def _serve(self, request: Serve, descriptor: int, statistics: int, go_ahead: int | None = None) -> Done:
+        minor, uio = request.minor, UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
         overrides = Overrides(request.identity, request.limits)
-        lun = KernelLun(uio, statistics, name, self._registry, self._paths, overrides=overrides)
+        lun = KernelLun(
+            uio, statistics, name, self._registry, self._paths, overrides=overrides, go_ahead=go_ahead
+        )
         description = lun.open()
-        self._luns[request.minor] = lun
+        lun.attach(self._thread, lambda error: self._broken(minor, error), _end)
+        self._luns[minor] = lun
         return Done(request.id, size=description.size, block_size=description.block_size)
 
     def _broken(self, minor: int, error: Exception) -> None:
@@ -183,6 +215,15 @@ class Worker:
     def _say(self, message: Message) -> None:
         with self._sending, suppress(OSError):  # the supervisor is gone: `run` sees it, too
             self._control.send(encode(message))
+
+
+def _do_or_end(narrow: Callable[[], None]) -> None:
+    """No thread serves with more privileges than it should have."""
+    try:
+        narrow()
+    except OSError:
+        log.exception("a thread cannot give up its privileges: this worker process makes way for another one")
+        os._exit(1)
 
 
 def _end() -> None:

@@ -73,10 +73,16 @@ class WorkerProcess:
         self._waiting: dict[int, asyncio.Future[Done]] = {}
         self.pid = 0
         self.alive = True
+        self._condemned = False
         self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
         self._loop.add_reader(control.fileno(), self._receive)
         self._watching: asyncio.Task[None] | None = None
         self._death = WorkerDiedError()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it would answer at once."""
+        return self.alive and self.pid != 0
 
     async def call(self, make: Callable[[int], Request], descriptors: Sequence[int] = ()) -> Done:
         """Sends a request and waits for its answer. Raises WorkerDiedError, or what the answer says."""
@@ -114,6 +120,8 @@ class WorkerProcess:
                     self._waiting[done.id].set_result(done)
             case Started() as started:
                 self.pid = started.pid
+                if self._condemned:
+                    self.kill()
             case Broken() as broken:
                 gone = TransportGoneError(broken.text) if broken.gone else DeviceError(broken.text)
                 self._tell(broken.minor, gone)
@@ -159,10 +167,9 @@ class WorkerProcess:
         return self._death
 
     def kill(self) -> None:
-        """Ends the process; `troubles` hear of it as of any other death."""
-        if not self.pid:
-            self.end()  # it sees that when it gets so far as to say who it is
-        elif self.alive:
+        """Ends the process as soon as it has said which it is; `troubles` hear of it as of other deaths."""
+        self._condemned = True
+        if self.alive and self.pid:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 

@@ -86,6 +86,19 @@ def test_a_ring_begins_with_what_is_on_it(thread: RingThread, others: list[Bench
         bench.until(lambda bench=bench: bool(bench.producer.reap()))  # type: ignore[misc]
 
 
+def test_it_stands_by_for_its_first_ring_and_has_an_errand_before_it(thread: RingThread) -> None:
+    seen: list[str] = []
+    thread.stand_by()
+    assert running() == 1
+    thread.errand = lambda: seen.append(threading.current_thread().name)
+    bench = Bench(Memory(), thread=thread)
+    serves(bench)
+    assert seen == [NAME]
+    assert running() == 1
+    bench.close()
+    bench.until(lambda: running() == 0)
+
+
 def test_one_whose_device_is_gone_costs_the_others_nothing(thread: RingThread, others: list[Bench]) -> None:
     lost = Bench(Memory(), thread=thread)
     lost.transport.kick_error = TransportGoneError()

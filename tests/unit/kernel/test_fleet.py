@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.engine.view import Controllable, DeviceView, State
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Registry
@@ -17,6 +18,7 @@ from tcmu_runner.handlers.ram import RamHandler
 from tcmu_runner.kernel import fleet as fleet_module
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.fleet import Fleet, RefusedError
+from tcmu_runner.kernel.go_ahead import GoAhead, wait_for
 from tcmu_runner.kernel.guardian import Guardian
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.servers import Trouble
@@ -48,12 +50,12 @@ class Scripted:
             raise step
         return step
 
-    async def open(self, uio: UioDevice, statistics: int) -> tuple[int, int]:
+    async def serve(self, uio: UioDevice, statistics: int, go_ahead: GoAhead | None) -> tuple[int, int]:
+        self._next()
+        if go_ahead is not None:
+            await in_thread(lambda: wait_for(go_ahead.waits_at))
         self._next()
         return 1 << 20, 512
-
-    async def attach(self) -> None:
-        self._next()
 
     async def drain(self, seconds: float) -> bool:
         return self._next()
@@ -196,6 +198,25 @@ def test_a_server_that_ends_is_replaced(
         assert not bench.blocked
 
     assert told(live(life))[-2:] == ["in trouble 2 times in a row, next try in 0.1 s", "served again"]
+    caplog.clear()
+
+
+def test_a_ring_that_cannot_be_emptied_is_why_a_server_cannot_serve(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.fleet.add(ENTRY)
+        reset = bench.action / "reset_ring"
+        reset.unlink()
+        reset.mkdir()
+        with pytest.raises(DeviceError, match="cannot write '1' to action/reset_ring: Is a directory"):
+            await bench.control.restart(NAME)
+        assert bench.servers[-1].ended
+        assert bench.blocked
+        reset.rmdir()
+        await bench.until(State.SERVING)
+
+    live(life)
     caplog.clear()
 
 

@@ -14,8 +14,8 @@ from tcmu_runner.kernel.messages import (
     Drain,
     Ended,
     LogTo,
-    Open,
     Resize,
+    Serve,
     Started,
     Watch,
     decode,
@@ -26,7 +26,7 @@ from tcmu_runner.kernel.messages import (
 @pytest.mark.parametrize(
     "message",
     [
-        Open(1, 7, "tcm-user/0/vol0/file//srv/ä.img", {"vendor": "X"}, {"max": 8}, {"handler": "file"}),
+        Serve(1, 7, "tcm-user/0/vol0/file//srv/ä.img", {"vendor": "X"}, {"max": 8}, {"handler": "file"}),
         Adjust(2, 7, {}, {}),
         Drain(3, 7, 2.5),
         Close(4, 7),
@@ -51,11 +51,11 @@ def test_every_message_arrives_as_it_was_sent(message: messages.Message) -> None
     [
         (b"", "cannot be read"),
         (b"[]", "cannot be read"),
-        (b'{"version": 1, "kind": "Jump"}', "cannot be read: 'Jump'"),
-        (b'{"version": 1, "kind": "Close", "id": 1}', "cannot be read.*minor"),
+        (b'{"version": 2, "kind": "Jump"}', "cannot be read: 'Jump'"),
+        (b'{"version": 2, "kind": "Close", "id": 1}', "cannot be read.*minor"),
         (
             b'{"version": 9, "kind": "Close", "id": 1, "minor": 0}',
-            "speak versions 1 and 9: restart tcmu-runner",
+            "speak versions 2 and 9: restart tcmu-runner",
         ),
     ],
 )

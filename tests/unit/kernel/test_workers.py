@@ -15,7 +15,7 @@ from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.kernel import pool as pool_module
 from tcmu_runner.kernel import workers as workers_module
-from tcmu_runner.kernel.messages import Attach, Close, Done, Drain, Open, Started, Watch, decode, encode
+from tcmu_runner.kernel.messages import Close, Done, Drain, Serve, Started, Watch, decode, encode
 from tcmu_runner.kernel.pool import Pool, WorkerServer
 from tcmu_runner.kernel.servers import Terms
 from tcmu_runner.kernel.template import Template
@@ -36,14 +36,15 @@ class Obedient:
     def __init__(self, control: socket.socket) -> None:
         self.control = control
 
+    def get_ready(self) -> None:
+        """It always is."""
+
     def run(self) -> None:
         self.say(Started(os.getpid()))
         while datagram := self.control.recv(1 << 16):
             match decode(datagram):
-                case Open() as request:
+                case Serve() as request:
                     self.say(Done(request.id, size=512, block_size=512))
-                case Attach() as request:
-                    self.say(Done(request.id))
                 case Drain():
                     time.sleep(3600)
                 case Close():
@@ -69,8 +70,7 @@ class Bench:
     async def server(self, entry: UioEntry = ENTRY, *, urgent: bool = False) -> WorkerServer:
         server = WorkerServer(entry, self.pool, TERMS, self.trouble, urgent=urgent)
         with open(os.devnull, "rb") as nothing:
-            await server.open(UioDevice(entry.minor, os.dup(nothing.fileno())), nothing.fileno())
-        await server.attach()
+            await server.serve(UioDevice(entry.minor, os.dup(nothing.fileno())), nothing.fileno(), None)
         assert server.pid
         return server
 
@@ -172,6 +172,21 @@ def test_devices_have_workers_of_their_own(live: Callable[..., None]) -> None:
     live(life)
 
 
+def test_one_that_is_killed_before_it_has_said_which_it_is(live: Callable[..., None]) -> None:
+    """Until it is dead it may still come to a ring."""
+
+    async def life(bench: Bench) -> None:
+        server = WorkerServer(ENTRY, bench.pool, TERMS, bench.trouble, urgent=False)
+        assert not server.pid
+        server._worker.troubles[ENTRY.minor] = bench.trouble
+        server._worker.kill()
+        assert not server.ended
+        await bench.told.wait()
+        assert server.ended
+
+    live(life)
+
+
 def test_the_end_of_the_template_is_told(live: Callable[..., None]) -> None:
     """All workers go with it: the daemon has to begin anew."""
 
@@ -195,7 +210,7 @@ def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(
 
     async def life(bench: Bench) -> None:
         await bench.server()
-        while (spare := bench.pool._spare) is None:
+        while (spare := bench.pool._spare) is None or not spare.ready:
             await asyncio.sleep(0.01)
         new, waiting = await bench.server(OTHER), await bench.server(urgent=True)
         assert new._worker is not spare
