@@ -77,6 +77,10 @@ def test_a_worker_may_do_only_what_its_handler_asks_for(tmp_path: Path) -> None:
         assert status(plain)["NoNewPrivs"] == status(file)["NoNewPrivs"] == "1"
 
 
+def served_again(running: Daemon, times: int) -> None:
+    eventually("it serves", lambda: running.text().count("served again") == times)
+
+
 def test_so_may_a_spare_one_that_has_taken_over(tmp_path: Path, loopback: Loopback) -> None:
     """It was made before anybody knew for which handler."""
     killed = Expectation(r"its worker process has ended( \(SIGKILL\))?; everything")
@@ -90,7 +94,7 @@ def test_so_may_a_spare_one_that_has_taken_over(tmp_path: Path, loopback: Loopba
             )
             (spare,) = processes.named(SPARE)
             os.kill(processes.worker(processes.minor_of(f"vol{number}")), signal.SIGKILL)
-            eventually("it serves", lambda n=number: running.text().count("served again") == n + 1)
+            served_again(running, number + 1)
             assert processes.worker(processes.minor_of(f"vol{number}")) == spare
             assert capabilities(spare) <= most
             assert status(spare)["NoNewPrivs"] == "1"
