@@ -116,6 +116,7 @@ class RingThread:
     def _run(self) -> None:
         self._ident = threading.get_ident()
         self._awake = list(self._berths)
+        self._do_errand()
         busy = False
         while self.is_mine() and self._any_left():
             if self._round():
@@ -126,10 +127,14 @@ class RingThread:
 
     def _sleep(self) -> None:
         events = self._poller.poll()
+        self._do_errand()
+        self._awake = self._waked(events)
+
+    def _do_errand(self) -> None:
+        """Between when a ring is seen to have joined and its first turn."""
         if self.errand is not None:
             self.errand()
             self.errand = None
-        self._awake = self._waked(events)
 
     def _any_left(self) -> bool:
         """Lets those go that leave; without any ring the thread ends."""

@@ -86,14 +86,22 @@ def test_a_ring_begins_with_what_is_on_it(thread: RingThread, others: list[Bench
         bench.until(lambda bench=bench: bool(bench.producer.reap()))  # type: ignore[misc]
 
 
-def test_it_stands_by_for_its_first_ring_and_has_an_errand_before_it(thread: RingThread) -> None:
+@pytest.mark.parametrize("stands_by", [True, False])
+def test_it_has_an_errand_before_its_first_ring(thread: RingThread, *, stands_by: bool) -> None:
     seen: list[str] = []
-    thread.stand_by()
-    assert running() == 1
+
+    class Watched(Memory):
+        def write(self, data: Buffers, offset: int) -> None:
+            seen.append("write")
+            super().write(data, offset)
+
+    if stands_by:
+        thread.stand_by()
+        assert running() == 1
     thread.errand = lambda: seen.append(threading.current_thread().name)
-    bench = Bench(Memory(), thread=thread)
+    bench = Bench(Watched(), thread=thread)
     serves(bench)
-    assert seen == [NAME]
+    assert seen == [NAME, "write", "write"]
     assert running() == 1
     bench.close()
     bench.until(lambda: running() == 0)
