@@ -15,7 +15,8 @@ from pathlib import Path
 
 from tcmu_runner.errors import ConfigError
 
-_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 1, 15, 24, 38  # linux/prctl.h
+_PR_SET_PDEATHSIG, _PR_SET_NAME, _PR_CAPBSET_DROP = 1, 15, 24  # linux/prctl.h
+_PR_SET_NO_NEW_PRIVS, _PR_SET_THP_DISABLE = 38, 41
 _SYS_CAPSET = {"x86_64": 126, "aarch64": 91, "ppc64le": 184, "s390x": 185, "riscv64": 91}
 _CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h: two words for each of three sets
 
@@ -49,6 +50,12 @@ def name_process(name: str) -> None:
     """What `ps` and `killall` see; the kernel cuts it to 15 bytes. For the main thread."""
     text = ctypes.create_string_buffer(name.encode())
     _prctl(_PR_SET_NAME, ctypes.addressof(text))
+
+
+def keep_pages_small() -> None:
+    """Of this process and those it forks from now on: the kernel would join pages that they share into large
+    ones that they do not (Documentation/admin-guide/mm/transhuge.rst)."""
+    _prctl(_PR_SET_THP_DISABLE, 1)
 
 
 def die_with_parent() -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from functools import partial
 
 from tcmu_runner.kernel.messages import MAX_LENGTH, Ended, LogTo, decode, encode
-from tcmu_runner.kernel.processes import die_with_parent, name_process
+from tcmu_runner.kernel.processes import die_with_parent, keep_pages_small, name_process
 from tcmu_runner.kernel.worker import Worker
 from tcmu_runner.logs import Log
 
@@ -83,6 +83,7 @@ def _live(life: Callable[[], None]) -> None:
 
 def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], logs: Log) -> None:
     name_process("tcmu-template")
+    keep_pages_small()
     gc.freeze()  # the collector must not write to memory that is shared
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # the supervisor tells us of new logs, and ends us by closing
