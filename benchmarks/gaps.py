@@ -5,6 +5,7 @@ import mmap
 import multiprocessing
 import os
 import random
+import re
 import signal
 import tempfile
 import time
@@ -21,6 +22,9 @@ LUNS = 4
 SIZE = 16 << 20
 WORKERS, SUPERVISORS = 10, 2  # are killed in a round
 CALM_SECONDS = 2.0  # between two: a device that dies more often is served later and later
+
+TRACING = Path("/sys/kernel/tracing")
+EXIT = re.compile(r"([0-9.]+): sched_process_exit: .*pid=([0-9]+) ")
 
 Tell = Callable[..., None]  # what, arm, values
 
@@ -86,9 +90,9 @@ def all_reading(disks: list[Path]) -> Iterator[list[Reader]]:
 
 
 def kill_workers(made: list[Backstore], disks: list[Path], tell: Tell) -> None:
-    waits, others, usual = [], [], []
+    waits, since_death, others, usual = [], [], [], []
     chance = random.Random()
-    with all_reading(disks) as readers, urgent():
+    with all_reading(disks) as readers, urgent(), exits_traced():
         for _ in range(WORKERS):
             number = chance.randrange(LUNS)
             time.sleep(CALM_SECONDS)
@@ -97,9 +101,12 @@ def kill_workers(made: list[Backstore], disks: list[Path], tell: Tell) -> None:
             victim = processes.worker(minor)
             for reader in readers:
                 reader.forget()
-            waits.append(1e3 * gap(victim, disks[number]))
+            killed, died, served = times(victim, disks[number])
+            waits.append(1e3 * (served - killed))
+            since_death.append(1e3 * (served - died))
             others.extend(1e3 * each.longest for each in readers if each is not readers[number])
     tell("ms from a worker's SIGKILL to the data of a read", "ours", *waits)
+    tell("ms from a worker's death to the data of a read", "ours", *since_death)
     tell("ms, longest read of the other LUNs meanwhile", "ours", *others)
     tell("ms, longest read of a LUN in 100 ms without", "ours", *usual)
 
@@ -119,16 +126,29 @@ def longest(readers: list[Reader], seconds: float, besides: int) -> list[float]:
     return [1e3 * reader.longest for number, reader in enumerate(readers) if number != besides]
 
 
-def gap(victim: int, disk: Path) -> float:
-    """Seconds from SIGKILL until a read that is sent right after it has its data."""
+@contextmanager
+def exits_traced() -> Iterator[None]:
+    """The kernel notes when each thread lets go of its descriptors, by the clock of time.monotonic()."""
+    (TRACING / "trace_clock").write_text("mono")
+    switch = TRACING / "events/sched/sched_process_exit/enable"
+    switch.write_text("1")
+    yield
+    switch.write_text("0")
+
+
+def times(victim: int, disk: Path) -> tuple[float, float, float]:
+    """When it was killed, when the last of its threads was dead, when a read that was sent right after the
+    SIGKILL had its data."""
+    threads = {task.name for task in Path(f"/proc/{victim}/task").iterdir()}
     descriptor = os.open(disk, os.O_RDONLY | os.O_DIRECT)
     with mmap.mmap(-1, 4096) as memory:
-        began = time.monotonic()
+        killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         os.preadv(descriptor, [memory], 8192)
-        took = time.monotonic() - began
+        served = time.monotonic()
     os.close(descriptor)
-    return took
+    exits = EXIT.findall((TRACING / "trace").read_text())
+    return killed, max(float(moment) for moment, thread in exits if thread in threads), served
 
 
 def kill_supervisors(daemon: Daemon, disks: list[Path], tell: Tell) -> None:

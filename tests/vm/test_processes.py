@@ -1,6 +1,6 @@
 """Which processes serve devices, what they may do, and that no event of many at once is lost.
 
-The storm below is for CI. The full one: TCMU_TEST_STORM=500.
+The counts below are for CI. The full ones: TCMU_TEST_STORM=500 TCMU_TEST_DEVICES=256.
 """
 
 import os
@@ -20,6 +20,7 @@ from support.fixtures import MIB
 from support.loopback import Loopback
 
 STORM = int(os.environ.get("TCMU_TEST_STORM", "64"))
+DEVICES = int(os.environ.get("TCMU_TEST_DEVICES", "16"))
 STORM_SECONDS = 1800.0
 SMALL = {"max_data_area_mb": 1, "cmd_ring_size_mb": 1}
 SHARED = "tcmu-worker"
@@ -157,6 +158,19 @@ def test_without_its_template_the_daemon_begins_anew(tmp_path: Path, loopback: L
             assert running.process.wait(60) == 1
             running.start()
             fio.progress(100)
+
+
+def test_many_devices_have_a_worker_each(tmp_path: Path) -> None:
+    with daemon(tmp_path, ""):
+        made = [enabled(number, f"file/{tmp_path}/{number}.img") for number in range(DEVICES)]
+        workers = {processes.worker(processes.minor_of(backstore.name)) for backstore in made}
+        assert len(workers) == DEVICES
+        loopback = Loopback().create()
+        for number, backstore in enumerate(made[:: DEVICES // 4]):
+            disk = loopback.add(backstore, lun=number)
+            raw.write(disk, 0, bytes([number + 1]) * 4096)
+            assert raw.read(disk, 0, 4096) == bytes([number + 1]) * 4096
+        print(f"{sum(map(processes.own_memory, workers)) / DEVICES / MIB:.1f} MiB of each worker's own")
 
 
 def storm(names: range, script: str) -> None:
