@@ -189,10 +189,15 @@ def test_errors_of_the_server(server: Server) -> None:
     run(server.path, use)
 
 
-def lost_once(caplog: pytest.LogCaptureFixture) -> None:
+def lost(caplog: pytest.LogCaptureFixture, most: int) -> None:
     lines = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert lines == [LOST]
+    assert set(lines) == {LOST}
+    assert len(lines) <= most
     caplog.clear()
+
+
+def lost_once(caplog: pytest.LogCaptureFixture) -> None:
+    lost(caplog, 1)
 
 
 def test_what_was_not_flushed_is_sent_again(server: Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -283,7 +288,7 @@ def test_a_server_that_dies_right_after_what_was_sent_again(
 
     run(server.path, use)
     assert resent == 1
-    lost_once(caplog)
+    lost(caplog, 2)  # again, where the answer comes some time before the end
 
 
 def test_commands_end_in_busy_when_the_server_stays_away(
