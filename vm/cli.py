@@ -1,22 +1,24 @@
 """The commands of `python -m vm`."""
 
 import argparse
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from vm import console, host, image, install, job, serve
+from vm import console, demonstration, host, image, install, job, serve, session
+from vm.kinds import DEFAULT, KINDS, NAMES, resolve
 from vm.machine import Machine
 
-TIMEOUT = 1800.0
+TIMEOUT = 3600.0
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python -m vm",
-        description="A virtual machine with a real kernel and LIO, our daemon installed in it.",
-        epilog="TCMU_VM_ACCEL chooses QEMU's accelerator (default: tcg,thread=multi).",
+        description="A machine with a real kernel and LIO, our daemon in it: user-mode Linux, or QEMU.",
+        epilog="TCMU_VM names the machine where no option does. TCMU_VM_ACCEL chooses QEMU's accelerator "
+        "(default: tcg,thread=multi).",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -27,12 +29,22 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--prune", action="store_true", help="remove images of other package lists")
     run = add("run", "boot a fresh machine, install our wheel, run a command there, end with its exit status")
     shell = add("shell", "a root shell on a console: of the machine of `serve`, else of a fresh one")
-    add("serve", "leave a machine running for `exec`, with our source live in it")
+    start = add("serve", "leave a machine running for `exec`, with our source live in it")
     execute = add("exec", "run a command, with the current source, in the machine of `serve`")
     add("stop", "end the machine of `serve`")
-    add("demo", "boot a machine and show a LUN of ours in it")
+    add("demo", "show a LUN of ours on a real kernel, as any user: seconds after the first time")
+    for machine in (build, run, shell, start, execute):
+        text = f"which machine: {', '.join(NAMES)}; linux-N is one that runs here (default: {DEFAULT})"
+        machine.add_argument("--machine", choices=NAMES, default=DEFAULT, metavar="NAME", help=text)
     for boots in (run, shell):
         boots.add_argument("--disk", type=Path, help="keep the disk's changes in this file for the next boot")
+    run.add_argument(
+        "--parts",
+        type=int,
+        default=1,
+        metavar="N",
+        help="N machines side by side, each with the command; {part} in it becomes 1/N, 2/N, ...",
+    )
     for runs in (run, execute):
         runs.add_argument("--timeout", type=float, default=TIMEOUT, help="seconds (default: %(default)s)")
         runs.add_argument("argv", nargs="+", metavar="CMD", help="the command, after --")
@@ -40,9 +52,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def fresh(name: str, disk: Path | None = None, *, live: bool = False) -> Iterator[Machine]:
+def fresh(name: str, kind: str, disk: Path | None = None, *, live: bool = False) -> Iterator[Machine]:
     """A machine of its own, booted and with our daemon installed, for the time of the block."""
-    with Machine.boot(image.ensure(), host.new_out(name), disk=disk) as machine:
+    with Machine.boot(kind, host.new_out(name), disk=disk) as machine:
         machine.wait_for_boot()
         install.install(machine, live=live)
         yield machine
@@ -51,35 +63,59 @@ def fresh(name: str, disk: Path | None = None, *, live: bool = False) -> Iterato
 
 
 def image_command(arguments: argparse.Namespace) -> int:
-    built = image.ensure()
+    built = image.ensure(KINDS[arguments.machine].release)
     if arguments.prune:
-        image.remove_others(built)
+        image.remove_others()
     print(built.directory)
     return 0
 
 
 def run_command(arguments: argparse.Namespace) -> int:
-    with fresh("run", arguments.disk) as machine:
-        return job.run(machine, arguments.argv, arguments.timeout)
+    if arguments.parts == 1:
+        return run_part(arguments, "1/1", session.to_terminal)
+    if arguments.disk is not None:
+        raise host.VmError("--disk belongs to one machine, --parts are several")
+    parts = [f"{number}/{arguments.parts}" for number in range(1, arguments.parts + 1)]
+    with ThreadPoolExecutor(len(parts)) as pool:
+        statuses = list(pool.map(lambda part: run_part(arguments, part, prefixed(part)), parts))
+    return next((status for status in statuses if status), 0)
+
+
+def run_part(arguments: argparse.Namespace, part: str, output: session.Output) -> int:
+    argv = [word.replace("{part}", part) for word in arguments.argv]
+    with fresh(f"run-{part[0]}", arguments.machine, arguments.disk) as machine:
+        return job.run(machine, argv, arguments.timeout, output)
+
+
+def prefixed(part: str) -> session.Output:
+    """Whole lines, with the number of their machine before them."""
+    pending = {"out": b"", "err": b""}
+
+    def output(stream: str, data: bytes) -> None:
+        *lines, pending[stream] = (pending[stream] + data).split(b"\n")
+        for line in lines:
+            session.to_terminal(stream, f"{part} ".encode() + line + b"\n")
+
+    return output
 
 
 def shell_command(arguments: argparse.Namespace) -> int:
     if (machine := serve.running()) and arguments.disk is None:
         attach(machine, "the machine goes on running")
         return 0
-    with fresh("shell", arguments.disk, live=True) as machine:
+    with fresh("shell", arguments.machine, arguments.disk, live=True) as machine:
         attach(machine, "the machine ends")
     return 0
 
 
 def attach(machine: Machine, then: str) -> None:
     host.say(f"Ctrl-] leaves this console, and {then}")
-    console.attach(machine.sockets / "console")
+    console.attach(machine.sockets / "console", console.terminal_size())
 
 
-def serve_command(_: argparse.Namespace) -> int:
+def serve_command(arguments: argparse.Namespace) -> int:
     with serve.held("starting the machine"):
-        machine = serve.start()
+        machine = serve.start(arguments.machine)
         serve.refresh(machine)
     host.say(f"running as process {machine.pid}, logs in {machine.out}; end it: python -m vm stop")
     return 0
@@ -87,7 +123,7 @@ def serve_command(_: argparse.Namespace) -> int:
 
 def exec_command(arguments: argparse.Namespace) -> int:
     with serve.held(" ".join(arguments.argv)):
-        machine = serve.start()
+        machine = serve.start(arguments.machine)
         serve.refresh(machine)
         return job.run(machine, arguments.argv, arguments.timeout)
 
@@ -98,14 +134,7 @@ def stop_command(_: argparse.Namespace) -> int:
 
 
 def demo_command(_: argparse.Namespace) -> int:
-    with fresh("demo") as machine:
-        status = job.run(machine, ["sh", "vm/demo.sh"], TIMEOUT)
-        if status == 0 and sys.stdin.isatty():
-            host.say("the disk is in a virtual machine; here is its shell (press Enter for the prompt)")
-            attach(machine, "the machine ends")
-        elif status == 0:
-            host.say("the disk went with its machine; on a terminal this command leaves you in a shell there")
-        return status
+    return demonstration.run()
 
 
 COMMANDS = {
@@ -122,6 +151,8 @@ COMMANDS = {
 def main() -> int:
     arguments = parser().parse_args()
     try:
+        if hasattr(arguments, "machine"):
+            arguments.machine = resolve(arguments.machine)
         return COMMANDS[arguments.command](arguments)
     except host.VmError as error:
         host.say(f"error: {error}")

@@ -39,12 +39,22 @@ def raw_terminal() -> Iterator[None]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
 
 
-def attach(path: Path) -> None:
-    """Connects this terminal with the console socket until the guest ends or the user leaves with Ctrl-]."""
+def follow(path: Path) -> None:
+    """Copies what the console socket says to stdout, until the guest ends."""
+    with socket.socket(socket.AF_UNIX) as console:
+        console.connect(str(path))
+        while data := console.recv(4096):
+            os.write(sys.stdout.fileno(), data.replace(b"\r\n", b"\n"))
+
+
+def attach(path: Path, command: str = "") -> None:
+    """Connects this terminal with the console socket until the guest ends or the user leaves with Ctrl-].
+
+    `command` is what the shell there is given first.
+    """
     with socket.socket(socket.AF_UNIX) as console, raw_terminal():
         console.connect(str(path))
-        rows, columns = terminal_size()
-        console.sendall(f"stty rows {rows} columns {columns}; clear\r".encode())
+        console.sendall(command.encode())
         while True:
             ready, _, _ = select.select([console, sys.stdin], [], [])
             if console in ready:
@@ -58,10 +68,10 @@ def attach(path: Path) -> None:
                     return
 
 
-def terminal_size() -> tuple[int, int]:
-    """Rows and columns: a serial line does not tell the guest."""
+def terminal_size() -> str:
+    """The shell command that tells the guest the size of this terminal: a serial line does not."""
     try:
         size = os.get_terminal_size()
     except OSError:
-        return 24, 80
-    return size.lines or 24, size.columns or 80
+        size = os.terminal_size((80, 24))
+    return f"stty rows {size.lines or 24} columns {size.columns or 80}; clear\r"

@@ -15,10 +15,15 @@ chroot "$root" systemctl --quiet mask tcmu-runner.service
 chroot "$root" systemctl --quiet disable rtslib-fb-targetctl.service
 # Servers that tests start for themselves.
 chroot "$root" systemctl --quiet mask ceph.target ceph-crash.service
+# Multipath is for the tests that ask for it: its rule runs a program for each disk that comes.
+chroot "$root" systemctl --quiet disable multipathd.service multipathd.socket
+ln -s /dev/null "$root/etc/udev/rules.d/60-multipath.rules"
 chroot "$root" systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
     e2scrub_all.timer e2scrub_reap.service fstrim.timer getty@tty1.service systemd-pstore.service \
     systemd-update-utmp.service systemd-update-utmp-runlevel.service
-chroot "$root" systemctl --quiet enable vm-agent.service vm-journal.service
+# One console on both machines: ttyS0 in QEMU, tty0 in user-mode Linux.
+chroot "$root" systemctl --quiet mask serial-getty@ttyS0.service
+chroot "$root" systemctl --quiet enable vm-agent.service vm-journal.service console-getty.service
 
 # Our daemon's home, with what its tests need, and the targetcli of PyPI. System packages are visible: rtslib is one.
 mkdir "$root/tmp/wheels"
@@ -29,4 +34,4 @@ for home in tcmu-runner:tests targetcli:targetcli; do
 done
 rm -r "$root/tmp/wheels"
 
-chroot "$root" update-initramfs -u
+if [ -e "$root/vmlinuz" ]; then chroot "$root" update-initramfs -u; fi

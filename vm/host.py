@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,8 +13,9 @@ from typing import TextIO
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tcmu-runner" / "vm"
-OUT = CHECKOUT / "out" / "vm"
+OUT = (CHECKOUT / "out" if os.access(CHECKOUT, os.W_OK) else CACHE / "out") / "vm"
 KEPT_OUTS = 10
+GENEROUS = 900.0  # seconds; what takes longer is stuck, however busy the host is
 
 # program: the Debian package that ships it
 PROGRAMS = {
@@ -38,7 +40,7 @@ def program(name: str) -> str:
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin") or ""
 
 
-def require(names: Iterable[str] = tuple(PROGRAMS)) -> None:
+def require(names: Iterable[str]) -> None:
     """Raises VmError that names every missing package at once."""
     missing = [name for name in names if not program(name)]
     if missing:
@@ -81,3 +83,12 @@ def new_out(name: str) -> Path:
     directory = OUT / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{os.getpid()}"
     directory.mkdir(parents=True)
     return directory
+
+
+def wait_for_sockets(sockets: Path, machine: "subprocess.Popen[bytes]", out: Path) -> None:
+    """Raises VmError with what was said when the machine does not start."""
+    while not (sockets / "monitor").exists():
+        if machine.poll() is not None:
+            said = (out / "machine.log").read_text(errors="replace").strip()
+            raise VmError(f"the machine did not start: {said}")
+        time.sleep(0.05)

@@ -19,16 +19,22 @@ SOURCE = "/src"
 def wheel(fingerprint: str) -> Path:
     """Our wheel, built from the checkout when the cache has none of this fingerprint."""
     directory = host.CACHE / "wheels" / fingerprint
-    if not directory.is_dir():
-        host.say("building our wheel")
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".building-", dir=directory.parent))
-        build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(work)]
-        if subprocess.run([*build, str(host.CHECKOUT)], stdout=sys.stderr, check=False).returncode != 0:
-            shutil.rmtree(work)
-            raise host.VmError(f"building the wheel of {host.CHECKOUT} failed")
-        work.replace(directory)
+    with host.locked(host.CACHE / "wheel.lock", "building our wheel"):
+        if not directory.is_dir():
+            build_wheel(directory)
     return next(directory.glob("*.whl"))
+
+
+def build_wheel(directory: Path) -> None:
+    """Builds beside `directory` and renames: it has the whole wheel, or does not exist."""
+    host.say("building our wheel")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".building-", dir=directory.parent))
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(work)]
+    if subprocess.run([*build, str(host.CHECKOUT)], stdout=sys.stderr, check=False).returncode != 0:
+        shutil.rmtree(work)
+        raise host.VmError(f"building the wheel of {host.CHECKOUT} failed")
+    work.replace(directory)
 
 
 def of_source() -> str:
@@ -51,7 +57,7 @@ def fingerprint(*paths: Path) -> str:
 
 def synchronise(machine: Machine) -> None:
     """The checkout as it is now into the guest's /src."""
-    outcome = machine.run([f"{GUEST_SCRIPTS}/sync.sh"], timeout=120)
+    outcome = machine.run([f"{GUEST_SCRIPTS}/sync.sh"], timeout=host.GENEROUS)
     if outcome.status != 0:
         raise host.VmError(f"copying the checkout into the guest failed {outcome.note}")
 
@@ -63,7 +69,7 @@ def install(machine: Machine, *, live: bool = False) -> None:
     ours = wheel(of_packaging() if live else of_source())
     shutil.copy(ours, machine.share)
     arguments = [f"/host/share/{ours.name}", *(["live"] if live else [])]
-    outcome = machine.run([f"{GUEST_SCRIPTS}/install.sh", *arguments], timeout=300)
+    outcome = machine.run([f"{GUEST_SCRIPTS}/install.sh", *arguments], timeout=host.GENEROUS)
     if outcome.status != 0:
         raise host.VmError(f"installing our wheel in the guest failed {outcome.note}")
     host.say(f"daemon installed in {time.monotonic() - started:.0f} s")

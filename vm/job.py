@@ -13,8 +13,10 @@ GUEST_GONE = 126
 PASSED_ON = "TCMU_TEST_"
 
 
-def run(machine: Machine, argv: Sequence[str], timeout: float) -> int:
-    """Runs `argv` in the guest's copy of the tree, output live and to output.log. Returns its exit status.
+def run(
+    machine: Machine, argv: Sequence[str], timeout: float, output: session.Output = session.to_terminal
+) -> int:
+    """Runs `argv` in the guest's copy of the tree, output live and to output.log. Returns its status.
 
     The tests' own variables are those of the host, TCMU_TEST_WORKER_KILLS=100 and the like.
 
@@ -23,12 +25,12 @@ def run(machine: Machine, argv: Sequence[str], timeout: float) -> int:
     seen = len(machine.console_log)
     with (machine.out / "output.log").open("ab") as log:
 
-        def output(stream: str, data: bytes) -> None:
+        def keep(stream: str, data: bytes) -> None:
             log.write(data)
-            session.to_terminal(stream, data)
+            output(stream, data)
 
         try:
-            outcome = machine.run([*environment(), *argv], timeout=timeout, output=output, cwd=install.SOURCE)
+            outcome = machine.run([*environment(), *argv], timeout=timeout, output=keep, cwd=install.SOURCE)
         except session.GuestGoneError as error:
             outcome = session.Outcome(GUEST_GONE, str(error))
     status = verdict(outcome, machine.complaints(since=seen))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from vm import host, image, install
+from vm import host, install
 from vm.machine import Machine
 
 DIRECTORY = host.OUT / "serve"
@@ -23,12 +23,14 @@ def running() -> Machine | None:
     return Machine.load(STATE)
 
 
-def start() -> Machine:
+def start(kind: str) -> Machine:
     """The running machine, booted if there is none."""
     if machine := running():
+        if machine.kind != kind:
+            raise host.VmError(f"{machine.kind} is running, not {kind}; end it: python -m vm stop")
         return machine
     INSTALLED.unlink(missing_ok=True)
-    machine = Machine.boot(image.ensure(), host.new_out("serve"), survive=True)
+    machine = Machine.boot(kind, host.new_out("serve"), survive=True)
     machine.save(STATE)
     machine.wait_for_boot()
     return machine

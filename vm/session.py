@@ -59,14 +59,19 @@ def run(
         try:
             line.connect(str(agent))
             # the leading newline ends what an earlier host may have left half sent
-            line.sendall(b"\n" + json.dumps({**request, "timeout": timeout}).encode() + b"\n")
-            return follow(line, identity, time.monotonic() + timeout + AGENT_GRACE, output)
+            asked = b"\n" + json.dumps({**request, "timeout": timeout}).encode() + b"\n"
+            line.sendall(asked)
+            return follow(line, asked, time.monotonic() + timeout + AGENT_GRACE, output)
         except OSError as error:
             raise GuestGoneError(f"the guest is gone: {error}") from error
 
 
-def follow(line: socket.socket, identity: str, deadline: float, output: Output) -> Outcome:
-    """Passes on what the agent answers to request `identity`, until the outcome."""
+def follow(line: socket.socket, asked: bytes, deadline: float, output: Output) -> Outcome:
+    """Passes on what the agent answers to the request `asked`, until the outcome.
+
+    An agent that has just started, at a boot or a reboot, may not have heard it: it is asked again.
+    """
+    identity = json.loads(asked)["id"]
     pending = b""
     while True:
         line.settimeout(max(0.01, deadline - time.monotonic()))
@@ -79,6 +84,8 @@ def follow(line: socket.socket, identity: str, deadline: float, output: Output) 
         *lines, pending = (pending + data).split(b"\n")
         for text in lines:
             answer = parse(text, identity)
+            if "hello" in answer:
+                line.sendall(asked)
             if "exit" in answer:
                 return Outcome(int(answer["exit"]), answer["note"])
             for stream in answer.keys() & {"out", "err"}:
@@ -86,9 +93,9 @@ def follow(line: socket.socket, identity: str, deadline: float, output: Output) 
 
 
 def parse(text: bytes, identity: str) -> dict[str, str]:
-    """The answer in a line, empty when it is rubbish or meant for somebody before us."""
+    """The answer in a line, or the agent's hello; empty when it is rubbish or for somebody before us."""
     try:
         answer: dict[str, str] = json.loads(text)
     except ValueError:
         return {}
-    return answer if answer.get("id") == identity else {}
+    return answer if answer.get("id") == identity or "hello" in answer else {}

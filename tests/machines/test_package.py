@@ -1,5 +1,7 @@
-"""Our Debian package on a machine of its own, which boots twice. On the host; what is tested there is in
-tests/package."""
+"""Our Debian package on machines of its own, one for each release, which boot twice.
+
+On the host; what is tested there is in tests/package.
+"""
 
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import host, image, install, job
+from vm import host, install, job
 from vm.machine import Machine
 
 PYTEST = ["python", "-m", "pytest", "-o", "timeout=900", "-p", "no:cacheprovider"]
@@ -26,9 +28,9 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def booted(disk: Path, package: Path, name: str) -> Iterator[Machine]:
+def booted(kind: str, disk: Path, package: Path, name: str) -> Iterator[Machine]:
     """The machine with this disk, with the package in reach, switched off in order at the end."""
-    with Machine.boot(image.ensure(), host.new_out(name), disk=disk) as machine:
+    with Machine.boot(kind, host.new_out(name), disk=disk) as machine:
         shutil.copy(package, machine.share / "tcmu-runner.deb")
         machine.wait_for_boot()
         install.synchronise(machine)
@@ -36,10 +38,11 @@ def booted(disk: Path, package: Path, name: str) -> Iterator[Machine]:
         machine.power_off()
 
 
-def test_the_package(package: Path, tmp_path: Path) -> None:
-    disk = tmp_path / "disk.qcow2"
-    with booted(disk, package, "package") as machine:
+@pytest.mark.parametrize("kind", ["uml", "uml-13"], ids=["debian-12", "debian-13"])
+def test_the_package(kind: str, package: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with booted(kind, disk, package, "package") as machine:
         assert job.run(machine, [*PYTEST, "tests/package"], SECONDS) == 0
         assert job.run(machine, [*PYTEST, "tests/package/before_reboot.py"], SECONDS) == 0
-    with booted(disk, package, "reboot") as machine:
+    with booted(kind, disk, package, "reboot") as machine:
         assert job.run(machine, [*PYTEST, "tests/package/after_reboot.py"], SECONDS) == 0

@@ -1,8 +1,11 @@
-"""Runs commands in the guest for the host, over a virtio-serial port. The other end is vm/session.py.
+"""Runs commands in the guest for the host, over a virtio-serial port or a terminal line.
+
+The other end is vm/session.py.
 
 Both ways one JSON object a line. The host asks {"id", "argv", "cwd", "env", "timeout"}; the answers carry the
 same id: {"out": text} and {"err": text} as they come, at last {"exit": status, "note": text}. Bytes that are
-not UTF-8 travel as surrogates. A host that goes away, or asks anew, ends the command that runs.
+not UTF-8 travel as surrogates. On a terminal line the agent says {"hello": text} first. A host that goes
+away, or asks anew, ends the command that runs.
 
 Every command has a control group of its own, so that all its descendants can be ended and, where the kernel
 does not let them go, be named.
@@ -10,15 +13,19 @@ does not let them go, be named.
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
+import termios
 import time
+import tty
 from contextlib import suppress
 from pathlib import Path
 from typing import Self, TypedDict
 
 PORT = Path("/dev/virtio-ports/vm.agent")
+PORT_OPTION = re.compile(r"\bvm\.agent=(\S+)")  # of the kernel's command line: a machine without virtio
 GROUPS = Path("/sys/fs/cgroup/system.slice/vm-agent.service")
 CHUNK = 16384
 GRACE = 10.0  # seconds from the interrupt to the kill: pytest reports the test that hung
@@ -40,9 +47,14 @@ class Port:
     """The line to the host. One request at a time is read, and nothing of the next one is lost."""
 
     def __init__(self) -> None:
-        while not PORT.exists():  # udev makes it soon
+        path = port_path()
+        while not path.exists():  # udev makes it soon
             time.sleep(0.05)
-        self.fd = os.open(PORT, os.O_RDWR | os.O_NONBLOCK)
+        self.fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY)
+        if os.isatty(self.fd):  # what came before it was open may be lost: the host sends it again
+            tty.setraw(self.fd)
+            termios.tcflush(self.fd, termios.TCIFLUSH)
+            os.write(self.fd, b'\n{"hello": "from the agent"}\n')
         self.pending = b""
 
     def request(self) -> Request:
@@ -72,6 +84,11 @@ class Port:
             if poll({self.fd: select.POLLOUT})[self.fd] & select.POLLHUP:
                 raise HostGoneError
             data = data[os.write(self.fd, data[:CHUNK]) :]
+
+
+def port_path() -> Path:
+    named = PORT_OPTION.search(Path("/proc/cmdline").read_text())
+    return Path(named[1]) if named else PORT
 
 
 def poll(interests: dict[int, int], timeout: float | None = None) -> dict[int, int]:
