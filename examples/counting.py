@@ -9,10 +9,7 @@ A RawHandler sees every command before the built-in disk does. It answers those 
 
 from __future__ import annotations
 
-from tcmu_runner import NOT_HANDLED, Device, NotHandled, RawHandler
-from tcmu_runner.iov import Buffers
-from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.sense import Status
+from tcmu_runner import NOT_HANDLED, Buffers, Command, Device, NotHandled, RawHandler, Status
 
 READ_COUNTERS = 0xC1  # a vendor specific operation code; bytes 7 and 8 of its CDB: the allocation length
 

@@ -9,9 +9,7 @@ import asyncio
 import random
 from dataclasses import dataclass
 
-from tcmu_runner import AsyncHandler, ConfigError, Device
-from tcmu_runner.handler.config import parse_options
-from tcmu_runner.iov import Buffers
+from tcmu_runner import AsyncHandler, Buffers, ConfigError, Device, parse_options
 
 
 @dataclass(frozen=True)

@@ -9,35 +9,43 @@ import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-from tcmu_runner.configuration import Configuration, Options
-from tcmu_runner.engine.figures import summary
-from tcmu_runner.engine.pace import MORE_CAUTION
-from tcmu_runner.engine.ring_thread import RingThread
-from tcmu_runner.engine.view import Watchable
+from tcmu_runner.engine.observe.stats_text import summary
+from tcmu_runner.engine.observe.view import Watchable
+from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.storage.blocking import MORE_CAUTION
 from tcmu_runner.errors import DeviceError
+from tcmu_runner.guardian.guardian import Guardian
+from tcmu_runner.handler.device import Origin
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.kernel.alarm import Alarm
-from tcmu_runner.kernel.fleet import Fleet
-from tcmu_runner.kernel.foreign import Foreign
-from tcmu_runner.kernel.frontend import Frontend
-from tcmu_runner.kernel.guardian import Guardian
-from tcmu_runner.kernel.lock import DaemonLock
 from tcmu_runner.kernel.modules import load_target_core_user
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.pool import Pool, WorkerServer
-from tcmu_runner.kernel.processes import Confinement
-from tcmu_runner.kernel.servers import LocalServer, Server, Trouble
-from tcmu_runner.kernel.template import Template
+from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import UioEntry
-from tcmu_runner.kernel.worker import Worker
+from tcmu_runner.lock import DaemonLock
 from tcmu_runner.logs import Log
-from tcmu_runner.settings import Metrics, Workers
+from tcmu_runner.sandbox import Confinement
+from tcmu_runner.settings import Coexistence, Metrics, Workers
+from tcmu_runner.supervisor.coexistence import OtherDaemons
+from tcmu_runner.supervisor.device_manager import DeviceManager
+from tcmu_runner.supervisor.events import NetlinkEvents
+from tcmu_runner.supervisor.live_settings import Configuration, Options
+from tcmu_runner.supervisor.origins import ServedBefore
+from tcmu_runner.supervisor.serials import Serials
 from tcmu_runner.systemd import ServiceManager
+from tcmu_runner.workers.forkserver import ForkServer
+from tcmu_runner.workers.pool import Pool, WorkerServer
+from tcmu_runner.workers.server import LocalServer, Server, Trouble
+from tcmu_runner.workers.worker import Worker
+
+if TYPE_CHECKING:
+    from tcmu_runner.dbus.external import Externals
 
 LOCK_SECONDS = 10.0
-HASTE = 10  # by how much who makes a worker ready goes before those that serve; see nice(2)
+BOOST = 10  # by how much who makes a worker ready goes before those that serve; see nice(2)
 
 log = logging.getLogger(__name__)
 
@@ -54,22 +62,24 @@ def run(options: Options) -> int:
         paths = Paths()
         load_target_core_user(paths)
         guardian = Guardian.start(paths, lambda: DaemonLock(lock_path), logs)
-        template = _template(configuration, paths, logs)
-        asyncio.run(_serve(configuration, paths, guardian, template))
+        fork_server = _fork_server(configuration, paths, logs, guardian)
+        asyncio.run(_serve(configuration, paths, guardian, fork_server))
     return 0
 
 
 def _be_urgent(workers: Workers) -> None:
     """For this process and all it forks, workers until they serve: who waits for a disk waits for us, and who
-    waits for a new worker waits for more than a command (docs/adr/0004)."""
-    nice = workers.nice if workers.processes == 0 else max(workers.nice - HASTE, -20)
+    waits for a new worker waits for more than a command (docs/adr/0028)."""
+    nice = workers.nice if workers.processes == 0 else max(workers.nice - BOOST, -20)
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     except PermissionError:
         log.info("not allowed to run with nice %d (CAP_SYS_NICE); this one is as urgent as others", nice)
 
 
-def _template(configuration: Configuration, paths: Paths, logs: Log) -> Template | None:
+def _fork_server(
+    configuration: Configuration, paths: Paths, logs: Log, guardian: Guardian
+) -> ForkServer | None:
     workers = configuration.settings.workers
     if workers.processes == 0:
         return None
@@ -79,11 +89,11 @@ def _template(configuration: Configuration, paths: Paths, logs: Log) -> Template
     def make_worker(control: socket.socket) -> Worker:
         return Worker(control, configuration.registry, paths, limits, logs, shared=shared)
 
-    return Template.start(make_worker, logs)
+    return ForkServer.start(make_worker, logs, guardian.fall_silent)
 
 
 async def _serve(
-    configuration: Configuration, paths: Paths, guardian: Guardian, template: Template | None
+    configuration: Configuration, paths: Paths, guardian: Guardian, fork_server: ForkServer | None
 ) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -92,26 +102,37 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, configuration.reopen_logs)
 
     processes = configuration.settings.workers.processes
-    pool = Pool(template, processes, stop.set) if template is not None else None
+    pool = Pool(fork_server, processes, stop.set) if fork_server is not None else None
     registry = configuration.registry
     rings = RingThread("rings", MORE_CAUTION)  # of this process, where there are no others
 
-    def make_server(entry: UioEntry, trouble: Trouble, urgent: bool) -> Server:
-        terms = configuration.terms(f"user_{entry.name.hba}/{entry.name.device}", entry.name.config)
+    serials = Serials()
+
+    def make_server(entry: UioEntry, trouble: Trouble, origin: Origin) -> Server:
+        name = f"user_{entry.name.hba}/{entry.name.device}"
+        terms = configuration.terms(name, entry.name.config)
+        terms = replace(terms, origin=origin, serial=serials.of(name))
         if pool is None:
             return LocalServer(entry, registry, paths, terms, trouble, thread=rings)
-        return WorkerServer(entry, pool, terms, trouble, urgent=urgent)
+        return WorkerServer(entry, pool, terms, trouble)
 
-    alarm = Alarm()
-    fleet = Fleet(registry, paths, guardian, alarm, make_server)
-    foreign = Foreign(registry, configuration.settings.coexistence.others)
-    bus = _on_dbus(registry, fleet, foreign, configuration.settings.coexistence.bus_name)
-    loop.add_signal_handler(signal.SIGUSR1, report, fleet)
-    with configuration.follow(fleet, guardian, *([pool] if pool is not None else [])):
-        async with _site(fleet, configuration.settings.metrics), bus:
-            await Frontend(fleet, paths, guardian, alarm, ServiceManager(), foreign=foreign).run(stop)
-    if template is not None:
-        template.close()
+    ring_monitor = RingMonitor()
+    device_manager = DeviceManager(
+        registry, paths, guardian, ring_monitor, make_server,
+        served_before=ServedBefore(), serials=serials, problems=configuration.problems,
+    )  # fmt: skip
+    other_daemons = OtherDaemons(registry, configuration.settings.coexistence.others)
+    reachable = _reachable(registry, device_manager, other_daemons, configuration.settings.coexistence)
+    loop.add_signal_handler(signal.SIGUSR1, report, device_manager)
+    with configuration.follow(device_manager, guardian, *([pool] if pool is not None else [])):
+        async with _site(device_manager, configuration.settings.metrics), reachable:
+            await NetlinkEvents(
+                device_manager, paths, guardian, ring_monitor, ServiceManager(), other_daemons=other_daemons
+            ).run(stop)
+    if pool is not None:
+        pool.close()
+    if fork_server is not None:
+        fork_server.close()
     if pool is not None and pool.lost:
         raise DeviceError("the template process has ended, and all workers with it: start tcmu-runner again")
     log.info("stopped")
@@ -136,12 +157,30 @@ async def _site(watchable: Watchable, wanted: Metrics) -> AsyncIterator[None]:
         site.close()
 
 
+@asynccontextmanager
+async def _reachable(
+    registry: Registry, device_manager: DeviceManager, other_daemons: OtherDaemons, wanted: Coexistence
+) -> AsyncIterator[None]:
+    """On D-Bus and the control socket for the time of the block: loaded here, they cost workers nothing."""
+    from tcmu_runner.dbus.control_socket import control_socket  # noqa: PLC0415
+    from tcmu_runner.dbus.devices import DevicesBranch  # noqa: PLC0415
+    from tcmu_runner.dbus.external import Externals  # noqa: PLC0415
+    from tcmu_runner.dbus.service import ServiceBranch  # noqa: PLC0415
+
+    externals = other_daemons.registered = Externals(registry)  # they serve their devices by themselves
+    branches = ServiceBranch(registry, externals), DevicesBranch(device_manager, version("tcmu-runner"))
+    async with (
+        control_socket(wanted.control, branches),
+        _on_dbus(registry, device_manager, externals, wanted.bus_name),
+    ):
+        yield
+
+
 def _on_dbus(
-    registry: Registry, fleet: Fleet, foreign: Foreign, name: str
+    registry: Registry, device_manager: DeviceManager, externals: Externals, name: str
 ) -> AbstractAsyncContextManager[None]:
-    """D-Bus for the time of the block, where its library is: loaded here, it costs workers nothing."""
+    """D-Bus for the time of the block, where its library is."""
     try:
-        from tcmu_runner.dbus.external import Externals  # noqa: PLC0415
         from tcmu_runner.dbus.presence import presence  # noqa: PLC0415
     except ImportError as error:
         log.warning(
@@ -150,9 +189,7 @@ def _on_dbus(
             error,
         )
         return nullcontext()
-    externals = Externals(registry)
-    foreign.registered = externals  # they serve their devices by themselves
-    return presence(registry, fleet, version("tcmu-runner"), externals, name)
+    return presence(registry, device_manager, version("tcmu-runner"), externals, name)
 
 
 def report(watchable: Watchable) -> None:

@@ -1,4 +1,4 @@
-"""The errors a user meets. Each carries the errno the kernel's configfs write shall fail with."""
+"""The errors a user meets. Each carries the errno with which the kernel fails a write to configfs."""
 
 import errno
 
@@ -21,9 +21,45 @@ class UnknownHandlerError(TcmuError):
     errno = errno.ENOENT
 
 
+class ExhaustedError(TcmuError):
+    """The system gives this process no further thread, process or memory; the text says which."""
+
+    errno = errno.EAGAIN
+
+
 class DeviceError(TcmuError):
     """A device cannot be served."""
 
     def __init__(self, message: str, code: int = errno.EIO) -> None:
         super().__init__(message)
         self.errno = code
+
+
+class TransportGoneError(Exception):
+    """The other side has taken the device away; there is nobody left to answer."""
+
+
+_HINTS = {
+    errno.ENOENT: ": create the directory, or correct the path in dev_config",
+    errno.ENOTDIR: ": correct the path in dev_config",
+    errno.EISDIR: ": name a file in it in dev_config",
+    errno.EACCES: ": give the daemon's user access, or correct the path in dev_config",
+    errno.EPERM: ": give the daemon's user access, or correct the path in dev_config",
+    errno.EROFS: ": add ;read_only to dev_config, or mount the file system writable",
+    errno.ENOSPC: ": free space on the file system",
+}
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """(positive errno, sentence with the way out) of what an opening or resize raised."""
+    if isinstance(error, TimeoutError) and not error.errno:
+        return errno.ETIMEDOUT, "the handler did not answer in time: is its storage reachable?"
+    if isinstance(error, TcmuError):
+        return error.errno, str(error)
+    if isinstance(error, OSError) and error.errno:
+        hint = _HINTS.get(error.errno, "") if error.filename is not None else ""
+        return error.errno, f"{error}{hint}"
+    if isinstance(error, MemoryError):
+        text = "out of memory: raise workers.memory in the settings, free some, or set a smaller dev_size"
+        return errno.ENOMEM, text
+    return errno.EIO, f"bug in the handler: {type(error).__name__}: {error}"

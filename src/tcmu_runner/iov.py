@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 Buffers = list[memoryview]
 
-ZEROES = bytes(1 << 20)
+ZEROES = memoryview(bytes(1 << 20))
 
 
 def length(buffers: Iterable[memoryview]) -> int:
@@ -54,9 +54,14 @@ def scatter(buffers: Buffers, data: bytes | bytearray | memoryview) -> int:
 
 def zero(buffers: Buffers) -> None:
     """Overwrites every byte with zero."""
+    most = len(ZEROES)
     for buffer in buffers:
-        for at in range(0, len(buffer), len(ZEROES)):
-            piece = buffer[at : at + len(ZEROES)]
+        size = len(buffer)
+        if size <= most:
+            buffer[:] = ZEROES[:size]
+            continue
+        for at in range(0, size, most):
+            piece = buffer[at : at + most]
             piece[:] = ZEROES[: len(piece)]
 
 

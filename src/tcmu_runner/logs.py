@@ -5,13 +5,79 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
+
+from tcmu_runner.printable import printable
 
 FILE_NAME = "tcmu-runner.log"
 FORMAT = "%(asctime)s %(process)d [%(levelname)s] %(message)s"
 COMMANDS = 5  # below logging.DEBUG: each SCSI command
 # log_level of tcmu.conf, 0 to 5
 LEVELS = (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG, COMMANDS)
+
+log = logging.getLogger(__name__)
+
+
+class _Lines(logging.Formatter):
+    """A message is one line, whatever names are in it: only we begin lines of our log."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
+class _File(logging.Handler):
+    """One write(2) for each message, so that those of several processes do not mix. Where it fails, standard
+    error says so once; what is lost meanwhile is counted."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lost = 0
+        self._torn = False  # the last line has no end
+        self.trouble = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception:  # the arguments do not fit the message
+            self.handleError(record)
+            return
+        try:
+            self._write(f"{line}\n".encode(errors="backslashreplace"))
+        except OSError as error:
+            self._failed(error)
+        else:
+            self._worked()
+
+    def _write(self, data: bytes) -> None:
+        if self._torn:
+            data = b"\n" + data
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+            self._torn = bool(data)
+
+    def _failed(self, error: OSError) -> None:
+        self._lost += 1
+        if not self.trouble:
+            self.trouble = f"the log cannot be written: {error.strerror}: free space, or correct log_dir"
+            with suppress(OSError, ValueError):
+                print(f"process {os.getpid()}: {self.trouble}", file=sys.stderr, flush=True)
+
+    def _worked(self) -> None:
+        lost, self._lost, self.trouble = self._lost, 0, ""
+        if lost:
+            log.warning("the log can be written again; %d messages of this process are missing", lost)
+
+
+class _StandardError(logging.StreamHandler[TextIO]):
+    """What nobody can read any more is no reason for a traceback nobody can read."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 class Log:
@@ -23,13 +89,20 @@ class Log:
 
     def __init__(self) -> None:
         logging.addLevelName(COMMANDS, "COMMAND")
-        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-        self._file = os.fdopen(nowhere, "w", errors="backslashreplace")
-        outputs = [logging.StreamHandler(stream) for stream in (sys.stderr, self._file)]
-        logging.basicConfig(format=FORMAT, handlers=outputs)
+        self._descriptor = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self._file = _File(self._descriptor)
+        outputs: list[logging.Handler] = [_StandardError(sys.stderr), self._file]
+        for output in outputs:
+            output.setFormatter(_Lines(FORMAT))
+        logging.basicConfig(handlers=outputs)
 
     def fileno(self) -> int:
-        return self._file.fileno()
+        return self._descriptor
+
+    @property
+    def trouble(self) -> str:
+        """Why the file cannot be written at the moment, for a person; empty when it can."""
+        return self._file.trouble
 
     @property
     def level(self) -> int:
@@ -47,5 +120,5 @@ class Log:
 
     def follow(self, descriptor: int) -> None:
         """Write to what another process has opened; takes the descriptor over."""
-        os.dup2(descriptor, self._file.fileno(), inheritable=False)
+        os.dup2(descriptor, self._descriptor, inheritable=False)
         os.close(descriptor)

@@ -12,6 +12,7 @@ _SUITE = re.compile(r"^Suite: (\S+)")
 _TEST = re.compile(r"^  Test: (\S+) \.\.\.")
 _SKIPPED = re.compile(r"\[SKIPPED\] *(.*)")
 _END = re.compile(r"(?:^|\s|\.\.\.)(passed|FAILED)\s*(?:$|\[)")
+_ASSERTION = re.compile(r"^ +\d+\. \S+:\d+ +- ")
 _TESTS = re.compile(r"^ +tests +(\d+) +(\d+) +(\d+) +(\d+)", re.MULTILINE)
 
 
@@ -42,7 +43,7 @@ def run(*urls: str, tests: str = "ALL", dataloss: bool = True) -> Report:
 def read(output: str) -> Report:
     """What the verbose output says of each test."""
     report = Report()
-    suite = name = ""
+    suite = name = failed = ""
     text: list[str] = []
     for line in output.splitlines():
         if found := _SUITE.match(line):
@@ -50,22 +51,25 @@ def read(output: str) -> Report:
         if found := _TEST.match(line):
             name, text = f"{suite}.{found[1]}", []
             report.ran += 1
+            failed = ""
         text.append(line)
+        if failed and _ASSERTION.match(line):  # which come after the verdict
+            report.failed[failed] += f"\n{line}"
         if name and (found := _SKIPPED.search(line)):
             report.skipped[name] = found[1].strip()
         if name and (found := _END.search(line.removesuffix(" "))):
             if found[1] == "FAILED":
-                report.failed[name] = "\n".join(text[-12:])
+                report.failed[failed := name] = "\n".join(text[-12:])
             name = ""
     return report
 
 
-def expected_skips(path: Path, unit: str) -> dict[str, str]:
-    """The skips that a list names for a kind of unit: test and reason."""
+def expected(path: Path, unit: str) -> dict[str, str]:
+    """What a list names for a kind of unit: tests, each with the text that it prints."""
     found = {}
     for line in path.read_text().splitlines():
         kinds, _, rest = line.partition(" ")
         if line and not line.startswith("#") and unit in kinds.split(","):
-            test, _, reason = rest.strip().partition(" ")
-            found[test] = reason.strip()
+            test, _, text = rest.strip().partition(" ")
+            found[test] = text.strip()
     return found

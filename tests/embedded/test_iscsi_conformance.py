@@ -1,4 +1,5 @@
-"""libiscsi's suite against each kind of unit: no failure, and no skip but those in expected_skips.txt."""
+"""libiscsi's suite against each kind of unit: no failure and no skip but those in expected_failures.txt and
+expected_skips.txt. What the suite has, and so what runs, differs between libiscsi 1.19 and 1.20."""
 
 from __future__ import annotations
 
@@ -9,19 +10,35 @@ import libiscsi
 import pytest
 from conftest import DISKS
 
-from tcmu_runner.embedded import Disk, Server, serve
+from tcmu_runner.embedded import Credentials, Disk, Server, serve
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.scsi import xcopy
 
-SKIPS = Path(__file__).with_name("expected_skips.txt")
-SLOW = "Sanitize.Reset"  # wants a disk that needs seconds for it, and waits a minute
+HERE = Path(__file__).parent
+SKIPS, FAILURES = HERE / "expected_skips.txt", HERE / "expected_failures.txt"
 LINES = subprocess.run(["iscsi-test-cu", "--list"], capture_output=True, text=True, check=True).stdout.split()
 SUITES = [line.removeprefix("ALL.") for line in LINES if line.startswith("ALL.") and line.count(".") == 1]
 TESTS = [line.removeprefix("ALL.") for line in LINES if line.startswith("ALL.") and line.count(".") == 2]
-TWO_PATHS = "MultipathIO"
-# A suite in one run, but for the one which has a test that runs elsewhere.
-UNITS = [suite for suite in SUITES if suite != "Sanitize"]
-UNITS += [test for test in TESTS if test.startswith("Sanitize.") and test != SLOW]
+TWO_PATHS, CHAP = "MultipathIO", "iSCSICHAP"  # suites that want a target of their own
+SLOW = "Sanitize.Reset"  # wants a disk that needs seconds for it, and waits a minute
+LARGE = "ExtendedCopy.Large"  # wants a disk of twice the largest segment
+# After an answer of NotUnderstood, which RFC 7143 6.2 demands, libiscsi closes the connection, and this test
+# waits for ever on what was its socket. In the end it wants SendTargets=All, too: see expected_failures.txt.
+WAITS = "iSCSISendTargets.Invalid"
+ELSEWHERE = {SLOW, LARGE, WAITS}
+ONE_BY_ONE = {"iSCSITMF"}  # its first test ends the session that the next one needs
+
+
+def in_runs(suite: str) -> list[str]:
+    """A suite in one run, unless some of its tests cannot be in it."""
+    tests = [test for test in TESTS if test.startswith(f"{suite}.")]
+    if suite in ONE_BY_ONE or not ELSEWHERE.isdisjoint(tests):
+        return [test for test in tests if test not in ELSEWHERE]
+    return [suite]
+
+
+UNITS = [unit for suite in SUITES if suite not in (TWO_PATHS, CHAP) for unit in in_runs(suite)]
 
 LARGE_PHYSICAL_BLOCKS = [
     "CompareAndWrite",
@@ -39,7 +56,7 @@ NEEDS_TO_WRITE = [  # and fails without leave, instead of skipping itself
 NO_LEAVE = "--dataloss flag is not set"
 
 
-@pytest.mark.parametrize("tests", [unit for unit in UNITS if unit != TWO_PATHS])
+@pytest.mark.parametrize("tests", UNITS)
 @pytest.mark.parametrize("kind", ["512", "4096"])
 def test_suite(servers: dict[str, Server], kind: str, tests: str) -> None:
     check(servers[kind], kind, tests, dataloss=True)
@@ -68,9 +85,12 @@ def test_suite_on_a_read_only_unit(servers: dict[str, Server], tests: str) -> No
 def check(server: Server, kind: str, tests: str, *, dataloss: bool) -> None:
     report = libiscsi.run(server.url(), server.url(portal=1), tests=f"ALL.{tests}", dataloss=dataloss)
     assert report.ran
-    assert not report.failed, "\n".join(report.failed.values())
     here = {test for test in TESTS if test == tests or test.startswith(f"{tests}.")}
-    expected = libiscsi.expected_skips(SKIPS, kind)
+    for test, text in libiscsi.expected(FAILURES, kind).items():
+        if test in here and text in report.failed.get(test, ""):
+            del report.failed[test]
+    assert not report.failed, "\n".join(report.failed.values())
+    expected = libiscsi.expected(SKIPS, kind)
     if not dataloss:
         report.skipped = {test: reason for test, reason in report.skipped.items() if NO_LEAVE not in reason}
     assert report.skipped == {test: reason for test, reason in expected.items() if test in here}
@@ -78,7 +98,23 @@ def check(server: Server, kind: str, tests: str, *, dataloss: bool) -> None:
 
 def test_every_expected_skip_is_of_a_test_that_exists() -> None:
     for kind in ("512", "512e", "4096", "read-only"):
-        assert set(libiscsi.expected_skips(SKIPS, kind)) <= set(TESTS)
+        assert set(libiscsi.expected(SKIPS, kind)) <= set(TESTS)
+
+
+@pytest.mark.skipif(CHAP not in SUITES, reason="libiscsi 1.19 has no such tests")
+def test_chap(registry: Registry) -> None:
+    credentials = Credentials({"alice": "twelve-bytes"})
+    with serve(DISKS["512"], registry=registry, credentials=credentials) as server:
+        url = server.url().replace("://", "://alice%twelve-bytes@")
+        report = libiscsi.run(url, tests=f"ALL.{CHAP}")
+    assert (report.ran, report.failed, report.skipped) == (2, {}, {})
+
+
+@pytest.mark.skipif(LARGE not in TESTS, reason="libiscsi 1.19 has no such test")
+def test_copy_of_a_large_segment(registry: Registry) -> None:
+    with serve(Disk("everything/", 2 * xcopy.MAX_SEGMENT_LENGTH), registry=registry) as server:
+        report = libiscsi.run(server.url(), tests=f"ALL.{LARGE}")
+    assert (report.ran, report.failed, report.skipped) == (1, {}, {})
 
 
 @pytest.mark.parametrize("test", ["WriteSame10.ZeroBlocks", "WriteSame16.ZeroBlocks"])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tcmu_runner.embedded import Credentials, Disk, Server, framing, serve
-from tcmu_runner.embedded.digest import digest as digest_of
+from tcmu_runner.embedded import Credentials, Disk, Server, serve
+from tcmu_runner.iscsi import framing
+from tcmu_runner.iscsi.digest import digest as digest_of
 
 SIZE = 64 << 20
 SECRET = "twelve bytes"
@@ -90,6 +92,17 @@ def guarded() -> Iterator[Server]:
 def test_chap(guarded: Server, mutual: str) -> None:
     url = guarded.url().replace("://", f"://alice%{SECRET.replace(' ', '-')}@") + mutual
     assert "DIRECT_ACCESS" in run("iscsi-inq", url)
+
+
+@pytest.mark.parametrize("secret", ["p@ss?w%rd/with#all&of=them", "long" * 50])
+@pytest.mark.parametrize("command", ["iscsi-inq $uri", "qemu-img info $uri"])
+def test_any_secret_reaches_the_command_of_try(command: str, secret: str) -> None:
+    program = [sys.executable, "-m", "tcmu_runner.cli.main", "try", "ram", "--size", "1M", "--user", "b@b"]
+    environment = {**os.environ, "CHAP_SECRET": secret}
+    done = subprocess.run(
+        [*program, "--run", command], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("user", ["", "alice%wrong-secret@", "bob%twelve-bytes@"])

@@ -35,8 +35,8 @@ def log_in() -> Iterator[LogIn]:
     with ExitStack() as stack:
 
         def sessions(server: Server) -> list[Initiator]:
-            host, _, port = server.portals[0].address.rpartition(":")
-            made = [Initiator(host, int(port), isid=b"\x80\0\0\0\0" + bytes([number])) for number in (1, 2)]
+            at = server.portals[0]
+            made = [Initiator(at.host, at.port, isid=b"\x80\0\0\0\0" + bytes([number])) for number in (1, 2)]
             for session in made:
                 stack.enter_context(session).login(server.target.name)
             return made

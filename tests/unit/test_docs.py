@@ -7,17 +7,37 @@ import pytest
 
 from tcmu_runner import settings
 from tcmu_runner.handler import reference
-from tcmu_runner.scsi.reference import commands
+from tcmu_runner.iscsi.keys import KEYS, Use
+from tcmu_runner.scsi import unit_state
+from tcmu_runner.scsi.command import Nexus
+from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.scsi.reference import cdb_bits, commands
+from tcmu_runner.scsi.unit import Capabilities, Unit
 from tcmu_runner.settings import tcmu_conf
 from tcmu_runner.settings.reference import page as settings_page
 
+USES = {Use.LEADING_ONLY: "LO", Use.INITIAL_ONLY: "IO", Use.ALL: "ALL"}
 DOCS = Path(__file__).parents[2] / "docs"
-UPDATE = "python -c 'from tcmu_runner.scsi.reference import commands; print(commands(), end=\"\")'"
+UPDATE = "python -c 'from tcmu_runner.scsi.reference import cdb_bits, commands; print(commands(), end=\"\")'"
 
 
 def test_the_table_of_commands_is_the_opcode_table() -> None:
     page = (DOCS / "reference/scsi-commands.md").read_text()
     assert page.partition("| Opcode")[1:] == commands().partition("| Opcode")[1:], f"update it: {UPDATE}"
+
+
+def test_the_table_of_what_a_lun_remembers_is_what_is_kept() -> None:
+    page = (DOCS / "reference/unit-state.md").read_text()
+    rows = re.findall(r"^\| (?!Fact|---)(.*) \| `(\w+)` \|$", page, re.M)
+    unit = Unit(512, 1 << 20, DISK, Capabilities(write=True, flush=True))
+    assert {key for _, key in rows} == set(unit_state.taken(unit, Nexus()))
+    assert {key for row, key in rows if "**" in row} == set(unit_state.LASTING)
+
+
+def test_the_decisions_about_bits_are_those_of_the_opcode_table() -> None:
+    page = (DOCS / "reference/cdb-bits.md").read_text()
+    update = UPDATE.replace("commands", "cdb_bits")
+    assert page.partition("## Refused")[1:] == cdb_bits().partition("## Refused")[1:], f"update it: {update}"
 
 
 @pytest.mark.parametrize("kind", ["handlers", "filters"])
@@ -26,6 +46,14 @@ def test_the_pages_of_handlers_and_filters_are_their_docstrings(kind: str) -> No
     update = f"python -c 'from tcmu_runner.handler import reference; print(reference.{kind}(), end=\"\")'"
     found, expected = page.partition("\n## ")[2], getattr(reference, kind)().partition("## ")[2]
     assert found == expected, f"update it: {update}"
+
+
+def test_the_table_of_iscsi_keys_is_the_code() -> None:
+    page = (DOCS / "reference/iscsi.md").read_text()
+    rows = re.findall(r"^\| `(\S+)` \| (LO|IO|ALL) \| \w+ \| .* \| (.*) \|$", page, re.M)
+    assert {name: (use, "Irrelevant" in discovery) for name, use, discovery in rows} == {
+        name: (USES[key.use], key.normal) for name, key in KEYS.items()
+    }
 
 
 def test_the_page_of_settings_is_their_docstrings() -> None:

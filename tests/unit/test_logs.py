@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = """
+PROGRAM = r"""
 import logging, os, sys
 from pathlib import Path
 from tcmu_runner.logs import COMMANDS, Log
@@ -27,7 +27,7 @@ os.wait()
 (first / "tcmu-runner.log").rename(first / "rotated")
 logging.info("rotated")
 logs.write_to(first)
-logging.info("second \\udc80")
+logging.info("second line\nof\033one\udc80")
 try:
     logs.write_to(first / "absent")
 except OSError:
@@ -41,12 +41,12 @@ def test_the_file_moves_and_the_processes_follow(tmp_path: Path) -> None:
         [sys.executable, "-c", PROGRAM, str(tmp_path)], capture_output=True, text=True, check=True
     )
     words = [line.split()[-1] for line in done.stderr.splitlines()]
-    assert words == ["before", "first", "00", "rotated", "\\udc80", "stays"]
+    assert words == ["before", "first", "00", "rotated", r"line\nof\x1bone\x80", "stays"]
     rotated = (tmp_path / "rotated").read_text().splitlines()
     assert [line.split()[-1] for line in rotated] == ["first", "rotated"]
     assert "[COMMAND] 28 00" in (tmp_path / "child").read_text()
     log = tmp_path / "tcmu-runner.log"
-    assert [line.split()[-1] for line in log.read_text().splitlines()] == ["\\udc80", "stays"]
+    assert [line.split()[-1] for line in log.read_text().splitlines()] == [r"line\nof\x1bone\x80", "stays"]
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
 
@@ -57,3 +57,52 @@ def test_levels_are_those_of_tcmu_conf() -> None:
         "CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG",
     ]  # fmt: skip
     assert LEVELS[5] < logging.DEBUG
+
+
+FULL = """
+import logging, os, sys
+from pathlib import Path
+from tcmu_runner.logs import Log
+
+logs = Log()
+logs.set_level(logging.INFO)
+good = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+logs.follow(os.open("/dev/full", os.O_WRONLY))
+for number in range(100):
+    logging.info("message %d", number)
+print(logs.trouble)
+logs.follow(good)
+logging.info("space again")
+print(repr(logs.trouble))
+"""
+
+
+def test_a_full_log_is_one_line_until_it_can_be_written(tmp_path: Path) -> None:
+    """/dev/full refuses each write with ENOSPC (full(4))."""
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path / "log")], capture_output=True, text=True, check=True
+    )
+    others = [line for line in done.stderr.splitlines() if "[INFO]" not in line]
+    assert len(others) == 2, others
+    assert "the log cannot be written: No space left on device: free space" in others[0]
+    assert "written again; 100 messages of this process are missing" in others[1]
+    assert done.stdout.splitlines() == [
+        "the log cannot be written: No space left on device: free space, or correct log_dir", "''",
+    ]  # fmt: skip
+    assert [line.split("] ")[1] for line in (tmp_path / "log").read_text().splitlines()] == [
+        "space again", "the log can be written again; 100 messages of this process are missing",
+    ]  # fmt: skip
+
+
+def test_a_standard_error_that_nobody_reads_is_no_trouble(tmp_path: Path) -> None:
+    program = f"{FULL}\nprint('lives on', file=open(sys.argv[1] + '.end', 'w'))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "log")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.close()
+        process.wait(60)
+    assert (tmp_path / "log.end").read_text() == "lives on\n"
+    assert "space again" in (tmp_path / "log").read_text()

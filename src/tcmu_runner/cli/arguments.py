@@ -109,7 +109,7 @@ def _add_create(subparsers: Subparsers) -> None:
       --initiator iqn.1993-08.org.debian:01:abc
 
 LUN and exports are saved for the next boot, as targetcli saves them; should a step fail, all before it are
-undone.
+undone. An iSCSI target that exists keeps its portals and rules: what is asked for otherwise is refused.
 """,
     )  # fmt: skip
     add = made.add_argument
@@ -124,10 +124,12 @@ undone.
     )
     exports.add_argument("--loopback", action="store_true", help="as a disk of this machine")
     exports.add_argument("--none", action="store_true", help="not exported (default)")
-    add("--portal", default="0.0.0.0:3260", metavar="ADDRESS:PORT",
+    add("--portal", metavar="ADDRESS:PORT",
         help="where a new iSCSI target listens (default: 0.0.0.0:3260)")  # fmt: skip
-    add("--initiator", action="append", default=[], metavar="IQN", help="who may log in; repeat it for more")
-    add("--any-initiator", action="store_true", help="whoever reaches the portal may log in and write")
+    add("--initiator", action="append", default=[], metavar="IQN", help="who may log in; repeat it for more. "
+        "Other initiators of a target that exists do not get the LUN")  # fmt: skip
+    add("--any-initiator", action="store_true", help="every initiator that reaches the portal may log in and "
+        "write: of a new target, or one that is open so already")  # fmt: skip
     add(
         "--user",
         metavar="NAME",
@@ -186,11 +188,11 @@ def _add_faults(subparsers: Subparsers) -> None:
 
 
 def _add_list(subparsers: Subparsers) -> None:
-    _command(subparsers, "list", "look:list_luns", "show all LUNs", json=True)
+    _command(subparsers, "list", "show:list_luns", "show all LUNs", json=True)
 
 
 def _add_show(subparsers: Subparsers) -> None:
-    _on_lun(subparsers, "show", "look:show", "show all about a LUN")
+    _on_lun(subparsers, "show", "show:show", "show all about a LUN")
 
 
 def _add_top(subparsers: Subparsers) -> None:
@@ -203,7 +205,7 @@ def _add_top(subparsers: Subparsers) -> None:
 
 def _add_handlers(subparsers: Subparsers) -> None:
     made = _command(
-        subparsers, "handlers", "look:handlers", "show the handlers that can store bytes", json=True
+        subparsers, "handlers", "show:handlers", "show the handlers that can store bytes", json=True
     )
     made.add_argument("name", nargs="?", help="only this one, with its whole description")
 
@@ -221,14 +223,15 @@ def _add_check(subparsers: Subparsers) -> None:
   tcmu-runner check ./my_handler.py              # the kit
   tcmu-runner check file /var/tmp/scratch.img    # the kit
 
-The kit writes to the handler's storage: give it one whose content does not matter.
+The kit writes to the handler's storage: what it holds is lost, so that needs --overwrite.
 """,
     )  # fmt: skip
     add = made.add_argument
     add("handler", help="a config string; a settings file (*.toml); a handler's subtype, or a Python file "
         "that defines one")  # fmt: skip
     add("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
-    add("--size", type=size, default="8M", help="bytes of the LUN, or with K, M, G (default: 8M)")
+    add("--size", type=size, help="bytes of the LUN, or with K, M, G (default: what the storage has, or 8M)")
+    add("--overwrite", action="store_true", help="also where the storage holds something: it is lost")
     add("--block-size", type=int, default=512, metavar="N", help="512 (default) to 4096 bytes")
     add("--persistent", action="store_true", help="what was flushed has to survive a close")
     add("--forgets", action="store_true", help="it stores nothing: do not compare contents")
@@ -247,12 +250,14 @@ def _add_try(subparsers: Subparsers) -> None:
     add = made.add_argument
     add("handler", help="a handler's subtype, or a Python file that defines one")
     add("config", nargs="?", default="", help="its configuration: what follows SUBTYPE/")
-    add("--size", type=size, default="1G", help="bytes, or with K, M, G, T (default: 1G)")
+    add("--size", type=size, help="bytes, or with K, M, G, T (default: what the storage has, or 1G)")
     add("--block-size", type=int, default=512, metavar="N", help="512 (default) to 4096 bytes")
     add("--read-only", action="store_true", help="refuse writes")
     add("--removable", action="store_true", help="a medium that can be ejected")
-    add("--run", metavar="COMMAND", help="run it by the shell, with the LUN's URL as $uri, then end with its "
-        "exit status")  # fmt: skip
+    add("--serial", type=serial, help="its unit serial number, by which initiators know it again "
+        "(default: a random one)")  # fmt: skip
+    add("--run", metavar="COMMAND", help="run it by the shell, with the LUN's URL as $uri and, with --user, "
+        "what libiscsi and QEMU read to log in, then end with its exit status")  # fmt: skip
     add("--filter", action="append", default=[], dest="layers", metavar="'NAME OPTION=VALUE ...'",
         help="put a filter above the handler; repeat it, the topmost first")  # fmt: skip
     add("--settings", type=Path, metavar="FILE", help="where stacks of filters are named")
@@ -268,11 +273,12 @@ def _add_try(subparsers: Subparsers) -> None:
 def _add_overlay(subparsers: Subparsers) -> None:
     told = "show an overlay of the filter cow, empty it, or have it committed"
     made = _command(subparsers, "overlay", "overlay:run", told)
-    made.add_argument("file", type=Path, help="the overlay: DIRECTORY/user_0%%2Fvol0.cow for user_0/vol0")
+    made.add_argument("file", type=Path, help="the overlay: DIRECTORY/vol0.cow for vol0")
     made.add_argument(
-        "act", nargs="?", choices=["show", "discard", "commit"], default="show",
+        "act", nargs="?", choices=["show", "discard", "commit", "adopt"], default="show",
         help="show: how much it holds (the default). discard: all of it is forgotten. commit: it is written "
-        "to the storage below when the device is served next",
+        "to the storage below when the device is served next. adopt: it belongs to the storage that it is "
+        "served over next, whichever that is (also for files of cache and verify)",
     )  # fmt: skip
 
 
@@ -283,7 +289,11 @@ def _add_doctor(subparsers: Subparsers) -> None:
 
 def _add_release(subparsers: Subparsers) -> None:
     told = "after a crash of the daemon: end commands that wait for it, let initiators retry until it is back"
-    _command(subparsers, "release", "release:run", told)
+    made = _command(subparsers, "release", "release:run", told)
+    made.add_argument(
+        "--stay", action="store_true", help="stay until a daemon is back or no device is left, and end what "
+        "unlinks a LUN once it has waited for 30 s",
+    )  # fmt: skip
 
 
 def _add_completion(subparsers: Subparsers) -> None:
@@ -305,6 +315,13 @@ def size(text: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def serial(text: str) -> str:
+    """SPC-5 4.3.1: printable ASCII; LIO takes as many characters."""
+    if not (0 < len(text) < 254 and text.isascii() and text.isprintable()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 253 printable ASCII characters")
+    return text
 
 
 def _open_files(text: str) -> int:

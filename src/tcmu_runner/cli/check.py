@@ -7,11 +7,12 @@ import argparse
 from pathlib import Path
 
 from tcmu_runner import settings
+from tcmu_runner.cli.hints import in_options
 from tcmu_runner.cli.output import print_json, progress
-from tcmu_runner.cli.try_ import find_handler
+from tcmu_runner.cli.try_ import find_handler, storage_size
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.conformance import check_class
-from tcmu_runner.handler.stack import Recipe
+from tcmu_runner.handler.stack import StackDefinition
+from tcmu_runner.testing.conformance import SIZE, check_class
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,19 +25,27 @@ def run(options: argparse.Namespace) -> int:
         return _right(options, "config", "the handler understands it; what it names was not touched")
     registry, text = find_handler(options.handler, options.config)
     handler, parts = registry.find(text)
-    if isinstance(handler, Recipe):
+    if isinstance(handler, StackDefinition):
         raise ConfigError(
             f"{handler.subtype} has filters: check {handler.handler.subtype}, which is below them"
         )
+    parsed = handler.parse(parts.rest)
+    if not options.overwrite and handler.occupied(parsed):
+        raise ConfigError(
+            f"{text} holds something, which the check would overwrite: name another storage, or add "
+            "--overwrite"
+        )
+    size = options.size or storage_size(handler, parsed, options.block_size) or SIZE
     with progress("opening it") as tell:
         report = check_class(
-            handler, parts.rest, size=options.size, block_size=options.block_size,
+            handler, parts.rest, size=size, block_size=options.block_size,
             persistent=options.persistent, forgets=options.forgets, tell=tell,
         )  # fmt: skip
+    text = in_options(str(report))
     if options.json:
-        print_json({"handler": handler.subtype, "ok": report.ok, "report": str(report)})
+        print_json({"handler": handler.subtype, "ok": report.ok, "report": text})
     else:
-        print(report)
+        print(text)
     return 0 if report.ok else 1
 
 

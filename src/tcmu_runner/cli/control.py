@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tcmu_runner.cli.asking import ask
+from tcmu_runner.cli.daemon_client import ask
 from tcmu_runner.cli.exports import exports
 from tcmu_runner.cli.lio import Lio
-from tcmu_runner.cli.look import find
 from tcmu_runner.cli.output import print_json
+from tcmu_runner.cli.show import find
 from tcmu_runner.dbus.client import Client
-from tcmu_runner.engine.view import DeviceView
+from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.kernel import attribute
+from tcmu_runner.kernel import sysfs
 from tcmu_runner.units import format_size
 
 
@@ -28,7 +28,7 @@ def resize(options: argparse.Namespace) -> int:
         await daemon.resize(device.name, options.size)
         return device
 
-    device = ask(question, f"resizing {options.name}")
+    device = ask(question, f"resizing {options.name}", seconds=None)
     _rescan(device.name)
     if not options.no_save:
         Lio().save()
@@ -44,7 +44,7 @@ def _rescan(name: str) -> None:
     """Disks of this machine look again."""
     for export in exports().get(name, []):
         if export.disk:
-            attribute.write(Path("/sys/class/block", Path(export.disk).name, "device/rescan"), "1")
+            sysfs.write(Path("/sys/class/block", Path(export.disk).name, "device/rescan"), "1")
 
 
 def drain(options: argparse.Namespace) -> int:
@@ -54,7 +54,9 @@ def drain(options: argparse.Namespace) -> int:
         name = (await find(daemon, options.name)).name
         return name, await daemon.drain(name, options.seconds)
 
-    name, drained = ask(question, f"{options.name}: waiting for its commands, at most {options.seconds:g} s")
+    name, drained = ask(
+        question, f"{options.name}: waiting for its commands, at most {options.seconds:g} s", seconds=None
+    )
     if options.json:
         print_json({"name": name, "drained": drained})
     elif drained:
@@ -72,7 +74,7 @@ def restart(options: argparse.Namespace) -> int:
         await daemon.restart(name)
         return name
 
-    name = ask(question, f"{options.name}: closing its storage and opening it anew")
+    name = ask(question, f"{options.name}: closing its storage and opening it anew", seconds=None)
     if options.json:
         print_json({"name": name})
     else:

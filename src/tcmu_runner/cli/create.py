@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tcmu_runner import settings
-from tcmu_runner.cli.asking import ask
+from tcmu_runner.cli.daemon_client import ask
 from tcmu_runner.cli.exports import disk
-from tcmu_runner.cli.lio import Access, Lio, Wanted
+from tcmu_runner.cli.iscsi import Access, Chap
+from tcmu_runner.cli.lio import Lio, Wanted
 from tcmu_runner.cli.output import print_json, progress
 from tcmu_runner.cli.try_ import find_handler
 from tcmu_runner.errors import ConfigError, TcmuError
+from tcmu_runner.handler.config import escape_addresses
 from tcmu_runner.units import format_size
 
 DISK_SECONDS = 10.0  # until the kernel has found a loopback disk
@@ -23,7 +26,8 @@ DISK_SECONDS = 10.0  # until the kernel has found a loopback disk
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What there is now. size: bytes. disk: of a loopback export. target, lun: of iSCSI."""
+    """What there is now. size: bytes. disk: of a loopback export. The others are of iSCSI: portal is the
+    first of portals, initiators are those with a rule, anybody: others, too. chap: whether it is demanded."""
 
     name: str
     config: str
@@ -33,14 +37,20 @@ class Made:
     target: str = ""
     portal: str = ""
     lun: int = 0
+    portals: Sequence[str] = ()
+    initiators: Sequence[str] = ()
+    anybody: bool = False
+    chap: bool = False
 
 
 def run(options: argparse.Namespace) -> int:
     """Raises TcmuError or OSError; then all is as it was."""
-    config = f"{options.handler}/{options.config}"
+    config = escape_addresses(f"{options.handler}/{options.config}")
     _check_options(options)
     lio = Lio()
     _check_config(config)
+    if options.iscsi:
+        lio.check_iscsi(options.iscsi, _access(options))
     with ExitStack() as undo, progress(f"asking {config} how large it is") as tell:
         size = options.size or _probe(config) // options.block_size * options.block_size
         wanted = Wanted(options.name, config, size, options.block_size, options.max_io, options.data_area)
@@ -59,14 +69,14 @@ def run(options: argparse.Namespace) -> int:
 def _check_options(options: argparse.Namespace) -> None:
     if options.user is not None and not os.environ.get("CHAP_SECRET"):
         raise ConfigError("--user needs the secret in the environment variable CHAP_SECRET")
-    for option in ("initiator", "any_initiator", "user"):
+    for option in ("initiator", "any_initiator", "user", "portal"):
         if getattr(options, option) and not options.iscsi:
             raise ConfigError(f"--{option.replace('_', '-')} is for --iscsi IQN")
 
 
 def _check_config(config: str) -> None:
     """The daemon is asked, since it may have handlers that are not installed for us."""
-    if why := ask(lambda daemon: daemon.check_config(config)):
+    if why := ask(lambda daemon: daemon.check_config(config), start=True):
         raise ConfigError(why)
 
 
@@ -74,8 +84,8 @@ def _probe(config: str) -> int:
     """The size of what exists."""
     try:
         registry, _ = find_handler(config, "", settings.load(None))
-        offer, parts = registry.find(config)
-        size = offer.probe(offer.parse(parts.rest))
+        provider, parts = registry.find(config)
+        size = provider.probe(provider.parse(parts.rest))
     except TcmuError:  # one that only the daemon knows
         size = None
     if not size:
@@ -93,11 +103,17 @@ def _make(lio: Lio, undo: ExitStack, wanted: Wanted, options: argparse.Namespace
     if options.loopback:
         return Made(*_start(made), disk=_wait_for_disk(lio.export_loopback(undo, store)))
     if options.iscsi:
-        secret = os.environ.get("CHAP_SECRET", "")
-        access = Access(options.portal, options.initiator, options.any_initiator, options.user or "", secret)
-        lun = lio.export_iscsi(undo, store, options.iscsi, access)
-        return Made(*_start(made), target=options.iscsi, portal=options.portal, lun=lun)
+        there = lio.export_iscsi(undo, store, options.iscsi, _access(options))
+        return Made(
+            *_start(made), target=options.iscsi, portal=next(iter(there.portals), ""), lun=there.lun,
+            portals=there.portals, initiators=there.initiators, anybody=there.anybody, chap=there.chap,
+        )  # fmt: skip
     return made
+
+
+def _access(options: argparse.Namespace) -> Access:
+    chap = Chap(options.user, os.environ.get("CHAP_SECRET", "")) if options.user else Chap()
+    return Access(options.portal or "", options.initiator, options.any_initiator, chap)
 
 
 def _start(made: Made) -> tuple[str, str, int, int]:
@@ -107,7 +123,7 @@ def _start(made: Made) -> tuple[str, str, int, int]:
 def _reason(name: str, since: float) -> str:
     """What the daemon's log says of a refusal since that time: the kernel passes only an errno on."""
     try:
-        told = ask(lambda daemon: daemon.happenings())
+        told = ask(lambda daemon: daemon.device_events())
     except TcmuError:
         return ""
     new = [each for each in told if each.time >= since and each.device.rpartition("/")[2] == name]
@@ -126,8 +142,10 @@ def _told(made: Made) -> str:
     if made.disk:
         lines.append(f"  disk of this machine: {made.disk}")
     if made.target:
-        lines.append(f"  iSCSI: {made.target} LUN {made.lun}, portal {made.portal}")
-        address = made.portal.replace("0.0.0.0", "THIS_MACHINE")
+        lines.append(f"  iSCSI: {made.target} LUN {made.lun}, portal {' and '.join(made.portals) or 'none'}")
+        who = "any initiator" if made.anybody else ", ".join(made.initiators)
+        lines.append(f"  for: {who}, {'with' if made.chap else 'without'} CHAP")
+        address = made.portal.replace("0.0.0.0", "THIS_MACHINE").replace("[::]", "THIS_MACHINE")
         lines.append(f"  initiators: iscsiadm -m discovery -t sendtargets -p {address} --login")
     if not (made.disk or made.target):
         lines.append("  not exported yet: targetcli can do that")

@@ -9,6 +9,7 @@ from tcmu_runner.cli.exports import exports, users
 from tcmu_runner.cli.lio import Lio
 from tcmu_runner.cli.output import print_json, progress
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.printable import utf8
 
 
 def run(options: argparse.Namespace) -> int:
@@ -16,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     lio = Lio()
     store = lio.find(options.name)
     path = Path(store.path)
-    name = f"{path.parent.name}/{path.name}"
+    name = utf8(f"{path.parent.name}/{path.name}")
     if not options.force:
         _check_unused(name)
     with progress(f"{name}: waiting for its commands, and closing its storage"):

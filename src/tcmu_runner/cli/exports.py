@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tcmu_runner.kernel import attribute
+from tcmu_runner.guardian.unlinking import UNLINK, sleepers
+from tcmu_runner.kernel import sysfs
 from tcmu_runner.kernel.paths import SYSTEM, Paths
+from tcmu_runner.printable import utf8
 
 SCSI_DEVICES = Path("/sys/bus/scsi/devices")
 
@@ -29,12 +32,29 @@ class Export:
 def exports(paths: Paths = SYSTEM) -> dict[str, list[Export]]:
     """By the LUN's name, user_0/vol0."""
     found: defaultdict[str, list[Export]] = defaultdict(list)
-    for link in sorted(paths.target.glob("*/*/tpgt_*/lun/lun_*/*")):
+    for link in sorted(_links(paths)):
         if link.is_symlink():
             store = link.readlink()
             if store.parent.name.startswith("user_"):
-                found[f"{store.parent.name}/{store.name}"].append(_export(link))
+                found[utf8(f"{store.parent.name}/{store.name}")].append(_export(link))
     return dict(found)
+
+
+def _links(paths: Paths) -> Iterator[Path]:
+    """But for those that are being unlinked: the kernel holds their directories' locks until that has ended,
+    and to list one is to wait for it."""
+    nobody_waits = os.geteuid() == 0 and not sleepers(UNLINK, paths.proc)  # only root sees who waits
+    for lun in sysfs.find(paths.target, "*/*/tpgt_*/lun/lun_*"):
+        if nobody_waits or lun.parts[-5] != "loopback" or _has_disk(lun):
+            yield from sysfs.find(lun, "*")
+
+
+def _has_disk(lun: Path) -> bool:
+    group, number = lun.parents[1], lun.name.removeprefix("lun_")
+    try:
+        return (SCSI_DEVICES / f"{sysfs.read(group / 'address')}:{number}").exists()
+    except OSError:
+        return True
 
 
 def _export(link: Path) -> Export:
@@ -47,7 +67,7 @@ def _export(link: Path) -> Export:
 def disk(group: Path, lun: int) -> str:
     """The node of a loopback LUN, empty until the kernel has found it. group: .../tpgt_1"""
     try:
-        address = attribute.read(group / "address")
+        address = sysfs.read(group / "address")
         (name,) = (path.name for path in (SCSI_DEVICES / f"{address}:{lun}/block").iterdir())
     except (OSError, ValueError):
         return ""
@@ -58,16 +78,16 @@ def users(export: Export, paths: Paths = SYSTEM) -> Iterator[str]:
     """Who uses it at this moment, in words."""
     if export.disk:
         name = export.disk.removeprefix("/dev/")
-        for line in attribute.read(paths.proc / "self/mountinfo").splitlines():
+        for line in sysfs.read(paths.proc / "self/mountinfo").splitlines():
             fields = line.split()
             if fields[fields.index("-") + 2].startswith(export.disk):
                 yield f"{export.disk} is mounted on {fields[4]}"
-        for holder in sorted(Path("/sys/class/block", name, "holders").glob("*")):
+        for holder in sysfs.find(Path("/sys/class/block", name, "holders"), "*"):
             yield f"{export.disk} is used by {holder.name}"
     sessions = paths.target / export.fabric / export.target
-    for info in sorted(sessions.glob("tpgt_*/acls/*/info")):
-        if "No active iSCSI Session" not in attribute.read(info):
+    for info in sysfs.find(sessions, "tpgt_*/acls/*/info"):
+        if "No active iSCSI Session" not in sysfs.read(info):
             yield f"initiator {info.parent.name} is logged in to {export.target}"
-    for group in sorted(sessions.glob("tpgt_*/dynamic_sessions")):
-        for initiator in attribute.read(group).replace("\0", "\n").split():
+    for group in sysfs.find(sessions, "tpgt_*/dynamic_sessions"):
+        for initiator in sysfs.read(group).replace("\0", "\n").split():
             yield f"initiator {initiator} is logged in to {export.target}"

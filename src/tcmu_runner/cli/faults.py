@@ -6,9 +6,9 @@ import argparse
 import tomllib
 from typing import Any
 
-from tcmu_runner.cli.asking import ask
-from tcmu_runner.cli.look import find
+from tcmu_runner.cli.daemon_client import ask
 from tcmu_runner.cli.output import print_json, show, table
+from tcmu_runner.cli.show import find
 from tcmu_runner.dbus.client import Client
 from tcmu_runner.errors import ConfigError
 

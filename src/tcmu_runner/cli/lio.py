@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcmu_runner.cli.library import need
+from tcmu_runner.cli.iscsi import Access, Exported, Exporter, check
+from tcmu_runner.cli.optional import need
 from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.kernel.modules import load_target_core_user
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may use a LUN over iSCSI. initiators: their IQNs. user, secret: CHAP, where there is a user."""
-
-    portal: str
-    initiators: Sequence[str] = ()
-    anybody: bool = False
-    user: str = ""
-    secret: str = ""
+from tcmu_runner.printable import utf8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +36,7 @@ class Lio:
         if os.geteuid() != 0:
             raise TcmuError("only root may configure LIO: try again with sudo")
         load_target_core_user()
+        _make_directories(save_directory())
         with self._errors("LIO's configuration cannot be read"):
             self._root = self._lib.RTSRoot()
 
@@ -60,12 +52,12 @@ class Lio:
     def find(self, name: str) -> Any:
         """The storage object of a LUN by its name, vol0 or user_0/vol0."""
         short = name.rpartition("/")[2]
-        found = [each for each in self._stores() if each.name == short and _full(each).endswith(name)]
+        found = [each for each in self._stores() if utf8(each.name) == short and _full(each).endswith(name)]
         if len(found) == 1:
             return found[0]
         if found:
             raise ConfigError(f"several LUNs are named {name}: say which of {', '.join(map(_full, found))}")
-        known = ", ".join(sorted(each.name for each in self._stores())) or "none"
+        known = ", ".join(sorted(utf8(each.name) for each in self._stores())) or "none"
         raise ConfigError(f"no LUN {name}; there are: {known}")
 
     def _stores(self) -> list[Any]:
@@ -95,51 +87,15 @@ class Lio:
             self._lib.LUN(group, 0, storage_object=store)
             return Path(group.path)
 
-    def export_iscsi(self, undo: ExitStack, store: Any, iqn: str, access: Access) -> int:
-        """Returns the LUN's number in the target. A target that exists keeps its portals and rules; its
-        initiators get the LUN, too."""
+    def check_iscsi(self, iqn: str, access: Access) -> None:
+        """Raises ConfigError where the target exists and has other rules."""
+        with self._errors(f"{iqn} cannot be read"):
+            check(Exporter(self._lib).rules(iqn), access)
+
+    def export_iscsi(self, undo: ExitStack, store: Any, iqn: str, access: Access) -> Exported:
+        """A target that exists keeps its portals and rules."""
         with self._errors(f"{store.name} cannot be exported as {iqn}"):
-            fabric = self._lib.FabricModule("iscsi")
-            known = {target.wwn: target for target in fabric.targets}
-            group = self._group(known[iqn]) if iqn in known else self._make_target(undo, fabric, iqn, access)
-            lun = self._lib.LUN(group, storage_object=store)
-            undo.callback(lun.delete)
-            for initiator in access.initiators:
-                self._admit(undo, group, initiator, access)
-            for rule in group.node_acls:
-                number = _free({mapped.mapped_lun for mapped in rule.mapped_luns}, lun.lun)
-                undo.callback(self._lib.MappedLUN(rule, number, lun.lun).delete)
-            return int(lun.lun)
-
-    def _group(self, target: Any) -> Any:
-        return next(iter(sorted(target.tpgs, key=lambda group: group.tag)))
-
-    def _make_target(self, undo: ExitStack, fabric: Any, iqn: str, access: Access) -> Any:
-        if not (access.initiators or access.anybody):
-            raise ConfigError("who may log in? Say --initiator IQN, or --any-initiator")
-        address, _, port = access.portal.rpartition(":")
-        target = self._lib.Target(fabric, iqn)
-        undo.callback(target.delete)
-        group = self._lib.TPG(target, 1)
-        group.set_attribute("authentication", int(bool(access.user)))
-        if access.anybody:
-            for name, value in (
-                ("generate_node_acls", 1), ("cache_dynamic_acls", 1), ("demo_mode_write_protect", 0),
-            ):  # fmt: skip
-                group.set_attribute(name, value)
-            if access.user:
-                group.chap_userid, group.chap_password = access.user, access.secret
-        self._lib.NetworkPortal(group, address, int(port))
-        group.enable = True
-        return group
-
-    def _admit(self, undo: ExitStack, group: Any, initiator: str, access: Access) -> None:
-        if initiator in {rule.node_wwn for rule in group.node_acls}:
-            return
-        rule = self._lib.NodeACL(group, initiator)
-        undo.callback(rule.delete)
-        if access.user:
-            rule.chap_userid, rule.chap_password = access.user, access.secret
+            return Exporter(self._lib).export(undo, store, iqn, access)
 
     def remove(self, store: Any) -> list[str]:
         """A LUN with its exports. Returns the targets that have no LUN any more; a loopback one goes, too."""
@@ -158,17 +114,29 @@ class Lio:
 
     def save(self) -> None:
         """For the next boot, in targetcli's file."""
-        with self._errors("LIO's configuration cannot be saved"):
+        try:
             self._root.save_to_file()
+        except (self._lib.RTSLibError, RuntimeError) as error:  # RuntimeError: the file cannot be opened
+            why = error.__cause__ or error
+            raise TcmuError(f"LIO's configuration cannot be saved: {why}; or add --no-save") from error
+
+
+def save_directory() -> Path:
+    """Where the configuration is saved, and where the kernel keeps persistent reservations: /etc/target, in
+    Debian /etc/rtslib-fb-target. Raises TcmuError."""
+    return Path(need("rtslib_fb.root").default_save_file).parent
+
+
+def _make_directories(directory: Path) -> None:
+    """Packages of targetcli bring them, those of rtslib alone do not; without them nothing can be made."""
+    try:
+        for each in (directory, directory / "pr", directory / "alua"):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise TcmuError(f"LIO's directory {directory} cannot be made: {error.strerror}") from error
 
 
 def _full(store: Any) -> str:
     """user_0/vol0"""
     path = Path(store.path)
-    return f"{path.parent.name}/{path.name}"
-
-
-def _free(taken: set[int], wanted: int) -> int:
-    while wanted in taken:
-        wanted += 1
-    return wanted
+    return utf8(f"{path.parent.name}/{path.name}")

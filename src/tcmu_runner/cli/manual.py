@@ -7,13 +7,16 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 from tcmu_runner.cli.arguments import parser
-from tcmu_runner.cli.library import need
+from tcmu_runner.cli.optional import need
 
 FILES = (
     ("/etc/tcmu/tcmu.conf", "log_level and log_dir, as the C daemon reads them"),
     ("/etc/tcmu/tcmu-runner.toml", "everything else: workers, devices, stacks of filters"),
     ("/var/log/tcmu-runner.log", "the log"),
     ("/run/tcmu.lock", "says which daemon serves this machine"),
+    ("/run/tcmu-runner/control.sock", "where our commands ask without D-Bus; only root"),
+    ("/run/tcmu-runner/units", "what initiators rely on, for the next worker or daemon"),
+    ("/var/lib/tcmu-runner/units", "and of that what outlasts a reboot"),
 )
 
 

@@ -11,11 +11,21 @@ from enum import Enum
 from importlib.util import find_spec
 from typing import Any
 
-from tcmu_runner.cli.library import need
+from tcmu_runner.cli.optional import need
+from tcmu_runner.printable import NO_UTF8, printable, utf8
+
+WHOLE_LINES = 1 << 20  # columns, more than a line of a table ever has
+
+
+def tell(text: str) -> None:
+    """Prints one line for a person."""
+    print(printable(text))
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+    """Names are as they are on D-Bus and in metrics."""
+    text = json.dumps(value, default=_plain, indent=2, ensure_ascii=False)
+    print(NO_UTF8.sub(lambda found: json.dumps(utf8(found[0]))[1:-1], text))
 
 
 def _plain(value: object) -> object:
@@ -29,7 +39,7 @@ def _plain(value: object) -> object:
 def console() -> Any:
     """rich's, of standard output. Where that is no terminal another program reads it: no colours, and lines
     stay whole."""
-    width = None if sys.stdout.isatty() else 1000
+    width = None if sys.stdout.isatty() else WHOLE_LINES
     return need("rich.console").Console(highlight=False, width=width)
 
 
@@ -50,7 +60,7 @@ def table(
         made.add_column(name, justify="right" if numbers else "left", no_wrap=numbers, overflow="fold")
     text = need("rich.text").Text
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, text) else text(str(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, text) else text(printable(str(cell))) for cell in row))
     return made
 
 
@@ -71,7 +81,7 @@ class Fitting:
 
 
 def styled(text: str, style: str) -> Any:
-    return need("rich.text").Text(text, style=style)
+    return need("rich.text").Text(printable(text), style=style)
 
 
 def show(renderable: Any) -> None:

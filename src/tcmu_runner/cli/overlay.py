@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 
+from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.overlay import Overlay
 from tcmu_runner.units import format_size
 
 
 def run(options: argparse.Namespace) -> int:
     """The exit status. Raises TcmuError or OSError to be shown."""
+    if options.act == "adopt":
+        was = sidecar.forget(options.file)
+        print(f"it belonged to {was or 'no storage'}; now to the one that it is served over next")
+        return 0
     overlay = Overlay.find(options.file)
     try:
         held = sum(length for _, length, _ in overlay.pieces())
         if options.act == "discard":
             overlay.discard()
+            overlay.disown()
             print(f"{format_size(held)} are discarded")
         elif options.act == "commit":
             overlay.want_commit()

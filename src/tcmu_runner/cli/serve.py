@@ -6,7 +6,7 @@ import argparse
 import resource
 
 from tcmu_runner import daemon
-from tcmu_runner.configuration import Options
+from tcmu_runner.supervisor.live_settings import Options
 
 
 def run(options: argparse.Namespace) -> int:

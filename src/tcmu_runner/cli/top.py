@@ -10,25 +10,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from tcmu_runner.cli.library import need
+from tcmu_runner.cli.daemon_client import absence, client
+from tcmu_runner.cli.optional import need
 from tcmu_runner.cli.output import Fitting, console, print_json, styled, table
-from tcmu_runner.dbus.client import Client
-from tcmu_runner.engine.statistics import Snapshot
-from tcmu_runner.engine.view import DeviceView, State
+from tcmu_runner.dbus.client import Client, NotRunningError
+from tcmu_runner.engine.observe.statistics import Snapshot
+from tcmu_runner.engine.observe.view import DeviceView, State
 from tcmu_runner.scsi.opcodes import DISK
-from tcmu_runner.settings.kept import coexistence
+from tcmu_runner.scsi.table import Moves
 
 NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "AVG us", "QUEUE", "OLDEST", "ERRORS"]
 # Which of them a terminal leaves out that has no place for all.
 NARROWER = ((), (4,), (4, 7), (1, 3, 4, 7), (1, 3, 4, 6, 7))
 
 
-def _moving(prefix: str) -> frozenset[int]:
-    return frozenset(row.opcode for row in DISK if row.name.startswith(prefix))
-
-
-READS = _moving("READ(")
-WRITES = _moving("WRITE")
+READS = DISK.moving(Moves.READ)
+WRITES = DISK.moving(Moves.WRITE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +56,27 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _watch(options: argparse.Namespace) -> None:
-    async with Client(coexistence().bus_name) as daemon:
-        before, since = await daemon.devices(), time.monotonic()
+    async with client() as daemon:
+        before, since = await _first(daemon), time.monotonic()
         with _Screen(options.json) as screen:
             looks = 0
             while not options.count or looks < options.count:
                 await asyncio.sleep(options.interval)
-                devices, now = await daemon.devices(), time.monotonic()
+                try:
+                    devices, now = await daemon.devices(), time.monotonic()
+                except NotRunningError:  # it may come back while somebody looks
+                    screen.tell(absence())
+                    before, looks = [], looks + 1
+                    continue
                 screen.show(devices, rates(before, devices, now - since))
                 before, since, looks = devices, now, looks + 1
+
+
+async def _first(daemon: Client) -> list[DeviceView]:
+    try:
+        return await daemon.devices()
+    except NotRunningError:
+        return []  # the next look says so
 
 
 class _Screen:
@@ -88,6 +97,15 @@ class _Screen:
     def __exit__(self, *failure: object) -> None:
         if self._live is not None:
             self._live.__exit__(*failure)
+
+    def tell(self, text: str) -> None:
+        """Instead of a table."""
+        if self._console is None:
+            print_json([])
+        elif self._live is not None:
+            self._live.update(styled(text, "bold red"), refresh=True)
+        else:
+            self._console.print(styled(text, "bold red"))
 
     def show(self, devices: Sequence[DeviceView], found: Sequence[Rates]) -> None:
         if self._console is None:
@@ -148,9 +166,9 @@ def _without(left_out: Collection[int], rows: Sequence[Sequence[object]]) -> Any
 
 
 def _name(device: DeviceView) -> Any:
-    return (
-        device.name if device.state is State.SERVING else styled(f"{device.name} {device.state.value}", "red")
-    )
+    if device.state is not State.SERVING:
+        return styled(f"{device.name} {device.state.value}", "red")
+    return styled(f"{device.name} failing", "red") if device.trouble(time.time()) else device.name
 
 
 def _row(device: DeviceView, each: Rates) -> list[object]:

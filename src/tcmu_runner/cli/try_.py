@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from tcmu_runner import settings
 from tcmu_runner.embedded import Credentials, Disk, Server
 from tcmu_runner.embedded.watch import Watch
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.registry import Registry
+from tcmu_runner.handler.registry import Provider, Registry
 from tcmu_runner.handler.stack import Layer
 from tcmu_runner.settings import Settings
 from tcmu_runner.units import format_size
 
+SIZE = 1 << 30  # bytes, where neither the command nor the storage says it
 PROGRESS_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -50,20 +51,34 @@ def run(options: argparse.Namespace) -> int:
     registry, config = find_handler(options.handler, options.config, settings.load(options.settings))
     if options.layers:
         config = filtered(registry, config, tuple(map(layer, options.layers)))
-    disk = Disk(config, options.size, options.block_size, options.read_only, options.removable)
+    size = options.size or _present_size(registry, config, options.block_size) or SIZE
+    disk = Disk(
+        config, size, options.block_size, options.read_only, options.removable,
+        serial=options.serial or "",
+    )  # fmt: skip
     # Blocked in every thread from here on, so that only we, below, take them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    credentials = _credentials(options.user)
-    server = Server([disk], registry, host=options.host, ports=[options.port], credentials=credentials)
     try:
+        credentials = _credentials(options.user)
+        server = Server([disk], registry, host=options.host, ports=[options.port], credentials=credentials)
         with server, _watched(server, registry, options.metrics) as page:
             if options.run is not None:
-                return _run_command(options.run, _with_secret(server.url(), credentials))
-            print(_how_to_reach(server, disk, page), flush=True)
+                return _run_command(options.run, {"uri": server.url(), **_environment(credentials)})
+            print(_how_to_reach(server, disk, page, options.user), flush=True)
             _wait(server)
             return 0
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def _present_size(registry: Registry, config: str, block_size: int) -> int:
+    provider, parts = registry.find(config)
+    return storage_size(provider, provider.parse(parts.rest), block_size)
+
+
+def storage_size(provider: Provider, config: object, block_size: int) -> int:
+    """Bytes of a LUN over a storage that exists, in whole blocks; 0 where there is none."""
+    return (provider.probe(config) or 0) // block_size * block_size
 
 
 def find_handler(name: str, config: str, given: Settings | None = None) -> tuple[Registry, str]:
@@ -76,7 +91,7 @@ def find_handler(name: str, config: str, given: Settings | None = None) -> tuple
         for directory in given.handlers.paths:
             registry.load_directory(directory)
         for stack in given.stacks:
-            registry.put(registry.recipe(stack.name, stack.handler, stack.layers, stack.description))
+            registry.put(registry.definition(stack.name, stack.handler, stack.layers, stack.description))
         subtype, _, rest = name.partition("/")
         return registry, f"{subtype}/{config or rest}"
     found = registry.load_file(Path(name))
@@ -90,7 +105,7 @@ def filtered(registry: Registry, config: str, layers: tuple[Layer, ...]) -> str:
     """The config string of the same storage below these filters."""
     subtype, _, rest = config.partition("/")
     name = "_".join([*(each.filter.name for each in layers), subtype])
-    registry.put(registry.recipe(name, subtype, layers))
+    registry.put(registry.definition(name, subtype, layers))
     return f"{name}/{rest}"
 
 
@@ -119,31 +134,36 @@ def _credentials(user: str | None) -> Credentials | None:
     return Credentials({user: secret})
 
 
-def _with_secret(url: str, credentials: Credentials | None) -> str:
-    """The URL by which libiscsi logs in."""
+def _environment(credentials: Credentials | None) -> dict[str, str]:
+    """What libiscsi and QEMU read to log in. In a URL their parser takes 255 bytes, and no `@` or `?`."""
     for user, secret in credentials.users.items() if credentials is not None else ():
-        return url.replace("://", f"://{user}%{secret}@", 1)
-    return url
+        return {"LIBISCSI_CHAP_USERNAME": user, "LIBISCSI_CHAP_PASSWORD": secret}
+    return {}
 
 
-def _run_command(command: str, url: str) -> int:
+def _run_command(command: str, environment: Mapping[str, str]) -> int:
     """As a shell has it: 128 and the signal's number for a command that was ended by one."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-    with subprocess.Popen(command, shell=True, env={**os.environ, "uri": url}) as child:
+    with subprocess.Popen(command, shell=True, env={**os.environ, **environment}) as child:
         for number in STOP_SIGNALS:
             signal.signal(number, lambda received, _frame: child.send_signal(received))
         status = child.wait()
     return status if status >= 0 else 128 - status
 
 
-def _how_to_reach(server: Server, disk: Disk, page: str) -> str:
+def _export(user: str) -> str:
+    return f'\n  export LIBISCSI_CHAP_USERNAME={shlex.quote(user)} LIBISCSI_CHAP_PASSWORD="$CHAP_SECRET"'
+
+
+def _how_to_reach(server: Server, disk: Disk, page: str, user: str | None) -> str:
     url, portal = server.url(), server.portals[0]
     address, name = portal.address, server.target.name
     what = f"{disk.config}: {format_size(disk.size)} in blocks of {disk.block_size} bytes"
     shown = f"\n  {page} shows what it does" if page else ""
+    log_in = "" if user is None else _export(user)
     return f"""{what}
   {url}{shown}
-
+{log_in}
   iscsi-inq {url}
   qemu-img info {url}
   iscsiadm -m discovery -t sendtargets -p {address}

@@ -1,12 +1,22 @@
-"""What the daemon says and does on the system bus.
+"""What the daemon says and does on the system bus, and beside it.
 
-interface   what an object offers: methods, properties, signals, as a table; the introspection is made of it.
-            The functions behind one object's interface are with it: `Served`.
-branch      a part of the tree of objects: the contract with targetcli is one (`service`), what can be seen of
-            devices and asked of them another one (`devices`).
-tree        all branches; answers a message with a message.
-bus         the connection, the name on it, and what happens when there is no bus.
-client      the other side of `devices`, for our commands.
+branch   a part of the tree of objects, with the functions that answer for it.
 
-Only `bus` and `client` have to do with sockets.
+announcer       signals: what came, went or changed since the last look
+bus             connection and name on the system bus; without a bus the daemon serves all the same
+calls           a method call and how it can fail, on the bus and on the control socket alike
+client          the daemon as another process sees it; asks by over_bus or over_socket
+control_socket  the same objects as lines of JSON on a Unix socket
+devices         the branch /org/kernel/TCMURunner2: devices, and what can be asked of them
+external        handlers that other processes register
+interface       interfaces as tables, and their introspection
+names           names of the contract with targetcli and external handlers
+over_bus        method calls over the bus; the one client module that needs the library
+over_socket     method calls over the control socket
+presence        both branches, their signals and the bus, for the daemon
+service         the branch /org/kernel/TCMUService1: what targetcli asks
+standard        the interfaces that every D-Bus service has
+tree            all objects in branches: a method call in, its answer out
+variants        tables as a{sv}, and back
+wire            devices and events as D-Bus says them, and back
 """

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dbus_fast import Message, Variant
 
 from tcmu_runner.dbus import standard
-from tcmu_runner.dbus.interface import Interface, Served
-from tcmu_runner.dbus.tree import Branch, Objects, values
+from tcmu_runner.dbus.interface import Branch, Interface, Objects, Served
+from tcmu_runner.dbus.tree import values
 
 CALM_SECONDS = 0.1  # what changes in so short a time is told together
 SHARE = 5  # times what a look takes nothing is looked at: hundreds of devices may come at once

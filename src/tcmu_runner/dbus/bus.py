@@ -11,10 +11,11 @@ from pathlib import Path
 from dbus_fast import BusType, Message, MessageFlag, MessageType, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
 
-from tcmu_runner.dbus.client import close
+from tcmu_runner.dbus.calls import CallError
 from tcmu_runner.dbus.external import Externals
 from tcmu_runner.dbus.names import MANAGER
-from tcmu_runner.dbus.tree import CallError, Tree
+from tcmu_runner.dbus.over_bus import close
+from tcmu_runner.dbus.tree import Tree, refusal
 from tcmu_runner.errors import DeviceError
 
 RETRY_SECONDS = 5.0
@@ -51,7 +52,10 @@ class Bus:
     def emit(self, signal: Message) -> None:
         """Sends a signal, if there is a bus."""
         if self._bus is not None:
-            self._send(self._bus, signal)
+            try:
+                self._send(self._bus, signal)
+            except Exception:
+                log.exception("the signal %s of %s cannot be sent", signal.member, signal.path)
 
     # -- other processes ------------------------------------------------------------------------------
 
@@ -151,9 +155,15 @@ class Bus:
 
     async def _answer(self, message: Message) -> None:
         reply = await self._tree.answer(message)
-        if self._bus is not None and not message.flags & MessageFlag.NO_REPLY_EXPECTED:
+        if self._bus is None or message.flags & MessageFlag.NO_REPLY_EXPECTED:
+            return
+        try:
             self._send(self._bus, reply)
+        except Exception as error:  # what does not fit its signature, or cannot be said on D-Bus at all
+            log.exception("the answer to D-Bus call %s of %s cannot be sent", message.member, message.sender)
+            self._send(self._bus, refusal(message, error))
 
     def _send(self, bus: MessageBus, message: Message) -> None:
+        """Raises what the library does for a message that cannot be encoded."""
         sent = bus.send(message)
         sent.add_done_callback(lambda future: future.cancelled() or future.exception())

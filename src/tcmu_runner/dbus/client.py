@@ -1,70 +1,95 @@
-"""The daemon as another process sees it over D-Bus: for our own commands, and for whoever writes one.
+"""The daemon as another process sees it: for our own commands, and for whoever writes one.
 
     async with Client() as daemon:
         for device in await daemon.devices():
             print(device.name, device.state.value)
 
-All methods raise TcmuError, whose text is for the user: no bus, no daemon, no permission, or why the daemon
-has refused.
+It asks over D-Bus; where there is no bus, or nobody has the daemon's name there, over the control socket.
+All methods raise TcmuError, whose text is for the user: no daemon, no permission, or why the daemon has
+refused.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Mapping
-from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from dbus_fast import BusType, Message, MessageType, unpack_variants
-from dbus_fast.aio import MessageBus
-
-from tcmu_runner.dbus import names, standard, wire
-from tcmu_runner.dbus.tree import ERRORS
-from tcmu_runner.engine.view import DeviceView, Happening
+from tcmu_runner.dbus import names, over_socket, standard, wire
+from tcmu_runner.dbus.calls import DBUS_ERRORS, ERRORS, CallError, Request
+from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView
 from tcmu_runner.errors import DeviceError, TcmuError
+from tcmu_runner.printable import utf8
+from tcmu_runner.settings import Coexistence
 
+if TYPE_CHECKING:
+    from tcmu_runner.dbus.over_bus import OverBus
+
+CONTROL = Coexistence().control
+_NOBODY = {DBUS_ERRORS + "ServiceUnknown", DBUS_ERRORS + "NameHasNoOwner"}
 _REMEDIES = {
-    "org.freedesktop.DBus.Error.ServiceUnknown": "no tcmu-runner is running: systemctl start tcmu-runner",
-    "org.freedesktop.DBus.Error.NameHasNoOwner": "no tcmu-runner is running: systemctl start tcmu-runner",
-    "org.freedesktop.DBus.Error.AccessDenied": "permission denied: only root may ask that of tcmu-runner",
-    "org.freedesktop.DBus.Error.NoReply": "tcmu-runner does not answer: look at its log",
+    DBUS_ERRORS + "AccessDenied": "permission denied: only root may ask that of tcmu-runner",
+    DBUS_ERRORS + "NoReply": "tcmu-runner does not answer: look at its log",
 }
 
 
-class Client:
-    """name: the daemon's on the bus. One event loop."""
+class NotRunningError(DeviceError):
+    """No daemon is on the bus, and none on the control socket: it is stopped, or has just been started.
+    where: it was looked for, and what is there."""
 
-    def __init__(self, name: str = names.SERVICE) -> None:
+    def __init__(self, where: str) -> None:
+        super().__init__(f"no tcmu-runner is running ({where}): systemctl start tcmu-runner")
+        self.where = where
+
+
+class Client:
+    """name: the daemon's on the bus. control: its socket. start: have systemd start a daemon that is stopped;
+    without it no question starts anything. One event loop."""
+
+    def __init__(self, name: str = names.SERVICE, control: Path = CONTROL, *, start: bool = False) -> None:
         self._name = name
-        self._bus: MessageBus
+        self._control = control
+        self._start = start
+        self._bus: OverBus | None = None
+        self._no_bus = ""  # why
 
     async def __aenter__(self) -> Self:
         try:
-            self._bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+            from tcmu_runner.dbus.over_bus import OverBus  # noqa: PLC0415 - its library may be missing
+
+            bus = OverBus(self._name)
+            await bus.open()
         except Exception as error:  # each version of dbus-fast has others
-            raise DeviceError(f"cannot reach the system bus: {error}; is dbus running?") from None
+            self._no_bus = f"cannot reach the system bus: {error}"
+        else:
+            self._bus = bus
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await close(self._bus)
+        if self._bus is not None:
+            await self._bus.close()
 
     async def devices(self) -> list[DeviceView]:
         """By name."""
-        (objects,) = await self._call(wire.ROOT, standard.MANAGER.name, "GetManagedObjects")
         views = [
             wire.view(interfaces[wire.DEVICE.name], interfaces[wire.STATISTICS.name])
-            for interfaces in objects.values()
+            for interfaces in (await self._objects()).values()
         ]
         return sorted(views, key=lambda view: view.name)
 
-    async def happenings(self) -> list[Happening]:
+    async def device_events(self) -> list[DeviceEvent]:
         """The last ones, oldest first."""
         (found,) = await self._call(wire.ROOT, wire.DAEMON.name, "Happenings")
-        return [Happening(*each) for each in found]
+        return [DeviceEvent(*each) for each in found]
+
+    async def problems(self) -> list[str]:
+        """See Watchable."""
+        (found,) = await self._call(wire.ROOT, wire.DAEMON.name, "Problems")
+        return list(found)
 
     async def version(self) -> str:
         asked = (wire.DAEMON.name, "Version")
@@ -83,56 +108,83 @@ class Client:
         """config: a whole config string. Empty when a device could have it, else why not."""
         subtype = config.partition("/")[0]
         if subtype not in (known := await self.handlers()):
-            return f"no handler {subtype!r}; there are: {', '.join(known)}"
+            broken = "".join(f"; {each}" for each in await self.problems())
+            return f"no handler {subtype!r}; there are: {', '.join(known)}{broken}"
         path = names.path(subtype)
+        if utf8(config) != config:
+            return f"{utf8(config)!r} is no UTF-8, which D-Bus cannot say: only LIO's own files can"
         good, why = await self._call(path, names.HANDLER.name, "CheckConfig", "s", config)
         return "" if good else str(why)
 
     async def drain(self, name: str, seconds: float) -> bool:
         """See Controllable."""
-        (drained,) = await self._call(wire.path(name), wire.DEVICE.name, "Drain", "d", seconds)
+        (drained,) = await self._call(await self._path(name), wire.DEVICE.name, "Drain", "d", seconds)
         return bool(drained)
 
     async def restart(self, name: str) -> None:
         """See Controllable."""
-        await self._call(wire.path(name), wire.DEVICE.name, "Restart")
+        await self._call(await self._path(name), wire.DEVICE.name, "Restart")
 
     async def resize(self, name: str, size: int) -> None:
         """See Controllable."""
-        await self._call(wire.path(name), wire.DEVICE.name, "Resize", "t", size)
+        await self._call(await self._path(name), wire.DEVICE.name, "Resize", "t", size)
 
     async def control(self, name: str, layer: str, table: Mapping[str, object]) -> dict[str, Any]:
         """See Controllable."""
-        arguments = (layer, wire.pack(table))
-        (told,) = await self._call(wire.path(name), wire.LAYERS.name, "Control", "sa{sv}", *arguments)
+        arguments = (layer, dict(table))
+        (told,) = await self._call(await self._path(name), wire.LAYERS.name, "Control", "sa{sv}", *arguments)
         return dict(told)
+
+    async def _path(self, name: str) -> str:
+        """Of a device's object, by the name that `devices` has for it."""
+        if wire.is_exact(name):
+            return wire.path(name)
+        for path, interfaces in (await self._objects()).items():
+            if interfaces[wire.DEVICE.name]["Name"] == name:
+                return path
+        return wire.path(name)
+
+    async def _objects(self) -> dict[str, Any]:
+        (objects,) = await self._call(wire.ROOT, standard.MANAGER.name, "GetManagedObjects")
+        return dict(objects)
 
     async def _call(
         self, path: str, interface: str, method: str, signature: str = "", *arguments: object
     ) -> list[Any]:
-        """What the method gives, without variants."""
-        reply = await self._bus.call(
-            Message(self._name, path, interface, method, signature=signature, body=list(arguments))
-        )
-        assert reply is not None  # we wait for one
-        if reply.message_type is MessageType.ERROR:
-            raise _error(str(reply.error_name), str(reply.body[0]) if reply.body else "", path)
-        results: list[Any] = unpack_variants(reply.body)
-        return results
+        """What the method gives."""
+        try:
+            return await self._ask(Request(path, interface, method, signature, arguments))
+        except CallError as error:
+            raise _error(error, path) from None
+
+    async def _ask(self, request: Request) -> list[Any]:
+        """Raises CallError or TcmuError."""
+        absent = self._no_bus
+        if self._bus is not None:
+            try:
+                return await self._bus.call(request)
+            except CallError as error:
+                if error.name not in _NOBODY:
+                    raise
+            absent = f"nobody is {self._name} on the system bus"
+        try:
+            return await over_socket.call(self._control, request)
+        except PermissionError:  # it may well be running
+            raise DeviceError(f"{absent}, and only root may connect to {self._control}") from None
+        except OSError as error:
+            why = f"{absent}, and cannot reach {self._control}: {error.strerror or error}"
+        if self._bus is not None and self._start:
+            return await self._bus.call(request, start=True)
+        raise NotRunningError(why)
 
 
-async def close(bus: MessageBus) -> None:
-    """Disconnects, and waits until nothing is open any more."""
-    if bus.connected:
-        bus.disconnect()
-        with suppress(Exception):  # however the connection ends
-            await asyncio.wait_for(bus.wait_for_disconnect(), 1)  # type: ignore[no-untyped-call]
-
-
-def _error(name: str, text: str, path: str) -> TcmuError:
+def _error(error: CallError, path: str) -> TcmuError:
+    name, text = error.name, str(error)
     if name.startswith(ERRORS):
         return DeviceError(text, getattr(errno, name.removeprefix(ERRORS), errno.EIO))
-    if name == "org.freedesktop.DBus.Error.UnknownObject":
+    if name in _NOBODY:  # it was to be started
+        return NotRunningError(text)
+    if name == DBUS_ERRORS + "UnknownObject":
         what = path.rpartition("/devices/")[2]
         return DeviceError(f"no device {what}: tcmu-runner list shows them", errno.ENODEV)
     return DeviceError(_REMEDIES.get(name, f"tcmu-runner answers {name}: {text}"))

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dbus_fast import unpack_variants
-
 from tcmu_runner.dbus import wire
-from tcmu_runner.dbus.interface import Call, Served
-from tcmu_runner.dbus.tree import Objects
-from tcmu_runner.engine.view import Controllable, DeviceView
+from tcmu_runner.dbus.interface import Call, Objects, Served
+from tcmu_runner.engine.observe.view import Controllable, DeviceView
+from tcmu_runner.printable import utf8
 
 
 class DevicesBranch:
@@ -29,12 +27,14 @@ class DevicesBranch:
         return {self.root: [self._daemon()], **devices}
 
     def _daemon(self) -> Served:
-        async def happenings() -> Sequence[object]:
-            return [[wire.happening(one) for one in self._controllable.happenings()]]
+        async def device_events() -> Sequence[object]:
+            return [[wire.device_event(one) for one in self._controllable.device_events()]]
 
-        return Served(
-            wire.DAEMON, lambda: {"Version": self._version}, {"Happenings": happenings}, listed=False
-        )
+        async def problems() -> Sequence[object]:
+            return [[utf8(each) for each in self._controllable.problems()]]
+
+        calls: dict[str, Call] = {"Happenings": device_events, "Problems": problems}
+        return Served(wire.DAEMON, lambda: {"Version": self._version}, calls, listed=False)
 
     def _device(self, view: DeviceView) -> list[Served]:
         name, control = view.name, self._controllable
@@ -51,7 +51,7 @@ class DevicesBranch:
             return []
 
         async def change(layer: str, table: dict[str, object]) -> Sequence[object]:
-            return [wire.pack(await control.control(name, layer, unpack_variants(table)))]
+            return [await control.control(name, layer, table)]
 
         calls: dict[str, Call] = {"Drain": drain, "Restart": restart, "Resize": resize}
         return [

@@ -62,7 +62,7 @@ class Externals:
         """RegisterHandler."""
         if not _SUBTYPE.fullmatch(subtype):
             return [False, f"subtype {subtype!r}: write letters, digits and '_'"]
-        if subtype in {offer.subtype for offer in self._registry}:
+        if subtype in {provider.subtype for provider in self._registry}:
             return [False, f"tcmu-runner has a handler {subtype!r} of its own: choose another subtype"]
         owner = await self.peers.owner(external_name(subtype))
         if not owner:

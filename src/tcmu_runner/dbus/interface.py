@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Protocol
 from xml.sax.saxutils import quoteattr
 
 Argument = tuple[str, str]  # name, signature
@@ -67,6 +68,18 @@ class Served:
     read: Callable[[], Mapping[str, object]] = dict
     calls: Mapping[str, Call] = field(default_factory=lambda: MappingProxyType({}))
     listed: bool = True
+
+
+Objects = Mapping[str, Sequence[Served]]
+
+
+class Branch(Protocol):
+    """A part of the tree, below `root`, where its object manager is. On the event loop."""
+
+    root: str
+
+    def objects(self) -> Objects:
+        """By path, as they are now; all are `root` or below it."""
 
 
 _FALSE = '<annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>'

@@ -12,20 +12,20 @@ from tcmu_runner.dbus.external import Externals
 from tcmu_runner.dbus.names import SERVICE
 from tcmu_runner.dbus.service import ServiceBranch
 from tcmu_runner.dbus.tree import Tree
-from tcmu_runner.engine.view import Controllable
+from tcmu_runner.engine.observe.view import Controllable
 from tcmu_runner.handler.registry import Registry
 
 
 @asynccontextmanager
 async def presence(
-    registry: Registry, fleet: Controllable, version: str, externals: Externals, name: str = SERVICE
+    registry: Registry, device_manager: Controllable, version: str, externals: Externals, name: str = SERVICE
 ) -> AsyncIterator[None]:
     """The daemon is on the bus for the time of the block, as soon as there is one."""
-    handlers, devices = ServiceBranch(registry, externals), DevicesBranch(fleet, version)
+    handlers, devices = ServiceBranch(registry, externals), DevicesBranch(device_manager, version)
     bus = externals.peers = Bus(name, Tree([handlers, devices]), externals)
     externals.watch(Announcer(handlers, bus.emit).poke)
     news = Announcer(devices, bus.emit)
-    fleet.watch(lambda _device: news.poke())
+    device_manager.watch(lambda _device: news.poke())
     await bus.start()
     try:
         yield

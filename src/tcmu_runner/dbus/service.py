@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from tcmu_runner.aio import in_thread
 from tcmu_runner.dbus.external import Externals
-from tcmu_runner.dbus.interface import Call, Served
+from tcmu_runner.dbus.interface import Call, Objects, Served
 from tcmu_runner.dbus.names import HANDLER, MANAGER, ROOT, path
-from tcmu_runner.dbus.tree import Objects
-from tcmu_runner.engine.threads import in_thread
 from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.handler import config
-from tcmu_runner.handler.registry import Offer, Registry
+from tcmu_runner.handler.registry import Provider, Registry
+from tcmu_runner.printable import utf8
 
 CHECK_SECONDS = 10.0  # targetcli waits for 25 s, and then ends with a traceback
 
@@ -32,8 +32,8 @@ class ServiceBranch:
 
     def objects(self) -> Objects:
         own = {
-            path(offer.subtype): [_handler(offer.describe(), _bounded(_own(self._registry, offer)))]
-            for offer in self._registry
+            path(provider.subtype): [_handler(provider.describe(), _bounded(_own(self._registry, provider)))]
+            for provider in self._registry
         }
         others = {
             path(each.subtype): [_handler(each.description, _bounded(self._externals.ask(each)))]
@@ -44,16 +44,16 @@ class ServiceBranch:
 
 
 def _handler(description: str, check: Call) -> Served:
-    return Served(HANDLER, lambda: {"ConfigDesc": description}, {"CheckConfig": check})
+    return Served(HANDLER, lambda: {"ConfigDesc": utf8(description)}, {"CheckConfig": check})
 
 
-def _own(registry: Registry, offer: Offer) -> Call:
+def _own(registry: Registry, provider: Provider) -> Call:
     """A handler's parse is foreign code: it may take its time."""
 
     def check(text: str) -> None:
         config.split(text)
-        if not text.startswith(offer.subtype + "/"):
-            raise ConfigError(f"config string {text!r} is not for handler {offer.subtype}")
+        if not text.startswith(provider.subtype + "/"):
+            raise ConfigError(f"config string {text!r} is not for handler {provider.subtype}")
         registry.check(text)
 
     async def check_config(text: str) -> Sequence[object]:
@@ -72,8 +72,8 @@ def _bounded(check: Call) -> Call:
         except TimeoutError:
             return [False, f"no answer in {CHECK_SECONDS:.0f} s: look at the log of tcmu-runner"]
         except (TcmuError, OSError) as error:
-            return [False, str(error)]
+            return [False, utf8(str(error))]
         except Exception as error:  # a bug in a handler's parse
-            return [False, f"the handler fails: {type(error).__name__}: {error}"]
+            return [False, utf8(f"the handler fails: {type(error).__name__}: {error}")]
 
     return check_config

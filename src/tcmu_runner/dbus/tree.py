@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Sequence
 
-from dbus_fast import Message, Variant
+from dbus_fast import Message, Variant, unpack_variants
 
 from tcmu_runner.dbus import standard
-from tcmu_runner.dbus.interface import Interface, Method, Served, introspection
-from tcmu_runner.errors import TcmuError
+from tcmu_runner.dbus.calls import DBUS_ERRORS, CallError, described, is_bug
+from tcmu_runner.dbus.interface import Branch, Interface, Method, Served, introspection
+from tcmu_runner.dbus.variants import packed
 
-ERRORS = "org.kernel.TCMURunner2.Error."  # + the errno's name
-_UNKNOWN = "org.freedesktop.DBus.Error.Unknown"
+_UNKNOWN = DBUS_ERRORS + "Unknown"
 _ALWAYS = (standard.INTROSPECTABLE, standard.PROPERTIES)
 
-Objects = Mapping[str, Sequence[Served]]
 log = logging.getLogger(__name__)
 
 
-class Branch(Protocol):
-    """A part of the tree, below `root`, where its object manager is. On the event loop."""
-
-    root: str
-
-    def objects(self) -> Objects:
-        """By path, as they are now; all are `root` or below it."""
-
-
-class CallError(Exception):
-    """The caller is wrong. name: of the D-Bus error."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(text)
-        self.name = name
+def refusal(message: Message, error: Exception) -> Message:
+    """The answer to a call that cannot be done, or in which we have failed; the caller must not wait."""
+    told = described(error)
+    return Message.new_error(message, told.name, str(told))
 
 
 class Tree:
@@ -47,14 +33,10 @@ class Tree:
         try:
             method, results = await self._call(message)
             return Message.new_method_return(message, method.result, list(results))
-        except CallError as error:
-            return Message.new_error(message, error.name, str(error))
-        except (TcmuError, OSError) as error:
-            name = errno.errorcode.get(error.errno or errno.EIO, "EIO")
-            return Message.new_error(message, ERRORS + name, str(error))
         except Exception as error:
-            log.exception("D-Bus call %s of %s failed", message.member, message.sender)
-            return Message.new_error(message, ERRORS + "EIO", f"bug: {type(error).__name__}: {error}")
+            if is_bug(error):
+                log.exception("D-Bus call %s of %s failed", message.member, message.sender)
+            return refusal(message, error)
 
     async def _call(self, message: Message) -> tuple[Method, Sequence[object]]:
         path = str(message.path)
@@ -75,7 +57,7 @@ class Tree:
         for each in served:
             if message.interface in (None, each.interface.name) and each.interface.method(message.member):
                 method = _method(message, each.interface)
-                return method, await each.calls[method.name](*message.body)
+                return method, packed(await each.calls[method.name](*unpack_variants(message.body)))
         raise CallError(_UNKNOWN + "Method", f"{path} has no method {message.interface}.{message.member}")
 
     def _branch(self, path: str) -> Branch | None:
@@ -103,7 +85,7 @@ def _method(message: Message, interface: Interface) -> Method:
         raise CallError(_UNKNOWN + "Method", f"{interface.name} has no method {message.member}")
     if message.signature != method.signature:
         raise CallError(
-            "org.freedesktop.DBus.Error.InvalidArgs",
+            DBUS_ERRORS + "InvalidArgs",
             f"{method.name} takes ({method.signature}), not ({message.signature})",
         )
     return method
@@ -120,7 +102,7 @@ def _properties(message: Message, served: Sequence[Served]) -> tuple[Method, Seq
     if name not in properties:
         raise CallError(_UNKNOWN + "Property", f"{message.path} has no property {wanted}.{name}")
     if method.name == "Set":
-        raise CallError("org.freedesktop.DBus.Error.PropertyReadOnly", f"{name} cannot be set")
+        raise CallError(DBUS_ERRORS + "PropertyReadOnly", f"{name} cannot be set")
     return method, [properties[name]]
 
 

@@ -9,11 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dbus_fast import Variant
-
 from tcmu_runner.dbus.interface import Interface, Method, Property
-from tcmu_runner.engine.statistics import Opcode, Snapshot
-from tcmu_runner.engine.view import DeviceView, Happening, State
+from tcmu_runner.engine.observe.statistics import Opcode, Snapshot
+from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
+from tcmu_runner.printable import utf8
 
 ROOT = "/org/kernel/TCMURunner2"
 _PREFIX = "org.kernel.TCMURunner2."
@@ -21,7 +20,10 @@ _PREFIX = "org.kernel.TCMURunner2."
 DAEMON = Interface(
     _PREFIX + "Daemon1",
     properties=(Property("Version", "s"),),
-    methods=(Method("Happenings", gives=(("happenings", "a(dsis)"),)),),
+    methods=(
+        Method("Happenings", gives=(("happenings", "a(dsis)"),)),
+        Method("Problems", gives=(("problems", "as"),)),
+    ),
 )
 DEVICE = Interface(
     _PREFIX + "Device1",
@@ -55,10 +57,17 @@ STATISTICS = Interface(
         Property("Oldest", "d", tells=False),
         Property("Opcodes", "a(yttttat)", tells=False),
         Property("Errors", "a(yyyyt)", tells=False),
+        Property("Failure", "s", tells=False),
+        Property("FailedAt", "d", tells=False),
     ),
 )
 
 _SPECIAL = re.compile("[^A-Za-z0-9]")
+
+
+def is_exact(name: str) -> bool:
+    """Whether a device's name arrived as it is: no byte of it was written as an escape."""
+    return "\\" not in name
 
 
 def path(name: str) -> str:
@@ -73,15 +82,15 @@ def path(name: str) -> str:
 def device(view: DeviceView) -> dict[str, object]:
     """The properties of DEVICE."""
     return {
-        "Name": view.name,
+        "Name": utf8(view.name),
         "Minor": view.minor,
-        "Handler": view.handler,
-        "Config": view.config,
+        "Handler": utf8(view.handler),
+        "Config": utf8(view.config),
         "Size": view.size,
         "BlockSize": view.block_size,
         "State": view.state.value,
         "Since": view.since,
-        "LastError": view.last_error,
+        "LastError": utf8(view.last_error),
         "Restarts": view.restarts,
         "Pid": view.pid,
     }
@@ -97,6 +106,8 @@ def statistics(snapshot: Snapshot) -> dict[str, object]:
             for each in snapshot.opcodes
         ],
         "Errors": [[*kind, count] for kind, count in snapshot.errors.items()],
+        "Failure": utf8(snapshot.failure),
+        "FailedAt": snapshot.failed_at,
     }
 
 
@@ -119,32 +130,17 @@ def view(about: Mapping[str, Any], numbers: Mapping[str, Any]) -> DeviceView:
         last_error=about["LastError"],
         restarts=about["Restarts"],
         pid=about["Pid"],
-        statistics=Snapshot(numbers["UnderWay"], numbers["Oldest"], opcodes, kinds),
+        statistics=Snapshot(
+            numbers["UnderWay"],
+            numbers["Oldest"],
+            opcodes,
+            kinds,
+            failure=numbers.get("Failure", ""),
+            failed_at=numbers.get("FailedAt", 0.0),  # not of an older one
+        ),
     )
 
 
-def pack(table: Mapping[str, object]) -> dict[str, Variant]:
-    """A table as a{sv}: text, numbers, booleans, lists and tables."""
-    return {name: _variant(value) for name, value in table.items()}
-
-
-def _variant(value: object) -> Variant:
-    match value:
-        case bool():
-            return Variant("b", value)
-        case int():
-            return Variant("x", value)
-        case float():
-            return Variant("d", value)
-        case str():
-            return Variant("s", value)
-        case list() | tuple():
-            return Variant("av", [_variant(each) for each in value])
-        case Mapping():
-            return Variant("a{sv}", pack(value))
-    raise TypeError(f"{value!r} has no type of D-Bus")
-
-
-def happening(one: Happening) -> list[object]:
+def device_event(one: DeviceEvent) -> list[object]:
     """An element of what Happenings gives."""
-    return [one.time, one.device, one.level, one.text]
+    return [one.time, utf8(one.device), one.level, utf8(one.text)]

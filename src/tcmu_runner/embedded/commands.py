@@ -6,23 +6,20 @@ from typing import TYPE_CHECKING
 
 from tcmu_runner.embedded import response, router
 from tcmu_runner.embedded.local import MAX_TRANSFER
-from tcmu_runner.embedded.pdu import (
-    DATA_LENGTH,
-    FINAL,
-    IMMEDIATE,
-    R2T,
-    DataOut,
-    Opcode,
-    Reason,
-    ScsiCommand,
-)
 from tcmu_runner.embedded.task import RESULT, Answer, MalformedCommandError, Task, read_cdb
-from tcmu_runner.embedded.transfer import DIGEST_ERROR, UNEXPECTED_DATA, Gathering
+from tcmu_runner.iscsi.pdu import DATA_LENGTH, FINAL, IMMEDIATE, Opcode
+from tcmu_runner.iscsi.requests import DataOut, ScsiCommand
+from tcmu_runner.iscsi.responses import R2T, Reason
+from tcmu_runner.iscsi.transfer import DIGEST_ERROR, NO_ROOM, UNEXPECTED_DATA, WRONG_DIRECTION, Gathering
+from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.sense import Status
+from tcmu_runner.scsi.table import Moves
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
-    from tcmu_runner.embedded.framing import Frame
+    from tcmu_runner.iscsi.framing import Frame
+
+TAKE_DATA = DISK.moving(Moves.WRITE, Moves.DATA_OUT)
 
 
 def command(connection: Connection, pdu: ScsiCommand, frame: Frame) -> None:
@@ -43,6 +40,8 @@ def command(connection: Connection, pdu: ScsiCommand, frame: Frame) -> None:
     task.lun, task.nexus = session.units.get(pdu.lun) or session.unit(pdu.lun)
     if task.writes or pdu.lengths & DATA_LENGTH or not pdu.flags & FINAL:
         _begin_gathering(task, frame)
+    elif task.reads and task.lun is not None and cdb[0] in TAKE_DATA:  # it would write what its buffer has
+        _answer(task, Status.CHECK_CONDITION, WRONG_DIRECTION.encode(), b"")
     else:
         start(task)
 
@@ -50,12 +49,14 @@ def command(connection: Connection, pdu: ScsiCommand, frame: Frame) -> None:
 def _begin_gathering(task: Task, frame: Frame) -> None:
     wanted = min(task.expected, MAX_TRANSFER) if task.writes else 0
     task.gathering = gathering = Gathering(wanted, task.connection.parameters)
-    if not task.writes:
+    if not task.connection.session.gather(wanted):
+        gathering.failure = NO_ROOM
+    elif not task.writes:
         gathering.failure = UNEXPECTED_DATA
     elif not frame.intact:
         task.connection.reject(frame, Reason.DATA_DIGEST_ERROR)
         gathering.failure = DIGEST_ERROR
-    gathering.begin(frame.data, final=bool(task.pdu.flags & FINAL))
+    gathering.begin(frame.data, final=bool(task.pdu.flags & FINAL) or not task.writes)
     _go_on(task, gathering)
 
 
@@ -91,7 +92,9 @@ def _go_on(task: Task, gathering: Gathering) -> None:
 def start(task: Task) -> None:
     """Hands a task to its unit; or keeps it back while too much is on its way to the initiator."""
     gathering = task.gathering
-    if gathering is not None and gathering.failure is not None:
+    if gathering is not None and gathering.failure is NO_ROOM:
+        _answer(task, Status.TASK_SET_FULL, b"", b"")
+    elif gathering is not None and gathering.failure is not None:
         _answer(task, Status.CHECK_CONDITION, gathering.failure.encode(), b"")
     elif task.lun is None:
         _answer(task, *router.answer(task))
@@ -140,6 +143,8 @@ def finish(task: Task) -> None:
     """The task's tag and its place in the window are free again."""
     session, task.over = task.connection.session, True
     del session.tasks[task.pdu.tag]
+    if task.gathering is not None:
+        session.gathered(task.gathering.length)
     session.answered(immediate=bool(task.pdu.opcode & IMMEDIATE))
     for follow in task.when_ended:
         follow()

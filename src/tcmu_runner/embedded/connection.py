@@ -9,41 +9,38 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from tcmu_runner.embedded import commands, discovery, management
-from tcmu_runner.embedded.framing import Frame
-from tcmu_runner.embedded.login import LoginError, LoginPhase, Reply
-from tcmu_runner.embedded.pdu import (
-    CID_NOT_FOUND,
+from tcmu_runner.embedded.keepalive import Silence, Verdict
+from tcmu_runner.embedded.session import IMMEDIATE_MAX, LATER, NOW, Session
+from tcmu_runner.embedded.stream import Stream
+from tcmu_runner.iscsi.framing import Frame
+from tcmu_runner.iscsi.keys import of_connection
+from tcmu_runner.iscsi.login import LoginError, LoginPhase, Reply
+from tcmu_runner.iscsi.pdu import FINAL, IMMEDIATE, NO_LUN, NO_TAG, OPCODE, Opcode, Pdu, decode
+from tcmu_runner.iscsi.requests import (
     CLOSE_CONNECTION,
     CLOSE_SESSION,
-    FINAL,
-    IMMEDIATE,
-    LOGGED_OUT,
-    NO_LUN,
-    NO_TAG,
-    OPCODE,
-    RECOVERY_NOT_SUPPORTED,
-    AsyncEvent,
-    AsyncMessage,
     DataOut,
     Login,
-    LoginResponse,
     Logout,
-    LogoutResponse,
-    NopIn,
     NopOut,
-    Opcode,
-    Pdu,
-    Reason,
-    Reject,
     ScsiCommand,
     Snack,
     TaskManagement,
     Text,
-    decode,
 )
-from tcmu_runner.embedded.session import IMMEDIATE_MAX, LATER, NOW, Session
-from tcmu_runner.embedded.stream import Stream
-from tcmu_runner.embedded.text import Parameters
+from tcmu_runner.iscsi.responses import (
+    CID_NOT_FOUND,
+    LOGGED_OUT,
+    RECOVERY_NOT_SUPPORTED,
+    AsyncEvent,
+    AsyncMessage,
+    LoginResponse,
+    LogoutResponse,
+    NopIn,
+    Reason,
+    Reject,
+)
+from tcmu_runner.iscsi.text import Parameters
 from tcmu_runner.ring.layout import TmrType
 
 if TYPE_CHECKING:
@@ -77,6 +74,8 @@ class Connection(Stream):
         self._login_requests = 0
         self._login_timer: asyncio.TimerHandle | None = None
         self._logged_out = False
+        self._silence = Silence()
+        self._next_look: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -139,7 +138,10 @@ class Connection(Stream):
     def execute(self, pdu: Pdu, frame: Frame) -> None:
         """A request whose turn it is."""
         discovery_only = self.session.target is None
-        if isinstance(pdu, ScsiCommand) and not discovery_only:
+        if not frame.intact and not isinstance(pdu, ScsiCommand):
+            self.session.answered(immediate=bool(frame.header[0] & IMMEDIATE))
+            self.reject(frame, Reason.DATA_DIGEST_ERROR)  # 7.8
+        elif isinstance(pdu, ScsiCommand) and not discovery_only:
             commands.command(self, pdu, frame)
         elif isinstance(pdu, TaskManagement) and not discovery_only:
             management.request(self, pdu)
@@ -256,14 +258,40 @@ class Connection(Stream):
 
     def _begin_full_feature(self, session: Session) -> None:
         assert self._login is not None
-        parameters, self._login = self._login.parameters, None
-        self.parameters = parameters
+        self.parameters = parameters = of_connection(session.parameters, self._login.parameters)
+        self._login = None
         if self._login_timer is not None:
             self._login_timer.cancel()
         self.framer.header_digest = self.sender.header_digest = parameters.header_digest
         self.framer.data_digest = self.sender.data_digest = parameters.data_digest
         kind = "discovery" if session.discovery else "session"
         log.info("%s: %s %d of %s", self.peer, kind, session.tsih, session.initiator)
+        if not session.discovery:
+            self._look_again()
+
+    # Whether the initiator is still there
+
+    def _look_again(self) -> None:
+        self._next_look = asyncio.get_running_loop().call_later(self.portal.server.look_seconds, self._looked)
+
+    def _looked(self) -> None:
+        self.look()
+        if not self.closing:
+            self._look_again()
+
+    def look(self) -> None:
+        """Pings an initiator that was silent for a while; one that does not answer loses its session."""
+        verdict = self._silence.look(alive=self.signs_of_life())
+        session = self.session
+        if verdict is Verdict.PING:
+            numbers = self.stat_sn, session.exp_cmd_sn, session.max_cmd_sn
+            tag = session.transfer_tag()
+            self.send(NopIn(Opcode.NOP_IN, FINAL, 0, NO_LUN, NO_TAG, tag, *numbers))
+            self.portal.server.run()
+        elif verdict is Verdict.GIVE_UP:
+            who = session.tsih, session.initiator
+            log.warning("%s: no answer to a ping: session %d of %s ended", self.peer, *who)
+            self.abort()
 
     # Small requests
 
@@ -293,6 +321,12 @@ class Connection(Stream):
         self._logged_out = True
         self.close()
 
+    def replace(self) -> None:
+        """Another connection takes this one's place in the session (6.3.4)."""
+        self._logged_out = True
+        self._abort_tasks()
+        self.close()
+
     # The end
 
     def drop(self) -> None:
@@ -307,17 +341,24 @@ class Connection(Stream):
             )  # fmt: skip
         self.close()
 
+    def _abort_tasks(self) -> None:
+        """Ends the tasks whose allegiance is to this connection, and forgets what it held back."""
+        session = self.session
+        session.forget(self)
+        own = [task for task in session.tasks.values() if task.connection is self]
+        management.abort(own, TmrType.ABORT_TASK_SET, management.nothing)
+
     def lost(self) -> None:
-        if self._login_timer is not None:
-            self._login_timer.cancel()
+        for timer in (self._login_timer, self._next_look):
+            if timer is not None:
+                timer.cancel()
         self.portal.connections.discard(self)
         session = self._session
         if session is None:
             return
-        session.connections.pop(self.cid, None)
-        session.forget(self)
-        own = [task for task in session.tasks.values() if task.connection is self]
-        management.abort(own, TmrType.ABORT_TASK_SET, management.nothing)
+        if session.connections.get(self.cid) is self:
+            del session.connections[self.cid]
+        self._abort_tasks()
         if session.target is not None and not (self._logged_out and session.connections):
             session.target.end(session)  # 7.1.4.1: at level 0, a lost connection is a lost session
         self.portal.server.run()

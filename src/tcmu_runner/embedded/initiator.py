@@ -12,29 +12,12 @@ from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
-from tcmu_runner.embedded import chap, text
-from tcmu_runner.embedded.addressing import lun_address
-from tcmu_runner.embedded.framing import Frame, Framer, Sender
-from tcmu_runner.embedded.pdu import (
-    FINAL,
-    IMMEDIATE,
-    R2T,
-    READ,
-    STATUS,
-    WRITE,
-    DataIn,
-    DataOut,
-    Login,
-    LoginResponse,
-    Logout,
-    Opcode,
-    Pdu,
-    ScsiCommand,
-    ScsiResponse,
-    decode,
-    encode,
-    padding,
-)
+from tcmu_runner.iscsi import chap, text
+from tcmu_runner.iscsi.addressing import lun_address
+from tcmu_runner.iscsi.framing import Frame, Framer, Sender
+from tcmu_runner.iscsi.pdu import FINAL, IMMEDIATE, NO_TAG, Opcode, Pdu, decode, encode, padding
+from tcmu_runner.iscsi.requests import READ, WRITE, DataOut, Login, Logout, NopOut, ScsiCommand
+from tcmu_runner.iscsi.responses import R2T, STATUS, DataIn, LoginResponse, NopIn, ScsiResponse
 
 TIME_OUT = 20.0
 SEGMENT = 262144
@@ -203,8 +186,19 @@ class Initiator:
                     return Result(pdu.status, b"", bytes(found), pdu.flags, pdu.residual, pdus)
             elif isinstance(pdu, ScsiResponse) and pdu.tag == tag:
                 return Result(pdu.status, data[2:], bytes(found), pdu.flags, pdu.residual, pdus)
+            elif isinstance(pdu, NopIn) and pdu.transfer_tag != NO_TAG:
+                self._answer_ping(pdu)
             else:
                 raise AssertionError(f"not of command {tag}: {pdu}")
+
+    def _answer_ping(self, ping: NopIn) -> None:
+        """11.18: an immediate NOP-Out with the target's tag."""
+        self.send(
+            NopOut(
+                Opcode.NOP_OUT | IMMEDIATE, FINAL, 0, ping.lun, NO_TAG, ping.transfer_tag, self.cmd_sn,
+                self.exp_stat_sn,
+            )
+        )  # fmt: skip
 
     def _send_data(self, asked: R2T, address: bytes, data_out: bytes) -> None:
         """A sequence of Data-Out in two PDUs, where it can be halved."""

@@ -1,7 +1,7 @@
 """A LUN whose ring is in this process: our producer takes the kernel's place.
 
 Everything but `kick` is called on one thread, the loop's, which is also the ring's thread of the engine
-(Pump.start): a command whose handler does not block is answered without any change of thread.
+(RingDispatcher.start): a command whose handler does not block is answered without any change of thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import os
 from collections.abc import Callable, Sequence
 
 from tcmu_runner.engine.lun import Lun
-from tcmu_runner.engine.pump import Pump
+from tcmu_runner.engine.serve.dispatcher import RingDispatcher
+from tcmu_runner.engine.serve.transport import unmap
 from tcmu_runner.ring.layout import LP64, TmrType
 from tcmu_runner.ring.producer import Producer, Ticket
 from tcmu_runner.scsi.command import Nexus
@@ -45,7 +46,7 @@ class LocalLun:
         self._map = mmap.mmap(self._memory, RING_SIZE + DATA_SIZE)
         self._producer = Producer(memoryview(self._map), RING_SIZE)
         self.commands = 0  # so far
-        self._pump: Pump | None = None
+        self._dispatcher: RingDispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watching: asyncio.TimerHandle
         self._serve: Callable[[], None] = self.run
@@ -72,8 +73,8 @@ class LocalLun:
     def start(self, loop: asyncio.AbstractEventLoop, serve: Callable[[], None]) -> None:
         """serve: calls `run`, and sends on what comes of it."""
         self._loop, self._serve = loop, serve
-        self._pump = self.lun.attach(self, LP64, self._fail, self._nexus_of)
-        loop.add_reader(self._pump.wake, self._woken)
+        self._dispatcher = self.lun.attach(self, LP64, self._fail, self._nexus_of)
+        loop.add_reader(self._dispatcher.wake_fd, self._woken)
         self._watch(loop)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -106,7 +107,7 @@ class LocalLun:
         while True:
             self._reaping = True
             while producer.event_due() and self.broken is None:
-                self._turn()
+                self._poll()
                 self._ended(producer.reap())
             self._reaping = False
             ended = producer.reap()  # what worker threads published while their kicks were not heard
@@ -115,15 +116,15 @@ class LocalLun:
             self._ended(ended)
 
     def _woken(self) -> None:
-        assert self._pump is not None
-        os.eventfd_read(self._pump.wake)
-        self._turn()
+        assert self._dispatcher is not None
+        os.eventfd_read(self._dispatcher.wake_fd)
+        self._poll()
         self._serve()
 
-    def _turn(self) -> None:
-        assert self._pump is not None
+    def _poll(self) -> None:
+        assert self._dispatcher is not None
         try:
-            while self._pump.turn():
+            while self._dispatcher.poll():
                 pass
         except Exception as error:
             self._fail(error)
@@ -146,8 +147,8 @@ class LocalLun:
 
     def leave(self) -> None:
         """The loop is about to end; what finishes from now on is nobody's any more."""
-        if self._loop is not None and self._pump is not None:
-            self._loop.remove_reader(self._pump.wake)
+        if self._loop is not None and self._dispatcher is not None:
+            self._loop.remove_reader(self._dispatcher.wake_fd)
             self._watching.cancel()
             self._loop = None
 
@@ -156,5 +157,5 @@ class LocalLun:
         self.lun.detach()
         self.lun.close()
         self._producer.release()
-        self._map.close()
+        unmap(self._map, self.lun.device.log)
         os.close(self._memory)

@@ -6,16 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from tcmu_runner.embedded import commands
-from tcmu_runner.embedded.pdu import (
-    FINAL,
-    IMMEDIATE,
-    Function,
-    FunctionResponse,
-    Opcode,
-    TaskManagement,
-    TaskManagementResponse,
-)
 from tcmu_runner.embedded.task import Answer
+from tcmu_runner.iscsi.pdu import FINAL, IMMEDIATE, Opcode
+from tcmu_runner.iscsi.requests import Function, TaskManagement
+from tcmu_runner.iscsi.responses import FunctionResponse, TaskManagementResponse
 from tcmu_runner.ring.layout import TmrType
 from tcmu_runner.scsi.opcodes import DISK
 
@@ -28,8 +22,6 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.command import Nexus
 
 Done = Callable[[], None]
-# Nobody has to wait for what goes on whatever becomes of the command (SBC-4 4.34, 4.36).
-OUTLIVING = {row.opcode for row in DISK if row.outlives}
 
 
 class RefusedError(Exception):
@@ -113,9 +105,15 @@ def _as_seen_by(session: Session, tasks: Iterable[Task]) -> list[Task]:
     return found
 
 
+def _outlives(task: Task) -> bool:
+    """What it began goes on whatever becomes of the command: nothing waits for its end (SBC-4 4.34, 4.36)."""
+    row = DISK.look_up(task.cdb)
+    return row is not None and row.outlives
+
+
 def abort(tasks: list[Task], kind: TmrType, done: Done) -> None:
     """Ends tasks without their result, and calls `done` when the engine has let go of all."""
-    running = [task for task in tasks if task.on_ring and task.cdb[0] not in OUTLIVING]
+    running = [task for task in tasks if task.on_ring and not _outlives(task)]
     left = len(running)
 
     def one_ended() -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from typing import TYPE_CHECKING
 
+from tcmu_runner.embedded import endpoint
 from tcmu_runner.embedded.connection import Connection
-from tcmu_runner.embedded.login import LoginError, LoginPhase, Policy, Status
-from tcmu_runner.embedded.pdu import Login
 from tcmu_runner.embedded.session import Session
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.iscsi.login import LoginError, LoginPhase, Policy, Status
+from tcmu_runner.iscsi.requests import Login
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.server import Server
@@ -32,8 +32,8 @@ class Portal:
         self.group = group
         self.policy = policy
         self.connections: set[Connection] = set()
-        family, address = _resolve(host, port)
-        if not ipaddress.ip_address(address[0]).is_loopback and policy.credentials is None:
+        family, address = endpoint.resolve(host, port)
+        if not endpoint.parse(endpoint.host_of(address)).is_loopback and policy.credentials is None:
             raise ConfigError(
                 f"{host} is reached from other machines: demand credentials (CHAP), or listen on 127.0.0.1"
             )
@@ -45,23 +45,26 @@ class Portal:
         except OSError as error:
             self._socket.close()
             raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
-        self.host, self.port = self._socket.getsockname()[:2]
+        bound = self._socket.getsockname()
+        self.host, self.port = endpoint.host_of(bound), bound[1]
         self._listener: asyncio.Server | None = None
 
     @property
     def address(self) -> str:
         """HOST:PORT; of all addresses of this machine the one by which we reach it."""
-        wildcard = ipaddress.ip_address(self.host).is_unspecified
-        return _host_port("::1" if ":" in self.host else "127.0.0.1", self.port) if wildcard else self._bound
+        host = self.host
+        if self._is_wildcard:
+            host = "127.0.0.1" if endpoint.parse(host).version == 4 else "::1"
+        return endpoint.host_port(host, self.port)
 
     @property
-    def _bound(self) -> str:
-        return _host_port(self.host, self.port)
+    def _is_wildcard(self) -> bool:
+        return endpoint.parse(self.host).is_unspecified
 
     def seen_from(self, local: str) -> str:
         """As TargetAddress has it (RFC 7143, 13.8), for an initiator that reached our address `local`."""
-        wildcard = ipaddress.ip_address(self.host).is_unspecified
-        return f"{_host_port(local, self.port) if wildcard else self._bound},{self.group}"
+        host = endpoint.without_zone(local if self._is_wildcard else self.host)
+        return f"{endpoint.host_port(host, self.port)},{self.group}"
 
     def url(self, lun: int = 0) -> str:
         """For libiscsi and QEMU; without user and secret."""
@@ -100,16 +103,3 @@ class Refusal(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-def _host_port(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, tuple[str, int]]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except OSError as error:
-        raise ConfigError(f"{host!r} is no address: {error.strerror}") from error
-    family, _, _, _, address = found[0]
-    return family, (str(address[0]), port)

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tcmu_runner.embedded import residual
-from tcmu_runner.embedded.pdu import (
+from tcmu_runner.iscsi import residual
+from tcmu_runner.iscsi.pdu import FINAL, NO_LUN, NO_TAG, Opcode, packer
+from tcmu_runner.iscsi.residual import Residual
+from tcmu_runner.iscsi.responses import (
     BIDI_OVERFLOW,
     BIDI_UNDERFLOW,
     COMMAND_COMPLETED,
-    FINAL,
-    NO_LUN,
-    NO_TAG,
     OVERFLOW,
     STATUS,
     DataIn,
-    Opcode,
     ScsiResponse,
-    packer,
 )
-from tcmu_runner.embedded.residual import Residual
-from tcmu_runner.embedded.transfer import segments
+from tcmu_runner.iscsi.transfer import segments
 from tcmu_runner.scsi.sense import Status
 
 if TYPE_CHECKING:

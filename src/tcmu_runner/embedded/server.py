@@ -9,11 +9,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
-from uuid import NAMESPACE_URL, uuid5
+from uuid import uuid4
 
-from tcmu_runner.embedded.chap import SECRET_LEAST, Credentials
+from tcmu_runner.embedded.keepalive import LOOK_SECONDS
 from tcmu_runner.embedded.local import MAX_TRANSFER, LocalLun
-from tcmu_runner.embedded.login import Policy
 from tcmu_runner.embedded.portal import Portal
 from tcmu_runner.embedded.stream import Stream
 from tcmu_runner.embedded.target import Target
@@ -21,6 +20,8 @@ from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.iscsi.chap import SECRET_LEAST, Credentials
+from tcmu_runner.iscsi.login import Policy
 from tcmu_runner.scsi.unit import Identity, Limits
 
 NAME = "iqn.2024-01.org.tcmu-runner:embedded"
@@ -32,8 +33,8 @@ class Disk:
     """One LUN to be served. config: as in targetcli, `file//var/lib/disk.img`. size, block_size: bytes.
 
     physical_block_size: bytes, a power of two of logical blocks; by default one. serial: its unit serial
-    number; by default one that is the same each time for the same config and place. overrides: what else
-    initiators are told.
+    number; by default a random one, so that initiators never take two servers' disks for one: give it where
+    they should know the disk again. overrides: what else initiators are told.
     """
 
     config: str
@@ -61,9 +62,12 @@ class Server:
         host: str = "127.0.0.1",
         ports: Sequence[int] = (0,),
         credentials: Credentials | None = None,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        """look_seconds: from one look at whether an initiator is still there to the next."""
         _check_secrets(credentials)
         self.unsent: set[Stream] = set()
+        self.look_seconds = look_seconds
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="iscsi portals", daemon=True)
         self.luns: list[LocalLun] = []
@@ -75,7 +79,7 @@ class Server:
                 self.portals.append(Portal(self, host, port, group, policy))
                 self.target.portal_groups.append(group)
             for number, disk in enumerate(disks):
-                self.luns.append(open_disk(disk, registry, number, name))
+                self.luns.append(open_disk(disk, registry, number))
         except BaseException:
             self.stop()
             raise
@@ -186,10 +190,10 @@ def _check_secrets(credentials: Credentials | None) -> None:
         )
 
 
-def open_disk(disk: Disk, registry: Registry, number: int, target: str) -> LocalLun:
+def open_disk(disk: Disk, registry: Registry, number: int) -> LocalLun:
     """Opens the handler of a disk. Raises TcmuError or OSError."""
     largest = MAX_TRANSFER // disk.block_size
-    serial = disk.serial or str(uuid5(NAMESPACE_URL, f"{target}/{number}/{disk.config}"))
+    serial = disk.serial or str(uuid4())
     description = Description(
         f"lun{number}",
         disk.config,

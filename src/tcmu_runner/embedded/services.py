@@ -6,10 +6,10 @@ import errno
 from collections.abc import Callable, Sequence
 
 from tcmu_runner.scsi.command import Nexus
-from tcmu_runner.scsi.copying import Peers
 from tcmu_runner.scsi.ports import AccessState, TargetPortGroup
 from tcmu_runner.scsi.reservations import Reservations
 from tcmu_runner.scsi.unit import Unit
+from tcmu_runner.scsi.xcopy import Peers
 
 # REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS (SPC-5 6.38): ABORT TASK, ABORT TASK SET, CLEAR TASK SET, LOGICAL
 # UNIT RESET; what `management` carries out.

@@ -6,20 +6,21 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from tcmu_runner.embedded.addressing import lun_address, lun_number
+from tcmu_runner.iscsi.addressing import lun_address, lun_number
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
-    from tcmu_runner.embedded.framing import Frame
     from tcmu_runner.embedded.local import LocalLun
-    from tcmu_runner.embedded.pdu import Pdu
     from tcmu_runner.embedded.target import Target
     from tcmu_runner.embedded.task import Task
-    from tcmu_runner.embedded.text import Parameters
+    from tcmu_runner.iscsi.framing import Frame
+    from tcmu_runner.iscsi.pdu import Pdu
+    from tcmu_runner.iscsi.text import Parameters
     from tcmu_runner.scsi.command import Nexus
 
 QUEUE_DEPTH = 128  # commands an initiator may have under way
 IMMEDIATE_MAX = 32  # ... and beyond these, how many immediate ones
+GATHERED_MAX = 256 << 20  # bytes of Data-Out of all of them; one command may always have its own
 HALF = 1 << 31
 MASK = (1 << 32) - 1
 
@@ -58,6 +59,7 @@ class Session:
         self.exp_cmd_sn = 0
         self.max_cmd_sn = QUEUE_DEPTH - 1
         self.immediate = 0  # immediate commands under way
+        self._gathered = 0  # bytes of Data-Out of the tasks
         self._held: dict[int, Held | None] = {}  # None: aborted before it came
         self._next_transfer_tag = 0
 
@@ -129,6 +131,17 @@ class Session:
         self._held = {
             sn: held for sn, held in self._held.items() if held is None or held[0] is not connection
         }
+
+    def gather(self, length: int) -> bool:
+        """A task is about to take memory for so much Data-Out, until `gathered`. False: with that of the
+        others it is too much. MaxCmdSN counts commands, not bytes, and never goes back (4.2.2.1): a status
+        says it."""
+        before, self._gathered = self._gathered, self._gathered + length
+        return not before or before + length <= GATHERED_MAX
+
+    def gathered(self, length: int) -> None:
+        """The task is over."""
+        self._gathered -= length
 
     def transfer_tag(self) -> int:
         """A new Target Transfer Tag; never 0xffffffff, which means none."""

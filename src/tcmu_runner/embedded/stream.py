@@ -6,11 +6,13 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, cast
 
-from tcmu_runner.embedded.framing import Frame, Framer, FramingError, Sender
-from tcmu_runner.embedded.pdu import UnknownOpcodeError, encode
+from tcmu_runner.embedded.endpoint import host_of, host_port
+from tcmu_runner.embedded.keepalive import limit_silence
+from tcmu_runner.iscsi.framing import Frame, Framer, FramingError, Sender
+from tcmu_runner.iscsi.pdu import UnknownOpcodeError, encode
 
 if TYPE_CHECKING:
-    from tcmu_runner.embedded.pdu import Pdu
+    from tcmu_runner.iscsi.pdu import Pdu
 
 RECEIVE_SEGMENT = 262144
 UNSENT_MAX = 1 << 20  # bytes; beyond, the connection is paused
@@ -30,6 +32,8 @@ class Stream(asyncio.BufferedProtocol):
         self.peer = self.local_host = ""
         self.closing = False
         self.paused = False  # the initiator does not read what it was sent
+        self._heard = False  # since the last `signs_of_life`
+        self._waiting = 0  # bytes that were unsent then
         self._transport: asyncio.Transport | None = None
 
     def receive(self, frame: Frame) -> None:
@@ -48,17 +52,18 @@ class Stream(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(UNSENT_MAX)
         name = transport.get_extra_info("peername")
-        self.peer = f"{name[0]}:{name[1]}" if name else "?"
+        self.peer = host_port(host_of(name), name[1]) if name else "?"
         local = transport.get_extra_info("sockname")
-        self.local_host = local[0] if local else ""
+        self.local_host = host_of(local) if local else ""
         connected = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        limit_silence(connected)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self.framer.space()
 
     def buffer_updated(self, nbytes: int) -> None:
+        self._heard = True
         self.framer.received(nbytes)
         try:
             while not self.closing and (frame := self.framer.next()) is not None:
@@ -96,6 +101,19 @@ class Stream(asyncio.BufferedProtocol):
         self.closing = True
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Closes the connection without waiting for an initiator that does not read."""
+        self.closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    def signs_of_life(self) -> bool:
+        """Whether the initiator has sent or taken anything since the last call."""
+        waiting = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        alive = self._heard or waiting < self._waiting
+        self._heard, self._waiting = False, waiting
+        return alive
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closing = True

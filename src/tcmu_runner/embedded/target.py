@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from itertools import count
 
-from tcmu_runner.embedded.addressing import lun_address, lun_number
 from tcmu_runner.embedded.local import LocalLun
-from tcmu_runner.embedded.login import LoginError, LoginPhase, Status
 from tcmu_runner.embedded.management import abort, nothing, preempt
-from tcmu_runner.embedded.pdu import Login
 from tcmu_runner.embedded.services import Ports, lend
 from tcmu_runner.embedded.session import Session
+from tcmu_runner.iscsi.addressing import lun_address, lun_number
+from tcmu_runner.iscsi.login import LoginError, LoginPhase, Status
+from tcmu_runner.iscsi.requests import Login
 from tcmu_runner.ring.layout import TmrType
 from tcmu_runner.scsi.command import Nexus
-from tcmu_runner.scsi.copying import Designator, Peer
-from tcmu_runner.scsi.vital import designators
+from tcmu_runner.scsi.vpd import designators
+from tcmu_runner.scsi.xcopy import Designator, Peer
 
 SESSIONS_MAX = 256
 
@@ -81,11 +81,9 @@ class Target:
             raise LoginError(Status.NO_SUCH_SESSION, f"no session {pdu.tsih} of {phase.initiator}")
         if session.portal_group != portal_group:
             raise LoginError(Status.CANNOT_INCLUDE_IN_SESSION, "the session is at another portal group")
-        if pdu.cid in session.connections:
-            raise LoginError(
-                Status.INITIATOR_ERROR, f"connection {pdu.cid} exists, and none is ever recovered"
-            )
-        if len(session.connections) >= session.parameters.max_connections:
+        if (old := session.connections.get(pdu.cid)) is not None:
+            old.replace()
+        elif len(session.connections) >= session.parameters.max_connections:
             raise LoginError(Status.TOO_MANY_CONNECTIONS, f"{len(session.connections)} connections already")
         return session
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from tcmu_runner.embedded.framing import NO_DATA
 from tcmu_runner.embedded.local import MAX_TRANSFER, LocalCommand
-from tcmu_runner.embedded.pdu import READ, WRITE, ScsiCommand
+from tcmu_runner.iscsi.framing import NO_DATA
+from tcmu_runner.iscsi.requests import READ, WRITE, ScsiCommand
 from tcmu_runner.ring.layout import CDB_LENGTHS, cdb_length
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.connection import Connection
     from tcmu_runner.embedded.local import LocalLun
-    from tcmu_runner.embedded.transfer import Gathering
+    from tcmu_runner.iscsi.transfer import Gathering
 
 EXTENDED_CDB, BIDI_LENGTH = 1, 2  # types of additional header segments (11.2.2.1)
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from tcmu_runner.embedded.local import LocalLun
 from tcmu_runner.embedded.server import Server
-from tcmu_runner.engine.view import DeviceView, Happening, State
-from tcmu_runner.handler.registry import Offer, Registry
+from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
+from tcmu_runner.handler.registry import Provider, Registry
 
 
 class Watch:
@@ -40,10 +40,13 @@ class Watch:
             statistics=local.lun.statistics.snapshot(),
         )
 
-    def happenings(self) -> list[Happening]:
+    def device_events(self) -> list[DeviceEvent]:
         return []
 
-    def handlers(self) -> list[Offer]:
+    def problems(self) -> list[str]:
+        return list(self._registry.problems)
+
+    def handlers(self) -> list[Provider]:
         return list(self._registry)
 
     def watch(self, changed: Callable[[str], None]) -> None:

@@ -1,10 +1,11 @@
 """Serving a LUN: between a ring that brings commands and a handler that stores bytes.
 
-LUN         one device: unit, handler and pump together, with its life cycle.
-transport   where a ring comes from: shared memory, a wake-up, a doorbell. The engine does not know its kind.
-pump        the thread on a ring: fetch, start, complete in batches.
-executor    where a command's storage operations run: on the ring's thread, on worker threads, on asyncio.
-view        what can be seen of all this, and asked of it, from outside.
-threads     blocking calls beside an event loop.
-outcome     how a command ended: status, sense, and how much data is valid.
+lun          Lun: one device, with its unit, handler and dispatcher, and its life cycle
+overrides    what an administrator sets of a unit's identity and limits
+record       a small JSON record in a file, whole after a kill or a loss of power
+unit_memory  keeps what initiators rely on for the next process that serves the LUN
+
+serve/       commands: from the ring to their completion
+storage/     what commands need of the handler, and where it runs
+observe/     what can be seen of all this from outside
 """

@@ -1,12 +1,16 @@
 """What an administrator sets of a unit's identity and limits, in place of what its front end would tell.
 
-[devices."user_0/vol0"]        # a device's name, or a pattern: user_0/*; all that match apply, in order
+[devices.vol0]                 # a LUN's name, or a pattern: "vol*"; all that match apply, in order
 vendor = "ACME"                # of INQUIRY: 8, 16 and 4 characters
 product = "Thin disk"
 revision = "1.0"
 rotational = true              # VPD page B1
 soft_threshold = 80            # percent of the space below a thin unit at which initiators are told
 max_unmap = 65536              # VPD page B0, in logical blocks, by the names of scsi.profile.Limits
+
+A LUN is meant by its name in LIO, whatever its HBA: user_0/vol0 may be user_2/vol0 after a reboot, and a
+table of "user_0/vol0", as earlier versions wanted it, is one of vol0, too. A pattern with an HBA, "user_0/*",
+means just that one.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.device import without_hba
 from tcmu_runner.scsi.profile import Identity, Limits
 
 _TEXTS = {"vendor": 8, "product": 16, "revision": 4}  # bytes in INQUIRY data (SPC-5 6.6.2)
@@ -63,14 +68,26 @@ class OverrideTable:
     tables: tuple[tuple[str, Overrides], ...] = ()
 
     def of(self, name: str) -> Overrides:
-        """name: as in configfs, user_0/vol0. What stands further down wins."""
+        """name: as in configfs, user_0/vol0. What stands further down wins. A table of another HBA's LUN of
+        this name applies, too, unless there is one for the very name: LIO's tools number HBAs anew at each
+        boot."""
+        named = any(pattern == name for pattern, _ in self.tables)
         identity: dict[str, Value] = {}
         limits: dict[str, Value] = {}
         for pattern, overrides in self.tables:
-            if fnmatchcase(name, pattern):
+            if _matches(pattern, name) or (not named and _names(pattern, without_hba(name))):
                 identity.update(overrides.identity)
                 limits.update(overrides.limits)
         return Overrides(identity, limits)
+
+
+def _matches(pattern: str, name: str) -> bool:
+    return fnmatchcase(name, pattern) or fnmatchcase(without_hba(name), pattern)
+
+
+def _names(pattern: str, name: str) -> bool:
+    """Whether it is, HBA and all, exactly a LUN of this name."""
+    return without_hba(pattern) == name != pattern
 
 
 def parse(pattern: str, table: Mapping[str, object]) -> Overrides:

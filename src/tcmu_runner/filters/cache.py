@@ -9,11 +9,11 @@ from typing import ClassVar, Self
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters import beside
+from tcmu_runner.filters import sidecar
+from tcmu_runner.filters.cache_file import Slots
 from tcmu_runner.filters.options import parse_table
-from tcmu_runner.filters.slots import Slots
-from tcmu_runner.filters.turns import PART, Turns
-from tcmu_runner.handler.device import Device
+from tcmu_runner.filters.striped_lock import PART, StripedLock
+from tcmu_runner.handler.device import Device, Origin
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import (
@@ -64,7 +64,7 @@ class Cache(Filter[CacheOptions]):
     """Keeps chunks of 4096 bytes that were read or written in a file that is faster than the storage below:
     on an SSD, or in memory (a directory of a tmpfs, such as /dev/shm).
 
-      directory   where the caches are; it has to exist. The one of user_0/vol0 is user_0%2Fvol0.cache there
+      directory   where the caches are; it has to exist. The one of vol0 is vol0.cache there
       size        bytes of each cache ("256M")
       mode        "write-through": a write ends when the storage below has it (the default).
                   "write-back": it ends when the cache has it; the storage below gets it with the next flush,
@@ -73,6 +73,8 @@ class Cache(Filter[CacheOptions]):
     A flush, and a write with FUA, end well only when the storage below has everything on stable storage. What
     it could not take stays in the cache: the flush ends in its error, and initiators are told by a deferred
     error where there was no flush. Writes that were not flushed outlive the process, but not a power loss.
+    They are for the storage that they were made for: over another one the LUN is refused until they are
+    stored, or the cache file is removed, or given to a copy by `tcmu-runner overlay FILE adopt`.
 
     Example: { filter = "cache", directory = "/dev/shm", size = "1G", mode = "write-back" }
     """
@@ -87,7 +89,7 @@ class Cache(Filter[CacheOptions]):
         self._size = device.size
         self._chunk = chunk
         self._back = back
-        self._turns = Turns()
+        self._locks = StripedLock()
 
     @classmethod
     def parse(cls, table: Mapping[str, object]) -> CacheOptions:
@@ -95,9 +97,13 @@ class Cache(Filter[CacheOptions]):
 
     @classmethod
     def open(cls, device: Device, options: CacheOptions) -> Self:
-        path = beside.path_of(device, options.directory, "cache")
+        path = sidecar.path_of(device, options.directory, "cache")
+        if (
+            options.mode == "write-back" and device.origin is Origin.RUNNING
+        ):  # else it was emptied, or is void
+            sidecar.expect(path, device, "cache")
         chunk = max(CHUNK, device.block_size)
-        slots = Slots.open(path, options.size, chunk)
+        slots = Slots.open(path, options.size, chunk, device)
         return cls(slots, device, chunk, back=options.mode == "write-back")
 
     def capabilities(self, below: Capabilities) -> Capabilities:
@@ -108,7 +114,7 @@ class Cache(Filter[CacheOptions]):
             case Read():
                 yield from self._read(operation)
             case Write():
-                with self._turns.on(operation.offset, iov.length(operation.data)):
+                with self._locks.on(operation.offset, iov.length(operation.data)):
                     through = operation.fua or not self._back
                     yield from self._write_through(operation) if through else self._write_back(operation)
             case Unmap() | WriteZeroes():
@@ -148,7 +154,7 @@ class Cache(Filter[CacheOptions]):
         return chunk * self._chunk, min((chunk + 1) * self._chunk, self._size)
 
     def _read(self, operation: Read) -> Steps:
-        with self._turns.on(operation.offset, iov.length(operation.into)):
+        with self._locks.on(operation.offset, iov.length(operation.into)):
             missing: list[Piece] = []
             for piece in self._pieces(operation.offset, operation.into):
                 if piece.chunk not in self.slots:
@@ -211,7 +217,7 @@ class Cache(Filter[CacheOptions]):
     def _zero(self, operation: Unmap | WriteZeroes) -> Steps:
         first = operation.offset // self._chunk
         last = (operation.offset + operation.length - 1) // self._chunk
-        with self._turns.on(operation.offset, operation.length):
+        with self._locks.on(operation.offset, operation.length):
             for chunk in {first, last}:  # the two that it may be about a part of
                 yield from self._write_chunks([chunk] if self.slots.is_dirty(chunk) else [])
             yield operation
@@ -225,7 +231,7 @@ class Cache(Filter[CacheOptions]):
         end = self._size if length is None else offset + length
         failure: Exception | None = None
         for chunks in self._groups(self.slots.within(offset // self._chunk, -(-end // self._chunk))):
-            with self._turns.on(chunks[0] * self._chunk, 1):
+            with self._locks.on(chunks[0] * self._chunk, 1):
                 try:
                     yield from self._write_chunks([chunk for chunk in chunks if self.slots.is_dirty(chunk)])
                 except (OSError, ScsiError, ScsiStatusError) as error:
@@ -261,7 +267,7 @@ class Cache(Filter[CacheOptions]):
     def _make_room(self) -> Steps:
         """Drops a chunk that was not used for long, if one can be had without waiting for anybody."""
         for chunk in self.slots.oldest(TRIES):
-            with self._turns.at_once(chunk * self._chunk) as mine:
+            with self._locks.at_once(chunk * self._chunk) as mine:
                 if not mine or chunk not in self.slots:
                     continue
                 try:

@@ -20,8 +20,9 @@ from pathlib import Path
 from struct import Struct
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters import beside
-from tcmu_runner.filters.beside import pread, pwrite
+from tcmu_runner.filters import sidecar
+from tcmu_runner.filters.sidecar import pread, pwrite
+from tcmu_runner.handler.device import Device
 from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
 
 MAGIC, VERSION = b"tcmu-sum", 1
@@ -31,6 +32,7 @@ SUMS_AT = 1 << 26
 REGION = 1 << 20  # bytes of data
 MOST = (SUMS_AT - MARKS_AT) * REGION
 WIDTH = 4  # bytes of a checksum
+FOREIGN = "serve that one under this name, or move the file away: then all blocks count as right"
 
 
 def checksums(data: memoryview, block_size: int, first: int) -> array[int]:
@@ -66,13 +68,18 @@ class Checksums:
         self._flushed = 0  # of those, the last one that has ended well
 
     @classmethod
-    def open(cls, path: Path, size: int, block_size: int) -> Checksums:
+    def open(cls, path: Path, device: Device) -> Checksums:
         """Makes it if it is missing. Raises OSError or ConfigError."""
-        if size > MOST:
+        block_size = device.block_size
+        if device.size > MOST:
             raise ConfigError(f"the filter verify takes disks of at most {MOST >> 40} TiB")
-        fd = beside.claim(path, "checksum file")
+        fd = sidecar.claim(path, "checksum file")
         try:
-            _check_head(fd, path, block_size)
+            if os.fstat(fd).st_size == 0:
+                _make(fd, device)
+            else:
+                _check_head(fd, path, block_size)
+                sidecar.check_storage(fd, path, device, "checksum file", FOREIGN)
             sums = cls(fd, block_size)
             sums._forget_marked()
         except BaseException:
@@ -175,11 +182,13 @@ def _regions(offset: int, length: int) -> range:
     return range(offset // REGION, (offset + length - 1) // REGION + 1)
 
 
+def _make(fd: int, device: Device) -> None:
+    pwrite(fd, HEAD.pack(MAGIC, VERSION, device.block_size), 0)
+    sidecar.assign(fd, device)
+
+
 def _check_head(fd: int, path: Path, block_size: int) -> None:
     found = os.pread(fd, HEAD.size, 0)
-    if not found:
-        pwrite(fd, HEAD.pack(MAGIC, VERSION, block_size), 0)
-        return
     if len(found) < HEAD.size or not found.startswith(MAGIC):
         raise ConfigError(f"{path} has no checksums in it: move it away, or choose another directory")
     _, version, blocks = HEAD.unpack(found)

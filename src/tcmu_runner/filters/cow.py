@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters import beside
+from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.filters.overlay import Overlay
 from tcmu_runner.handler.device import Device, DeviceLog
@@ -43,18 +43,22 @@ class Cow(Filter[CowOptions]):
     """Copy on write: blocks that are written go into an overlay, a sparse file for each device; all others
     are read from the storage below, which is never written, may be read-only, and be shared by many devices.
 
-      directory   where the overlays are; it has to exist. The one of user_0/vol0 is user_0%2Fvol0.cow there
+      directory   where the overlays are; it has to exist. The one of vol0 is vol0.cow there
 
     What was flushed survives a power loss, all else survives the death of the process. UNMAP gives space of
     the overlay back. As long as the device is not served, `tcmu-runner overlay FILE` shows what an overlay
     holds, `tcmu-runner overlay FILE discard` empties it, and `tcmu-runner overlay FILE commit` has all of it
     written to the storage below when the device is served next, before its first command.
 
+    An overlay belongs to the storage that it was made over, whatever the names of LUN and path: over another
+    one, or one that was made anew, the LUN is refused. `tcmu-runner overlay FILE adopt` gives it to a copy.
+
     Example: { filter = "cow", directory = "/var/lib/tcmu/overlays" }
     """
 
     name = "cow"
     threads: ClassVar[int] = 4
+    writes: ClassVar[bool] = False  # but for a commit
     privileges: ClassVar[frozenset[str]] = frozenset({"DAC_OVERRIDE"})
 
     def __init__(self, overlay: Overlay, log: DeviceLog) -> None:
@@ -68,8 +72,9 @@ class Cow(Filter[CowOptions]):
 
     @classmethod
     def open(cls, device: Device, options: CowOptions) -> Self:
-        path = beside.path_of(device, options.directory, "cow")
-        return cls(Overlay.open(path, device.size, device.block_size), device.log)
+        path = sidecar.path_of(device, options.directory, "cow")
+        sidecar.expect(path, device, "overlay")
+        return cls(Overlay.open(path, device.size, device.block_size, device), device.log)
 
     def start(self) -> Steps:
         if self.overlay.commit_wanted:
@@ -91,6 +96,9 @@ class Cow(Filter[CowOptions]):
         yield Flush()
         self.overlay.discard()
         self._log.info("%s of %s are committed", format_size(total), self.overlay.path)
+
+    def identity(self, below: str) -> str:
+        return f"overlay with {self.overlay.identity()} over {below}"
 
     def capabilities(self, below: Capabilities) -> Capabilities:
         self._below_has_extents = below.extents

@@ -11,7 +11,7 @@ from typing import ClassVar, Self
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.filters.faults import Faults, Rule
-from tcmu_runner.filters.kinds import text
+from tcmu_runner.filters.op_names import text
 from tcmu_runner.handler.device import Device, DeviceLog
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import Operation, Pause, Read, Steps, Unmap, Write, WriteZeroes

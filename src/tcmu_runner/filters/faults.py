@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters.kinds import NAMES, extent, kind
+from tcmu_runner.filters.op_names import NAMES, extent, kind
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.scsi.operations import Operation
 from tcmu_runner.scsi.sense import ScsiError, ScsiStatusError, Sense, Status

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Self
 
-from tcmu_runner.filters.kinds import text
+from tcmu_runner.filters.op_names import text
 from tcmu_runner.handler.device import Device, DeviceLog
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import Operation, Steps

@@ -66,6 +66,9 @@ class Offset(Filter[OffsetOptions]):
     def size_above(cls, size: int, options: OffsetOptions) -> int:
         return size - options.offset
 
+    def identity(self, below: str) -> str:
+        return f"{below}, from byte {self._offset}"
+
     def capabilities(self, below: Capabilities) -> Capabilities:
         """The key below is not that of this LUN alone."""
         return replace(below, crypto_erase=False)

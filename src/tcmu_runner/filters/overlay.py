@@ -21,11 +21,13 @@ from pathlib import Path
 from struct import Struct
 from uuid import UUID
 
-from tcmu_runner import iov
+from tcmu_runner import files, iov
 from tcmu_runner.errors import ConfigError, DeviceError
-from tcmu_runner.filters import beside, bitmap
-from tcmu_runner.filters.beside import pread, pwrite, pwritev
+from tcmu_runner.filters import bitmap, sidecar
+from tcmu_runner.filters.sidecar import pread, pwrite, pwritev
 from tcmu_runner.handler import sparse
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.identity import identity_of
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent, Space
 from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
@@ -38,6 +40,7 @@ PRESENT_AT = DURABLE_AT + BITMAP_BYTES
 BLOCKS_AT = 1 << 34
 PAGE = mmap.PAGESIZE
 PIECE = 1 << 20  # bytes that are copied in one go
+FOREIGN = "serve that one under this name, or move the overlay away"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -68,13 +71,17 @@ class Overlay:
         return cls.open(path, size, block_size)
 
     @classmethod
-    def open(cls, path: Path, size: int, block_size: int) -> Overlay:
-        """Makes it if it is missing. Raises OSError or ConfigError when it is another disk's, or in use."""
-        fd = beside.claim(path, "overlay")
+    def open(cls, path: Path, size: int, block_size: int, device: Device | None = None) -> Overlay:
+        """Makes it if it is missing. Raises OSError or ConfigError when it is another disk's, or in use.
+        device: what it belongs to; None: for people, who may look at any."""
+        fd = sidecar.claim(path, "overlay")
         try:
             _check_holes(fd, path)
             if os.fstat(fd).st_size == 0:
-                _make(fd, path, size, block_size)
+                _make(fd, path, size, block_size, device)
+            elif device is not None:
+                _read_head(fd, path)
+                sidecar.check_storage(fd, path, device, "overlay", FOREIGN)
             _, blocks, boot, _ = _read_head(fd, path)
             _check_blocks(path, blocks, block_size)
             os.ftruncate(fd, max(os.fstat(fd).st_size, BLOCKS_AT + size))
@@ -177,6 +184,13 @@ class Overlay:
             self._write_head(boot_id(), commit=False)
             os.fsync(self._fd)
 
+    def disown(self) -> None:
+        """It belongs to no storage from now on: the next one that it is opened over has it."""
+        sidecar.disown(self._fd)
+
+    def identity(self) -> str:
+        return identity_of(self._fd, str(self.path))
+
     def pieces(self) -> Iterator[tuple[int, int, bool]]:
         """Every block that is here: (offset, length, whether there is data or a hole)."""
         for offset, length, here in self.runs(0, self.size):
@@ -223,15 +237,13 @@ def _check_holes(fd: int, path: Path) -> None:
         raise DeviceError(text, error.errno or errno.EOPNOTSUPP) from None
 
 
-def _make(fd: int, path: Path, size: int, block_size: int) -> None:
+def _make(fd: int, path: Path, size: int, block_size: int, device: Device | None) -> None:
     """What is flushed later is only worth something if the file itself is there."""
     pwrite(fd, HEAD.pack(MAGIC, VERSION, block_size, size, boot_id(), False), 0)
+    if device is not None:
+        sidecar.assign(fd, device)
     os.fsync(fd)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    files.keep_names(path.parent)
 
 
 def _read_head(fd: int, path: Path) -> tuple[int, int, bytes, bool]:
@@ -242,4 +254,6 @@ def _read_head(fd: int, path: Path) -> tuple[int, int, bytes, bool]:
     _, version, blocks, size, boot, commit = HEAD.unpack(content)
     if version != VERSION:
         raise ConfigError(f"overlay {path} is of version {version}: it needs a newer tcmu-runner")
+    if not blocks or size > 8 * BITMAP_BYTES * blocks or size >= 1 << 63:
+        raise ConfigError(f"overlay {path} has a damaged head: restore it from a backup")
     return size, blocks, boot, bool(commit)

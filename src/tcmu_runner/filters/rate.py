@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters.kinds import extent
+from tcmu_runner.filters.op_names import extent
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.filter import Filter

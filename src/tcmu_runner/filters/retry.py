@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Self
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters.kinds import text
+from tcmu_runner.filters.op_names import text
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.handler.device import Device, DeviceLog
 from tcmu_runner.handler.errnos import scsi_error

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
-from tcmu_runner.filters.kinds import extent, kind
+from tcmu_runner.filters.op_names import extent, kind
 from tcmu_runner.handler.device import Device, DeviceLog
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import Operation, Steps

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from tcmu_runner import iov
-from tcmu_runner.filters import beside
+from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.checksums import Checksums, checksums
 from tcmu_runner.filters.options import parse_table
-from tcmu_runner.filters.turns import Turns
-from tcmu_runner.handler.device import Device, DeviceLog
+from tcmu_runner.filters.striped_lock import StripedLock
+from tcmu_runner.handler.device import Device, DeviceLog, Origin
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import (
     Extents,
@@ -43,11 +43,14 @@ class Verify(Filter[VerifyOptions]):
     it reads from the storage below. A block that is not what was written, or is another one, ends a READ in
     MEDIUM ERROR, UNRECOVERED READ ERROR with its LBA, and is named in the log; writing it makes it good.
 
-      directory   where the checksums are; it has to exist. Those of user_0/vol0 are in user_0%2Fvol0.sums
+      directory   where the checksums are; it has to exist. Those of vol0 are in vol0.sums
 
     Blocks that were never written through this filter, were unmapped, or were written within 1 MiB of others
     in the last moments before a crash are taken as they are when they are read first. The storage below must
-    not be written past the filter. 4 bytes for each block: 1 GiB for 1 TiB in blocks of 4096 bytes.
+    not be written past the filter. Over another storage than that of the checksums the LUN is refused;
+    `tcmu-runner overlay FILE adopt` gives them to a copy.
+
+    4 bytes for each block: 1 GiB for 1 TiB in blocks of 4096 bytes.
 
     Example: { filter = "verify", directory = "/var/lib/tcmu/checksums" }
     """
@@ -61,7 +64,7 @@ class Verify(Filter[VerifyOptions]):
         self._block_size = device.block_size
         self._size = device.size
         self._log: DeviceLog = device.log
-        self._turns = Turns()
+        self._locks = StripedLock()
 
     @classmethod
     def parse(cls, table: Mapping[str, object]) -> VerifyOptions:
@@ -69,8 +72,10 @@ class Verify(Filter[VerifyOptions]):
 
     @classmethod
     def open(cls, device: Device, options: VerifyOptions) -> Self:
-        path = beside.path_of(device, options.directory, "sums")
-        return cls(Checksums.open(path, device.size, device.block_size), device)
+        path = sidecar.path_of(device, options.directory, "sums")
+        if device.origin is not Origin.NEW and not path.exists():
+            device.log.warning("checksum file %s is missing: all blocks count as right, in a new one", path)
+        return cls(Checksums.open(path, device), device)
 
     def capabilities(self, below: Capabilities) -> Capabilities:
         return replace(below, crypto_erase=False)
@@ -86,7 +91,7 @@ class Verify(Filter[VerifyOptions]):
                 yield operation
                 self._sums.end_flush(number)
             case Unmap() | WriteZeroes():
-                with self._turns.on(operation.offset, operation.length):
+                with self._locks.on(operation.offset, operation.length):
                     self._sums.forget(operation.offset, operation.length)
                     yield operation
             case Extents() | MeasureSpace() | Remote():
@@ -99,7 +104,7 @@ class Verify(Filter[VerifyOptions]):
         yield operation
         if self._found(operation) == self._sums.get(offset, length):
             return
-        with self._turns.on(offset, length):  # nothing is half written now
+        with self._locks.on(offset, length):  # nothing is half written now
             yield operation
             found, kept = self._found(operation), self._sums.get(offset, length)
             for at, (is_sum, should) in enumerate(zip(found, kept, strict=True)):
@@ -120,7 +125,7 @@ class Verify(Filter[VerifyOptions]):
     def _write(self, operation: Write) -> Steps:
         offset, length = operation.offset, iov.length(operation.data)
         sums = checksums(memoryview(iov.gather(operation.data)), self._block_size, offset // self._block_size)
-        with self._turns.on(offset, length), self._sums.changing(offset, length):
+        with self._locks.on(offset, length), self._sums.changing(offset, length):
             try:
                 yield operation
             except BaseException:

@@ -1,11 +1,19 @@
 """The plugin API: all that the author of a handler imports.
 
 handler     a class that stores a LUN's bytes; its object is the open device.
-device      what a handler is told of the LUN it serves, and where it reports events.
-config      the string after the subtype, for example the path in file//srv/disk.img.
-filter      what stands between a unit and a handler, and changes operations on their way.
 capability  what a handler can do: that it defines `write`, `flush`, `unmap`, ... is the capability.
-registry    where handlers are found: entry points, directories, a path.
+
+api        Handler, AsyncHandler, RawHandler
+config     config strings and their options
+device     what a handler knows of its LUN, and how it reports events
+errnos     the table from errno to SCSI status and sense
+filter     Filter
+identity   which file or block device a storage is, whatever its name
+ownership  whether only root can change a file of handlers
+reference  handlers and filters for the documentation
+registry   finds handlers: entry points, directories, files
+sparse     which parts of a sparse file are there
+stack      StackDefinition: a handler with filters above it, under a name of its own
 """
 
 from tcmu_runner.errors import ConfigError

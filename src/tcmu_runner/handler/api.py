@@ -31,6 +31,8 @@ class Plugin(Generic[Options]):
         in the middle of it. Announced to initiators (WRITE ATOMIC): Linux tells databases, which then leave
         out precautions of their own.
     privileges: Linux capabilities (names without CAP_) that its worker keeps while it runs as root.
+    volatile: the content ends with the process, and so does what is remembered of it beyond that: that the
+        write cache was switched off, that a FORMAT UNIT or SANITIZE did not come to its end.
     """
 
     subtype: ClassVar[str]
@@ -38,6 +40,7 @@ class Plugin(Generic[Options]):
     rotational: ClassVar[bool] = False
     atomic: ClassVar[bool] = False
     privileges: ClassVar[frozenset[str]] = frozenset()
+    volatile: ClassVar[bool] = False
 
     _flushes: ClassVar[bool] = False
 
@@ -62,9 +65,22 @@ class Plugin(Generic[Options]):
     def probe(cls, config: Options) -> int | None:
         """Bytes of a storage that exists; None: it does not, or only `open` could tell. Touches nothing.
 
-        For `tcmu-runner create` without a size. Raises OSError or ConfigError with the reason.
+        For `tcmu-runner create` and `try` without a size. Raises OSError or ConfigError with the reason.
         """
         return None
+
+    @classmethod
+    def occupied(cls, config: Options) -> bool:
+        """Whether a storage exists that may hold something, so that `tcmu-runner check` does not overwrite it
+        unasked; by default one that `probe` finds. Touches nothing. Raises as `probe`."""
+        return bool(cls.probe(config))
+
+    def identity(self) -> str:
+        """Which storage this open device is, in words that no other storage has and that stay the same when
+        it is renamed: a UUID, an inode, an image's id. Filters record it in the files that they keep beside
+        the data, and refuse those of another storage. Empty: the config string up to its first option is
+        taken. Called once, off the ring's thread. Raises OSError."""
+        return ""
 
     def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
         """What an administrator changes while the device is open: see Filter.control."""
@@ -99,12 +115,12 @@ def _defined(cls: type) -> frozenset[str]:
 class Handler(Plugin[Options]):
     """Stores the bytes of one LUN with plain blocking calls. The object is the open device.
 
-    Buffers are lists of writable memoryviews into shared memory: fill or drain them whole or raise, and do
-    not keep them. Offsets and lengths are bytes, in range, multiples of the block size, never empty. Raise
-    OSError (its errno decides the sense) or ScsiError; anything else counts as a bug of the handler and fails
-    that one command. threads: at most so many calls for commands at once; 0: on the ring's own thread, must
-    not block. `resize`, and what FORMAT UNIT and SANITIZE do in the background, come beside them on a thread
-    of their own.
+    Buffers are lists of writable memoryviews into shared memory: fill or drain them whole or raise, return
+    nothing, and do not keep them. What `read` does not fill reads as zeroes. Offsets and lengths are bytes,
+    in range, multiples of the block size, never empty. Raise OSError (its errno decides the sense) or
+    ScsiError; anything else counts as a bug of the handler and fails that one command. threads: at most so
+    many calls for commands at once; 0: on the ring's own thread, must not block. `resize`, and what FORMAT
+    UNIT and SANITIZE do in the background, come beside them on a thread of their own.
 
     `read` and `open` are required. Each other method you define is a capability that initiators are told of;
     `resize` and `close` are simply called when defined.

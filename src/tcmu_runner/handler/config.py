@@ -6,8 +6,10 @@ import dataclasses
 import enum
 import inspect
 import os
+import re
+from ipaddress import IPv6Address
 from types import NoneType
-from typing import TypeVar, get_args, get_type_hints
+from typing import Annotated, TypeVar, get_args, get_origin, get_type_hints
 
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.units import parse_size
@@ -23,9 +25,12 @@ _GARBLED = {
     "\0": "the kernel ends the string there",
 }
 _CONTROL = {*map(chr, range(32)), "\x7f"}
+_COLON = "%3A"  # of an address, where LIO's tools take no colon
+_ADDRESS = re.compile(r"(?<=[/@])\[?([0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*(?:%\w+)?)(?:\]:\d+|\])?(?=[/;]|$)")
 _YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
 
 Parsed = TypeVar("Parsed")
+Number = Annotated[int, "a whole number, and no size: K and M mean nothing"]
 Value = str | int | bool
 
 
@@ -76,8 +81,25 @@ def _check_length(text: str) -> None:
         )
 
 
+def escape_addresses(text: str) -> str:
+    """A config string with IPv6 addresses as LIO's tools take them."""
+    return _ADDRESS.sub(lambda found: found[0].replace(":", _COLON) if _is_ipv6(found[1]) else found[0], text)
+
+
+def unescape_address(text: str) -> str:
+    return re.sub(_COLON, ":", text, flags=re.IGNORECASE)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_characters(text: str) -> None:
-    for character in text:
+    for character in escape_addresses(text):
         why = _GARBLED.get(character)
         if why is None and (character.isspace() or character in _CONTROL):
             why = "LIO's tools cut or garble white space and control characters"
@@ -136,11 +158,11 @@ def _slow(own: dict[str, str]) -> float | None:
 def parse_options(into: type[Parsed], text: str, first: str = "path") -> Parsed:
     """`FIRST;name=value;flag` into a dataclass whose field `first` takes the part before the first ';'.
 
-    Fields are str, int (sizes with K, M, G) or bool (a flag, or =1 and =0), each also `| None`; an option
-    without a default has to be given. Names may be written with '-' for '_'. Raises ConfigError.
+    Fields are str, int (sizes with K, M, G), Number or bool (a flag, or =1 and =0), each also `| None`; an
+    option without a default has to be given. Names may be written with '-' for '_'. Raises ConfigError.
     """
     head, *pairs = text.split(";")
-    types: dict[str, type] = get_type_hints(into)
+    types: dict[str, object] = get_type_hints(into, include_extras=True)
     values: dict[str, Value] = {first: head}
     for pair in filter(None, pairs):
         name, equals, value = pair.partition("=")
@@ -161,14 +183,19 @@ def _check_complete(into: type[Parsed], values: dict[str, Value]) -> None:
             raise ConfigError(f"option {parameter.name!r} is missing: add ;{parameter.name}=VALUE")
 
 
-def _convert(name: str, kind: type, value: str | None) -> Value:
-    kind = next((member for member in get_args(kind) if member is not NoneType), kind)  # of `int | None`: int
+def _convert(name: str, kind: object, value: str | None) -> Value:
+    if get_origin(kind) is not Annotated:  # of `int | None`: int
+        kind = next((member for member in get_args(kind) if member is not NoneType), kind)
     if kind is bool:
         if value is not None and value.lower() not in _YES + _NO:
             raise ConfigError(f"option {name}={value}: write {name}=1 or {name}=0")
         return value is None or value.lower() in _YES
     if not value:
         raise ConfigError(f"option {name} needs a value: write {name}=VALUE")
+    if kind == Number:
+        if not (value.isascii() and value.isdigit()):
+            raise ConfigError(f"option {name}={value} is not a whole number: write it in digits, {name}=30")
+        return int(value)
     if kind is int:
         try:
             return parse_size(value)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import enum
+import errno
 import logging
+import re
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 log = logging.getLogger("tcmu_runner.device")
+
+
+def without_hba(name: str) -> str:
+    """vol0 for user_0/vol0: the name by which LIO's tools keep a LUN. They number HBAs in the order in which
+    they make or restore LUNs, so that after a reboot it may be user_2/vol0."""
+    return re.sub(r"\Auser_\d+/", "", name)
 
 
 class DeviceLog(logging.LoggerAdapter[logging.Logger]):
@@ -22,9 +31,23 @@ def _nothing(_event: object) -> None:
     """No engine listens (a handler under the conformance kit)."""
 
 
+class Origin(enum.Enum):
+    """Why a LUN is opened: an administrator makes it; makes it once more after it was removed in this run of
+    the machine; it was served in an earlier run and is restored; or it is in use, its daemon or worker is
+    another one now."""
+
+    NEW = "new"
+    AGAIN = "again"
+    RESTORED = "restored"
+    RUNNING = "running"
+
+
 @dataclass(slots=True)
 class Device:
-    """name: as the administrator knows it, for example user_0/vol0. size: bytes. block_size: bytes.
+    """name: as the administrator knows it, for example user_0/vol0. size: bytes. block_size: bytes. config:
+    the LUN's whole config string, empty without one. storage: for a filter, which storage is below it (see
+    Plugin.identity), empty where nobody knows. origin: why it is opened. written: whether commands may write
+    to this storage; not below a filter such as cow, so that many LUNs may have it.
 
     Handlers read the fields, log through `log`, and report events by the methods, from any thread.
     """
@@ -34,10 +57,26 @@ class Device:
     block_size: int = 512
     on_resized: Callable[[int], None] = _nothing
     on_write_lost: Callable[[OSError], None] = _nothing
+    config: str = ""
+    storage: str = ""
+    origin: Origin = Origin.NEW
+    written: bool = True
     log: DeviceLog = field(init=False)
 
     def __post_init__(self) -> None:
         self.log = DeviceLog(log, {"device": self.name})
+
+    def missing(self, what: str, remedy: str) -> None:
+        """Call it before making a storage that is not there. Raises OSError where it has been there: an empty
+        disk in its place would look like one that was lost. remedy: what a person does to get one."""
+        if self.origin in (Origin.RESTORED, Origin.RUNNING):
+            raise OSError(
+                errno.ENOENT,
+                f"{what} is missing, and {self.name} is no new LUN: mount its file system, or "
+                f"restore it; to begin with an empty one: {remedy}",
+            )
+        if self.origin is Origin.AGAIN:
+            self.log.warning("%s, with which it was served before, is missing: made anew, empty", what)
 
     def resized(self, size: int) -> None:
         """The storage has a new size in bytes: initiators are told (CAPACITY DATA HAS CHANGED)."""

@@ -36,12 +36,13 @@ class Filter(Generic[Options]):
 
     name: as in the settings. threads: 0: `handle` never blocks, and runs wherever the handler's calls do;
     else it may, for example to encrypt, and commands run on at least so many threads. privileges: as a
-    handler's.
+    handler's. writes: whether commands may change the storage below.
     """
 
     name: ClassVar[str]
     threads: ClassVar[int] = 0
     privileges: ClassVar[frozenset[str]] = frozenset()
+    writes: ClassVar[bool] = True
 
     @classmethod
     def describe(cls) -> str:
@@ -57,8 +58,8 @@ class Filter(Generic[Options]):
 
     @classmethod
     def open(cls, device: Device, options: Options) -> Self:
-        """device: as seen from above. May touch the world: files of its own, keys. Raises OSError or
-        ConfigError to refuse the device. Called off the ring's thread."""
+        """device: as seen from above; its `storage` says what is below. May touch the world: files of its
+        own, keys. Raises OSError or ConfigError to refuse the device. Called off the ring's thread."""
         return cls()
 
     @classmethod
@@ -78,6 +79,11 @@ class Filter(Generic[Options]):
     def stop(self) -> Steps:
         """Operations on the layer below after the last command; then comes `close`, whatever they raise."""
         yield from ()
+
+    def identity(self, below: str) -> str:
+        """Which data those above see, where `below` says what storage this filter is over: another text
+        wherever the bytes are others. See Plugin.identity; called after `start`."""
+        return below
 
     def capabilities(self, below: Capabilities) -> Capabilities:
         """What the stack can do with this filter in it; `below`: what it can without."""

@@ -20,13 +20,14 @@ from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import config
 from tcmu_runner.handler.api import AsyncHandler, Handler, Plugin
 from tcmu_runner.handler.config import ConfigString
-from tcmu_runner.handler.stack import Layer, Recipe
+from tcmu_runner.handler.ownership import check_ownership
+from tcmu_runner.handler.stack import Layer, StackDefinition
 
 GROUP = "tcmu_runner.handlers"
 _SUBTYPE = re.compile(r"[A-Za-z0-9_]+")  # a subtype is a D-Bus object path element in targetcli's contract
 
 AnyHandler = type[Handler[object]] | type[AsyncHandler[object]]
-Offer = AnyHandler | Recipe  # both have a subtype, privileges, describe and parse
+Provider = AnyHandler | StackDefinition  # both have a subtype, privileges, describe and parse
 
 log = logging.getLogger(__name__)
 
@@ -35,63 +36,76 @@ class Registry:
     """Handler classes, and stacks of filters over them, by subtype."""
 
     def __init__(self) -> None:
-        self._offers: Mapping[str, Offer] = {}
+        self._providers: Mapping[str, Provider] = {}
+        self.problems: list[str] = []  # what could not be loaded, and why
 
-    def __iter__(self) -> Iterator[Offer]:
+    def _cannot(self, text: str) -> None:
+        self.problems.append(text)
+        log.error("%s", text)
+
+    def __iter__(self) -> Iterator[Provider]:
         """In order of subtype."""
-        return (self._offers[name] for name in sorted(self._offers))
+        return (self._providers[name] for name in sorted(self._providers))
 
     def __len__(self) -> int:
-        return len(self._offers)
+        return len(self._providers)
 
     def add(self, *classes: type) -> None:
         """Registers all of the classes, or none and raises ConfigError: one cannot be used, or its subtype is
         another's."""
-        added = dict(self._offers)
+        added = dict(self._providers)
         for cls in map(check_class, classes):
             other = added.setdefault(cls.subtype, cls)
             if other is not cls:
                 raise ConfigError(
                     f"handler {cls.subtype!r} exists twice: {_origin(other)} and {_origin(cls)}; remove one"
                 )
-        self._offers = added
+        self._providers = added
 
-    def recipe(self, subtype: str, below: str, layers: tuple[Layer, ...], description: str = "") -> Recipe:
+    def definition(
+        self, subtype: str, below: str, layers: tuple[Layer, ...], description: str = ""
+    ) -> StackDefinition:
         """Filters over the handler `below` under a name of their own, not registered. Raises ConfigError."""
         if not _SUBTYPE.fullmatch(subtype):
             raise ConfigError(f"stack {subtype!r}: write a name of letters, digits and '_'")
-        handlers = {name: offer for name, offer in self._offers.items() if isinstance(offer, type)}
+        handlers = self._handlers()
         if subtype in handlers:
             raise ConfigError(f"stack {subtype!r}: there is a handler of this name; choose another name")
         if below not in handlers:
             known = ", ".join(sorted(handlers))
             raise ConfigError(f"stack {subtype!r}: no handler {below!r}; there are: {known}")
-        return Recipe(subtype, handlers[below], layers, description)
+        return StackDefinition(subtype, handlers[below], layers, description)
 
-    def put(self, recipe: Recipe) -> None:
+    def put(self, definition: StackDefinition) -> None:
         """Registers a stack; one of the same name is forgotten."""
-        self._offers = {**self._offers, recipe.subtype: recipe}
+        self._providers = {**self._providers, definition.subtype: definition}
 
-    def set_stacks(self, recipes: Iterable[Recipe]) -> None:
+    def set_stacks(self, definitions: Iterable[StackDefinition]) -> None:
         """These and no others; what has been opened stays as it is."""
-        handlers = {name: offer for name, offer in self._offers.items() if isinstance(offer, type)}
-        self._offers = {**handlers, **{recipe.subtype: recipe for recipe in recipes}}
+        stacks = {definition.subtype: definition for definition in definitions}
+        self._providers = {**self._handlers(), **stacks}
 
-    def find(self, text: str) -> tuple[Offer, ConfigString]:
+    def _handlers(self) -> dict[str, AnyHandler]:
+        """All but the stacks, by subtype."""
+        return {name: each for name, each in self._providers.items() if isinstance(each, type)}
+
+    def find(self, text: str) -> tuple[Provider, ConfigString]:
         """What a whole config string names; the subtype has to match as a whole."""
         parts = config.split(text)
-        offer = self._offers.get(parts.subtype)
-        if offer is None:
-            known = ", ".join(sorted(self._offers)) or "none"
+        provider = self._providers.get(parts.subtype)
+        if provider is None:
+            known = ", ".join(sorted(self._providers)) or "none"
+            broken = "".join(f"; {each}" for each in self.problems)
             raise UnknownHandlerError(
                 f"no handler {parts.subtype!r}; available: {known}; correct the config string, or install it"
+                f"{broken}"
             )
-        return offer, parts
+        return provider, parts
 
     def check(self, text: str) -> None:
         """Raises what opening a device with this config string would raise before it touches storage."""
-        offer, parts = self.find(text)
-        offer.parse(parts.rest)
+        provider, parts = self.find(text)
+        provider.parse(parts.rest)
 
     def load_entry_points(self) -> None:
         """Handlers of installed packages; one that cannot be imported costs only itself."""
@@ -100,25 +114,33 @@ class Registry:
                 self.add(entry.load())
             except (Exception, SystemExit) as error:  # whatever the import of foreign code raises
                 reason = str(error) if isinstance(error, ConfigError) else _describe(error)
-                log.error(
-                    "handler %s (%s) cannot be used: %s; install what it needs, or uninstall its package",
-                    entry.name, entry.value, reason,
-                )  # fmt: skip
+                self._cannot(
+                    f"handler {entry.name} ({entry.value}) cannot be used: {reason}; "
+                    "install what it needs, or uninstall its package"
+                )
 
     def load_directory(self, directory: Path) -> None:
-        """Every *.py of a directory, except _*.py; what is broken or missing costs only itself."""
+        """Every *.py of a directory, except _*.py; what is broken, missing or not root's alone costs only
+        itself."""
         try:
+            check_ownership(directory)
             paths = sorted(directory.iterdir())
+        except ConfigError as error:
+            self._cannot(str(error))
+            return
         except OSError as error:
             where = "--handler-path or the setting handlers.paths"
-            log.error("no handlers of directory %s: %s; correct %s", directory, error.strerror, where)
+            self._cannot(f"no handlers of directory {directory}: {error.strerror}; correct {where}")
             return
         for path in paths:
             if path.suffix == ".py" and not path.name.startswith("_"):
                 try:
+                    check_ownership(path)
                     self.load_file(path)
+                except OSError as error:  # a link to nowhere
+                    self._cannot(f"{path} cannot be loaded: {error.strerror}; correct or remove it")
                 except ConfigError as error:
-                    log.error("%s", error)
+                    self._cannot(str(error))
 
     def load_file(self, path: Path) -> list[AnyHandler]:
         """The handlers one Python file defines: classes that set a subtype. ConfigError when it has none, or
@@ -201,7 +223,7 @@ def _describe(error: BaseException, path: Path | None = None) -> str:
     return f"{type(error).__name__}: {error}" + (f" (line {lines[-1]})" if lines else "")
 
 
-def _origin(offer: Offer) -> str:
-    if isinstance(offer, Recipe):
+def _origin(provider: Provider) -> str:
+    if isinstance(provider, StackDefinition):
         return "a stack of the settings"
-    return getattr(sys.modules.get(offer.__module__), "__file__", None) or offer.__module__
+    return getattr(sys.modules.get(provider.__module__), "__file__", None) or provider.__module__

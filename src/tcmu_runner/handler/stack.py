@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.filter import Filter
+from tcmu_runner.units import LARGEST
 
 if TYPE_CHECKING:
     from tcmu_runner.handler.registry import AnyHandler
@@ -34,14 +35,21 @@ class Layer:
             raise ConfigError(f"filter {name}: {error}") from None
 
     def size_below(self, size: int) -> int:
-        return self.filter.size_below(size, self.options)
+        """Raises ConfigError where there cannot be that much."""
+        below = self.filter.size_below(size, self.options)
+        if below > LARGEST:
+            raise ConfigError(
+                f"filter {self.filter.name} needs {below} bytes for {size}, more than there can be: "
+                "set a smaller dev_size"
+            )
+        return below
 
     def size_above(self, size: int) -> int:
         return self.filter.size_above(size, self.options)
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class StackDefinition:
     """What to open for a config string: as a handler class, but with filters. layers: the topmost first."""
 
     subtype: str

@@ -1,1 +1,14 @@
-"""The handlers that come with tcmu-runner, one file each."""
+"""The handlers that come with tcmu-runner, one file each.
+
+backing     the file or block device of a disk
+claims      one LUN at a time has a file: locks
+file        `file`: in a file or on a block device
+glfs        `glfs`: in a file of a Gluster volume
+libgfapi    Gluster's client library
+librbd      Ceph's client libraries
+null        `null`: stores nothing
+ram         `ram`: in memory
+rbd         `rbd`: in a Ceph cluster
+rbd_holder  which process of this host had an image open last
+rbd_image   an open image
+"""

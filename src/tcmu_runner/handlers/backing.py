@@ -9,6 +9,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from tcmu_runner import files
+from tcmu_runner.handler import Device
+from tcmu_runner.handlers.claims import claim, in_use, lun_with
 from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
 from tcmu_runner.units import format_size
 
@@ -27,35 +30,49 @@ _REMEDIES = {
 
 
 class Backing:
-    """path: as configured. fd: its position is never used, so threads may share it.
+    """path: as configured. fd: its position is never used, so threads may share it. borrowed: others may read
+    it, too, until `own`, which has to come before the first write.
 
     Methods raise OSError with a text that names the path and the way out.
     """
 
-    def __init__(self, path: Path, fd: int, *, read_only: bool) -> None:
+    def __init__(self, path: Path, fd: int, device: Device, *, read_only: bool) -> None:
         self.path = path
         self.fd = fd
         self.read_only = read_only
+        self.borrowed = False
+        self._device = device
         self.is_block = stat.S_ISBLK(os.fstat(fd).st_mode)
 
     @classmethod
     def open(
-        cls, path: Path, size: int, block_size: int, *, read_only: bool = False, direct: bool = False
+        cls,
+        path: Path,
+        device: Device,
+        *,
+        read_only: bool = False,
+        direct: bool = False,
+        shared: bool = False,
     ) -> Backing:
-        """A missing file is created, and gone again should anything fail after that. A block device that is
-        written is claimed: one that is mounted is refused, and cannot be mounted from then on."""
+        """A missing file is created, unless the LUN had it before, and gone again should anything fail after
+        that. It is locked, and a block device that is written is claimed: one that is mounted is refused, and
+        cannot be mounted from then on. shared: others may write to it, too."""
         flags = (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_DIRECT if direct else 0)
+        alone = device.written and not (read_only or shared)
         mode = _mode(path)
         created = None if mode else _place_for(path, read_only=read_only)
         if created:
+            device.missing(str(path), f"truncate -s {device.size} {path}")
             fd = _create(created, flags)
         else:
-            fd = _open(path, flags | (os.O_EXCL if stat.S_ISBLK(mode) and not read_only else 0))
-        backing = cls(path, fd, read_only=read_only)
+            fd = _open_present(path, flags, mode, device, alone=alone)
+        backing = cls(path, fd, device, read_only=read_only)
         try:
-            backing.fit(size, block_size)
+            backing._lock(alone=alone)
+            backing.borrowed = not (alone or shared or read_only)
+            backing.fit(device.size, device.block_size)
             if direct:
-                backing.try_direct(block_size)
+                backing.try_direct(device.block_size)
         except BaseException:
             backing.close()
             if created:
@@ -65,6 +82,16 @@ class Backing:
 
     def close(self) -> None:
         os.close(self.fd)
+
+    def own(self) -> None:
+        """Refused while others have it."""
+        self._lock(alone=True)
+        self.borrowed = False
+
+    def _lock(self, *, alone: bool) -> None:
+        """A lock on a block device would keep udev from it."""
+        if not self.is_block:
+            claim(self.fd, self.path, self._device, shared=not alone)
 
     def fit(self, size: int, block_size: int) -> None:
         """Makes the file at least as long as the disk. A smaller disk leaves the tail alone."""
@@ -165,18 +192,18 @@ def _create(place: Path, flags: int) -> int:
             missing_ok=True
         )  # where there is no direct I/O the kernel makes the file and then refuses
         raise
-    _keep_name(place.parent)
+    files.keep_names(place.parent)
     return fd
 
 
-def _keep_name(directory: Path) -> None:
-    """A file's fsync is not promised to keep its name; the directory's is, where there is one."""
-    with suppress(OSError):
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+def _open_present(path: Path, flags: int, mode: int, device: Device, *, alone: bool) -> int:
+    is_block = stat.S_ISBLK(mode)
+    try:
+        return _open(path, flags | (os.O_EXCL if is_block and alone else 0))
+    except OSError as error:
+        if is_block and error.errno == errno.EBUSY and (lun := lun_with(path, device.name)):
+            raise in_use(path, lun) from None
+        raise
 
 
 def _open(path: Path, flags: int) -> int:

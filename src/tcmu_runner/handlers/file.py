@@ -13,6 +13,7 @@ from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device, Extent, Handler, Space, sparse
 from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handler.identity import identity_of
 from tcmu_runner.handlers.backing import Backing, aligned_memory
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
@@ -27,21 +28,26 @@ Transfer = Callable[[int, Buffers, int], int]
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """direct: bypass the page cache (O_DIRECT). read_only: never write, the file must exist."""
+    """direct: bypass the page cache (O_DIRECT). read_only: never write, the file must exist. shared: others
+    may write to it, too."""
 
     path: str
     direct: bool = False
     read_only: bool = False
+    shared: bool = False
 
 
 class FileHandler(Handler[FileOptions]):
-    """file//ABSOLUTE/PATH[;direct][;read_only]
+    """file//ABSOLUTE/PATH[;direct][;read_only][;shared]
 
-    A disk in a file, or on a block device. A missing file is created, sparse; one that is shorter than the
-    disk grows, one that is longer keeps its tail. UNMAP gives the space back to the file system.
+    A disk in a file, or on a block device. A missing file is created, sparse, for a new LUN; one that was
+    served before is refused without it. A file that is shorter than the disk grows, one that is longer keeps
+    its tail. UNMAP gives the space back to the file system.
 
       direct     bypass the page cache (O_DIRECT): no second copy in memory, and the device's own speed
       read_only  a write-protected disk; the file has to exist, and no other path is ever written
+      shared     several LUNs have the same file, each with this option, and their initiators see to it that
+                 they do not destroy each other's data: by default the second LUN is refused
 
     Examples: file//srv/disk.img  file//srv/golden.img;read_only  file//dev/vg0/lun1;direct
     """
@@ -81,10 +87,27 @@ class FileHandler(Handler[FileOptions]):
             os.close(descriptor)
 
     @classmethod
+    def occupied(cls, config: FileOptions) -> bool:
+        """A file that is all hole is empty."""
+        try:
+            descriptor = os.open(config.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return False
+        try:
+            os.lseek(descriptor, 0, os.SEEK_DATA)  # of a block device: 0
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    @classmethod
     def open(cls, device: Device, config: FileOptions) -> FileHandler:
         backing = Backing.open(
-            Path(config.path), device.size, device.block_size,
-            read_only=config.read_only, direct=config.direct,
+            Path(config.path), device,
+            read_only=config.read_only, direct=config.direct, shared=config.shared,
         )  # fmt: skip
         return cls(backing, device.block_size, direct=config.direct)
 
@@ -126,6 +149,8 @@ class FileHandler(Handler[FileOptions]):
         self._write(_pwritev_dsync, data, offset)
 
     def _write(self, call: Transfer, data: Buffers, offset: int) -> None:
+        if self.backing.borrowed:  # by the filter cow, whose commit this is
+            self.backing.own()
         if self.direct and not self._aligned(data):
             bounce = aligned_memory(iov.length(data))
             bounce[:] = iov.gather(data)
@@ -173,6 +198,9 @@ class FileHandler(Handler[FileOptions]):
         for at in range(offset, offset + length, len(ZEROES)):
             self.write([ZEROES[: offset + length - at]], at)
         return None
+
+    def identity(self) -> str:
+        return identity_of(self.fd, str(self.backing.path))
 
     def extents(self, offset: int, length: int) -> Iterable[Extent]:
         return sparse.extents(self.fd, offset, length, self.block_size)

@@ -7,6 +7,7 @@ import errno
 import functools
 import os
 import threading
+import uuid
 from collections.abc import Callable
 from ctypes import c_void_p
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import ClassVar
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device, Handler
-from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handler.config import Number, parse_options, unescape_address
 from tcmu_runner.handlers import libgfapi
 from tcmu_runner.handlers.libgfapi import failure
 from tcmu_runner.iov import Buffers
@@ -23,6 +24,8 @@ from tcmu_runner.syscalls import IoVec, vector, writable
 
 PORT = 24007  # glusterd
 MAX_VECTORS = os.sysconf("SC_IOV_MAX")
+GFID = 16  # bytes (GFAPI_HANDLE_LENGTH)
+STAT = 512  # bytes, more than struct stat has anywhere
 STALE = {errno.EBADF, errno.EBADFD, errno.ESTALE}  # of a descriptor from before a brick came back
 
 Transfer = Callable[[c_void_p, "ctypes.Array[IoVec]", int, int, int], int]
@@ -33,7 +36,7 @@ class GlfsOptions:
     """place: VOLUME@HOST/PATH. port: of glusterd. log: a file, or None: nowhere."""
 
     place: str
-    port: int = PORT
+    port: Number = PORT
     log: str | None = None
 
     @property
@@ -42,7 +45,7 @@ class GlfsOptions:
 
     @property
     def host(self) -> str:
-        return self.place.partition("@")[2].partition("/")[0]
+        return unescape_address(self.place.partition("@")[2].partition("/")[0]).strip("[]")
 
     @property
     def path(self) -> str:
@@ -53,8 +56,8 @@ class GlfsHandler(Handler[GlfsOptions]):
     """glfs/VOLUME@HOST/PATH[;OPTION...]
 
     A disk in a file of a Gluster volume; PATH is that in the volume, without its first slash. A missing file
-    is created, sparse, in a directory that exists; one that is shorter than the disk grows, one that is
-    longer keeps its tail. UNMAP gives the space back. Needs libgfapi (Debian: libgfapi0).
+    is created for a new LUN, sparse, in a directory that exists; one that is shorter than the disk grows, one
+    that is longer keeps its tail. UNMAP gives the space back. Needs libgfapi (Debian: libgfapi0).
 
       port  of glusterd at HOST (24007)
       log   where libgfapi writes what it has to say of errors; nowhere by default
@@ -103,17 +106,20 @@ class GlfsHandler(Handler[GlfsOptions]):
     def open(cls, device: Device, config: GlfsOptions) -> GlfsHandler:
         handler = cls(config)
         try:
-            handler._file = handler._open_file(create=True)
+            handler._file = handler._open_file(device)
             handler.resize(device.size)
         except BaseException:
             handler.close()
             raise
         return handler
 
-    def _open_file(self, *, create: bool = False) -> c_void_p:
+    def _open_file(self, maker: Device | None = None) -> c_void_p:
+        """maker: for which LUN a missing one is made."""
         library, path = self._library, self._options.path.encode()
         found = library.glfs_open(self._volume, path, os.O_RDWR)
-        if not found and create and ctypes.get_errno() == errno.ENOENT:
+        if not found and maker is not None and ctypes.get_errno() == errno.ENOENT:
+            where = f"{self._options.path} in volume {self._options.volume!r}"
+            maker.missing(where, "mount the volume, and make it with truncate")
             found = library.glfs_creat(self._volume, path, os.O_RDWR | os.O_EXCL, 0o600)
         if not found:
             error = failure(f"{self._options.path} in volume {self._options.volume!r}")
@@ -124,6 +130,20 @@ class GlfsHandler(Handler[GlfsOptions]):
         for file in (*self._replaced, self._file):
             if file:
                 self._library.glfs_close(file)
+
+    def identity(self) -> str:
+        """The gfid is the file's own on all bricks, whatever its name."""
+        library, options = self._library, self._options
+        gfid, status = ctypes.create_string_buffer(GFID), ctypes.create_string_buffer(STAT)
+        found = library.glfs_h_lookupat(self._volume, None, options.path.encode(), status, 1)
+        if not found:
+            raise failure(f"{options.path} in volume {options.volume!r}")
+        try:
+            if library.glfs_h_extract_handle(found, gfid, GFID) != GFID:
+                raise failure(f"gfid of {options.path} in volume {options.volume!r}")
+        finally:
+            library.glfs_h_close(found)
+        return f"gfid {uuid.UUID(bytes=gfid.raw)} in volume {options.volume}"
 
     def read(self, into: Buffers, offset: int) -> None:
         """What lies behind the end of the file reads as zeroes."""
@@ -195,13 +215,14 @@ _connecting = threading.Lock()
 def volume(name: str, host: str, port: int, log: str | None) -> c_void_p:
     """A connection to a volume: one for all LUNs of this process, until its end. Raises OSError."""
     with _connecting:
-        return _volume(name, host, port, log)
+        return _volume(name, host, port, log, os.getpid())
 
 
 @functools.cache
-def _volume(name: str, host: str, port: int, log: str | None) -> c_void_p:
+def _volume(name: str, host: str, port: int, log: str | None, _process: int) -> c_void_p:
     """Never let go of: glfs_fini() takes ten seconds whatever there is to do (10.3), and a worker's process
-    ends when its LUN is closed. What was written is with the bricks when a file is closed."""
+    ends when its LUN is closed. What was written is with the bricks when a file is closed. A process that is
+    forked has none of the connection's threads, and makes one of its own."""
     library = libgfapi.load()
     made = c_void_p(library.glfs_new(name.encode()))
     library.glfs_set_volfile_server(made, b"tcp", host.encode(), port)

@@ -19,6 +19,7 @@ class NullHandler(Handler[str]):
     """
 
     subtype = "null"
+    volatile: ClassVar[bool] = True
     threads: ClassVar[int] = 0
 
     @classmethod

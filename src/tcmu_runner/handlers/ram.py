@@ -26,6 +26,7 @@ class RamHandler(Handler[str]):
 
     subtype = "ram"
     threads: ClassVar[int] = 0
+    volatile: ClassVar[bool] = True
     atomic: ClassVar[bool] = True  # what is lost in the middle of a write is the disk
 
     def __init__(self, memory: mmap.mmap, size: int, block_size: int) -> None:
@@ -33,7 +34,7 @@ class RamHandler(Handler[str]):
         self.size = size
         self.block_size = block_size
         self.view = memoryview(memory)
-        self._mapped = bytearray(size // block_size)  # 1 for a block that was written
+        self._mapped = _map(len(memory) // block_size)  # a byte for each block: 1 where it was written
 
     @classmethod
     def parse(cls, config: str) -> str:
@@ -56,6 +57,7 @@ class RamHandler(Handler[str]):
     def close(self) -> None:
         self.view.release()
         self.memory.close()
+        self._mapped.close()
 
     def read(self, into: Buffers, offset: int) -> None:
         for buffer in into:
@@ -75,17 +77,9 @@ class RamHandler(Handler[str]):
     write_durable = write  # there is nothing more stable to write it to
 
     def unmap(self, offset: int, length: int) -> None:
-        """Whole pages are given back to the system, the edges are cleared."""
-        blocks = length // self.block_size
-        self._mapped[offset // self.block_size : offset // self.block_size + blocks] = bytes(blocks)
-        first, end = -(-offset // PAGE) * PAGE, offset + length
-        last = end // PAGE * PAGE
-        if first >= last:
-            self.view[offset:end] = bytes(length)
-            return
-        self.view[offset:first] = bytes(first - offset)
-        self.view[last:end] = bytes(end - last)
-        self.memory.madvise(mmap.MADV_DONTNEED, first, last - first)
+        end = offset + length
+        _clear(self._mapped, offset // self.block_size, end // self.block_size)
+        _clear(self.memory, offset, end)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         self.unmap(offset, length)
@@ -95,7 +89,7 @@ class RamHandler(Handler[str]):
         at, end = offset // block, (offset + length) // block
         while at < end:
             state = mapped[at]
-            stop = mapped.find(1 - state, at, end)
+            stop = mapped.find(bytes((1 - state,)), at, end)
             stop = end if stop < 0 else stop
             yield Extent(at * block, (stop - at) * block, bool(state))
             at = stop
@@ -110,9 +104,19 @@ class RamHandler(Handler[str]):
             )
         if size < self.size:
             self.unmap(size, self.size - size)
-        self._mapped.extend(bytes(max(size // self.block_size - len(self._mapped), 0)))
         self.size = size
 
 
 def _map(size: int) -> mmap.mmap:
     return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE)
+
+
+def _clear(memory: mmap.mmap, first: int, end: int) -> None:
+    """Whole pages are given back to the system, the edges are cleared."""
+    inner, last = -(-first // PAGE) * PAGE, end // PAGE * PAGE
+    if inner >= last:
+        memory[first:end] = bytes(end - first)
+        return
+    memory[first:inner] = bytes(inner - first)
+    memory[last:end] = bytes(end - last)
+    memory.madvise(mmap.MADV_DONTNEED, inner, last - inner)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import AsyncHandler, Device, Extent
-from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handler.config import Number, parse_options
 from tcmu_runner.handlers.rbd_image import Image, Place
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.sense import IN_STANDBY, ScsiError, ScsiStatusError, Status
@@ -31,7 +31,7 @@ class RbdOptions:
     """path: POOL/[NAMESPACE/]IMAGE[@SNAPSHOT]. osd_op_timeout: seconds, 0: for ever."""
 
     path: str
-    osd_op_timeout: int = 0
+    osd_op_timeout: Number = 0
     conf: str = ""
     id: str = ""
     exclusive: bool = False
@@ -44,7 +44,7 @@ class RbdOptions:
     @property
     def place(self) -> Place:
         path, _, snapshot = self.path.partition("@")
-        pool, *namespace, image = path.split("/")
+        pool, *namespace, image = path.removeprefix("/").split("/")
         settings = {
             "client_mount_timeout": str(CONNECT_SECONDS),
             "rados_osd_op_timeout": str(self.osd_op_timeout),
@@ -84,13 +84,15 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         self._loop = asyncio.get_running_loop()
         self._unreachable = False
         self._comeback: asyncio.Task[None] | None = None
+        self._asking = asyncio.Lock()  # held while another thread asks the image for its size
+        self._asked: asyncio.Task[None] | None = None
         self._counts = {"lock_lost_cnt": 0, "conn_lost_cnt": 0, "cmd_timed_out_cnt": 0}
         self._attach(image)
 
     @classmethod
     def parse(cls, config: str) -> RbdOptions:
         options = parse_options(RbdOptions, config)
-        parts = options.path.partition("@")[0].split("/")
+        parts = options.path.partition("@")[0].removeprefix("/").split("/")  # rbd//POOL/IMAGE: C's README
         if not 2 <= len(parts) <= 3 or not all(parts):
             raise ConfigError(
                 f"{options.path!r} names no image: write rbd/POOL/IMAGE, for example rbd/rbd/disk1"
@@ -116,6 +118,13 @@ class RbdHandler(AsyncHandler[RbdOptions]):
             )
         return cls(device, config, image)
 
+    def identity(self) -> str:
+        """An image that is deleted and made anew has another id; one that is renamed keeps it."""
+        place = self._options.place
+        where = "/".join(filter(None, (place.pool, place.namespace)))
+        snapshot = f", snapshot {place.snapshot}" if place.snapshot else ""
+        return f"RBD image {self._here().id()} in {where}{snapshot}"
+
     def capabilities(self) -> Capabilities:
         if self._options.write_protected:
             return Capabilities(extents=True)
@@ -124,8 +133,11 @@ class RbdHandler(AsyncHandler[RbdOptions]):
     async def close(self) -> None:
         if self._comeback is not None:
             self._comeback.cancel()
-        if self._image is not None:
-            await self._let_go(self._image)
+        image, self._image = self._image, None
+        if image is not None:
+            await self._let_go(image)
+        if self._asked is not None:
+            self._asked.cancel()
 
     # -- commands -------------------------------------------------------------------------------------
 
@@ -176,6 +188,9 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         try:
             result = await operation(self._here())
         except OSError as error:
+            if self._unreachable and error.errno == errno.EINVAL:
+                # librbd could not read the image's header anew. LUN and image have room for every command.
+                raise OSError(errno.ETIMEDOUT, f"{error} while the cluster does not answer") from error
             self._failed(error)
             raise
         self._unreachable = False
@@ -240,15 +255,33 @@ class RbdHandler(AsyncHandler[RbdOptions]):
 
     async def _let_go(self, image: Image) -> None:
         await image.drained()
+        async with self._asking:
+            pass  # `_look_at_size` begins nothing more with an image that is not `_image`
         image.deafen(self._loop)
         await asyncio.to_thread(image.close)
 
     def _changed(self) -> None:
         """On a thread of librbd's."""
-        self._loop.call_soon_threadsafe(self._look_at_size)
+        self._loop.call_soon_threadsafe(self._ask_for_size)
 
-    def _look_at_size(self) -> None:
-        if self._image is not None and (size := self._image.size()) != self._size:
+    def _ask_for_size(self) -> None:
+        if self._asked is None or self._asked.done():
+            self._asked = self._loop.create_task(self._look_at_size())
+
+    async def _look_at_size(self) -> None:
+        """In another thread, since librbd asks the cluster; again and again while that does not answer."""
+        while True:
+            async with self._asking:
+                if (image := self._image) is None:
+                    return
+                try:
+                    size = await asyncio.to_thread(image.size)
+                except OSError as error:
+                    self._device.log.info("%s; next try in %g s", error, RETRY_SECONDS)
+                else:
+                    break
+            await asyncio.sleep(RETRY_SECONDS)
+        if size != self._size:
             self._size = size
             self._device.resized(size // self._device.block_size * self._device.block_size)
 

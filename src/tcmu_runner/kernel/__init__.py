@@ -1,4 +1,4 @@
-"""Front end 1, the real kernel: where TCMU devices come from and how their kernel side is worked.
+"""The kernel: where TCMU devices come from, and how their kernel side is worked.
 
 Words used here:
 
@@ -12,9 +12,19 @@ Words used here:
   ones while we start.
 - **Adopt**: take over a device that exists already: block, reset the ring, open, map, serve, unblock.
 
-`genl` is bytes only, `netlink` the sockets, `uio` and `configfs` the device's two faces, `modules` what must
-be there before; `fleet` is all devices and what is done to them, `chronicle` what is told of them, `frontend`
-lets kernel and fleet speak; `pulse` and `alarm` say when the supervisor looks around, `guardian` and `vigil`
-what becomes of commands when it cannot. Layouts and behaviour: Linux `drivers/target/target_core_user.c`,
-`drivers/uio/uio.c`, `include/uapi/linux/target_core_user.h`.
+The modules are primitives; the processes that use them are supervisor, workers and guardian.
+
+alua          target port groups, as LIO keeps them
+configfs      a backstore's directory: attributes and actions
+genl          generic netlink as bytes
+modules       what must be there before devices can be; the module parameters that end netlink waits
+netlink       TCMU's events in, replies out
+netlink_port  netlink sockets, and requests over them
+paths         where the kernel shows its files
+ring_monitor  whether anything happens on rings that workers serve
+sysfs         attribute files of sysfs and configfs
+uio           UIO devices: shared memory, event counter, doorbell
+
+Layouts and behaviour: Linux `drivers/target/target_core_user.c`, `drivers/uio/uio.c`,
+`include/uapi/linux/target_core_user.h`.
 """

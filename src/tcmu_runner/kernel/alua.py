@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tcmu_runner.kernel import attribute
-from tcmu_runner.kernel.attribute import KernelFileError
+from tcmu_runner.kernel import sysfs
+from tcmu_runner.kernel.sysfs import KernelFileError
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.ports import AccessState, TargetPortGroup
 
@@ -91,8 +91,8 @@ class PortGroups:
 
     def _set(self, directory: Path, state: AccessState) -> None:
         try:
-            attribute.write(directory / "alua_access_state", str(int(state)))
-            attribute.write(directory / "alua_access_status", str(_BY_COMMAND))
+            sysfs.write(directory / "alua_access_state", str(int(state)))
+            sysfs.write(directory / "alua_access_status", str(_BY_COMMAND))
         except OSError as error:
             text = f"{self._name}: target port group {directory.name} stays as it is: {error.strerror}"
             log.warning("%s; an initiator wants it to be %s", text, state.name)
@@ -107,14 +107,14 @@ class PortGroups:
 
     def _group(self, directory: Path) -> TargetPortGroup:
         return TargetPortGroup(
-            id=int(attribute.read(directory / "tg_pt_gp_id")),
+            id=int(sysfs.read(directory / "tg_pt_gp_id")),
             ports=sorted(port for port, _ in self._ports(directory)),
-            state=AccessState(int(attribute.read(directory / "alua_access_state"))),
+            state=AccessState(int(sysfs.read(directory / "alua_access_state"))),
             supported=frozenset(
                 state for state, name in _SUPPORT.items() if _number(directory / f"alua_support_{name}")
             ),
             preferred=bool(_number(directory / "preferred")),
-            status=_STATUS.get(attribute.read(directory / "alua_access_status"), 0),
+            status=_STATUS.get(sysfs.read(directory / "alua_access_status"), 0),
         )
 
     def _ports(self, directory: Path) -> Iterator[tuple[int, bool]]:
@@ -124,14 +124,22 @@ class PortGroups:
             portal_group = self._target / fabric.lower() / wwn / group  # `iSCSI` is in the directory iscsi
             with suppress(OSError, ValueError):
                 # these directories are always in memory: no look-up waits for whoever links the LUN just now
-                port = int(attribute.read(portal_group / "lun" / lun / "statistics/scsi_port/indx"))
-                yield port, bool(_number(portal_group / "enable", absent=1))
+                yield _relative_port(portal_group, lun), bool(_number(portal_group / "enable", absent=1))
+
+
+def _relative_port(portal_group: Path, lun: str) -> int:
+    """The relative target port identifier: the portal group has it since Linux 6.5, each LUN before."""
+    try:
+        text = sysfs.read(portal_group / "rtpi")
+    except OSError:
+        text = sysfs.read(portal_group / "lun" / lun / "statistics/scsi_port/indx")
+    return int(text, 0)
 
 
 def _members(group: Path) -> list[str]:
     """FABRIC/WWN/tpgt_N/lun_N of each port. The kernel ends each with a newline and a NUL."""
     try:
-        text = attribute.read(group / "members")
+        text = sysfs.read(group / "members")
     except OSError:
         return []
     return [member.strip() for member in text.split("\0") if member.count("/") == 3]
@@ -139,7 +147,7 @@ def _members(group: Path) -> list[str]:
 
 def _access_type(group: Path) -> str:
     try:
-        return attribute.read(group / "alua_access_type")
+        return sysfs.read(group / "alua_access_type")
     except OSError:
         return ""
 
@@ -151,6 +159,6 @@ def _can_be_set(group: Path) -> bool:
 
 def _number(path: Path, absent: int = 0) -> int:
     try:
-        return int(attribute.read(path))
+        return int(sysfs.read(path))
     except (OSError, ValueError):
         return absent

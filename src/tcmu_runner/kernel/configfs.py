@@ -10,11 +10,11 @@ import errno
 from contextlib import suppress
 from enum import IntEnum
 
-from tcmu_runner.kernel import attribute
-from tcmu_runner.kernel.attribute import KernelFileError
+from tcmu_runner.kernel import sysfs
 from tcmu_runner.kernel.paths import SYSTEM, Paths
+from tcmu_runner.kernel.sysfs import KernelFileError
 
-_SERIAL_PREFIX = "T10 VPD Unit Serial Number: "
+SERIAL_PREFIX = "T10 VPD Unit Serial Number: "
 _LIO_COMPANY_ID = 0x001405  # the OpenFabrics id all LIO devices have unless told otherwise
 
 _CONTROL_KEYS = {
@@ -41,10 +41,6 @@ _REMEDIES = {
 
 class ConfigfsError(KernelFileError):
     """A file of a backstore cannot be read or written."""
-
-
-class UnsupportedByKernel(ConfigfsError):  # noqa: N818 - says what happened
-    """The backstore exists, but this kernel has no such action."""
 
 
 class ResetStatus(IntEnum):
@@ -76,7 +72,7 @@ class Backstore:
 
     def max_sectors(self) -> int:
         """The longest transfer, in blocks, that the administrator advises; the kernel does not insist. 0 for
-        its default: that is nobody's advice, and initiators would cut what they transfer (docs/adr/0003)."""
+        its default: that is nobody's advice, and initiators would cut what they transfer (docs/adr/0021)."""
         advised = self._number("attrib/hw_max_sectors")
         return 0 if advised == DEFAULT_MAX_SECTORS else advised
 
@@ -86,7 +82,11 @@ class Backstore:
 
     def serial(self) -> str:
         """The unit serial number, empty if none was set (LIO's tools set it after enabling)."""
-        return self._read("wwn/vpd_unit_serial").removeprefix(_SERIAL_PREFIX.rstrip()).strip()
+        return self._read("wwn/vpd_unit_serial").removeprefix(SERIAL_PREFIX.rstrip()).strip()
+
+    def set_serial(self, serial: str) -> None:
+        """The kernel refuses it while the backstore is exported."""
+        self._write("wwn/vpd_unit_serial", serial)
 
     def vendor_id(self) -> str:
         """At most 8 characters; empty if the kernel has none."""
@@ -106,8 +106,12 @@ class Backstore:
         return self._parse(name, self._read(name, f"{_LIO_COMPANY_ID:#x}"), base=16)
 
     def write_cache(self) -> bool:
-        """emulate_write_cache."""
+        """emulate_write_cache, which is 0 for a new device until it is shown something else."""
         return self._flag("attrib/emulate_write_cache", absent=False)
+
+    def show_write_cache(self, on: bool) -> None:
+        """Nothing depends on it in the kernel. Only while ADDED waits: later it is an event to ourselves."""
+        self._write("attrib/emulate_write_cache", str(int(on)))
 
     def command_timeout(self) -> int:
         """Seconds after which the kernel fails a command; 0 for never."""
@@ -131,16 +135,22 @@ class Backstore:
 
     def block(self) -> None:
         """Answer new commands with BUSY from now on. Those on the ring go on: blocked is not drained."""
-        self._act("block_dev", "1")
+        self._write("action/block_dev", "1")
 
     def unblock(self) -> None:
         """Take new commands again."""
-        self._act("block_dev", "0")
+        self._write("action/block_dev", "0")
 
     def reset_ring(self, outcome: ResetStatus | int = ResetStatus.BUSY) -> None:
         """Drop all commands under way and empty the ring. Block first, and let nothing touch the ring or the
         data area any more: both are used again at once. Causes no UIO event."""
-        self._act("reset_ring", str(int(outcome)))
+        self._write("action/reset_ring", str(int(outcome)))
+
+    def quiesce(self) -> None:
+        """Blocks the device and empties its ring: initiators are asked to try again with all of it. See
+        reset_ring."""
+        self.block()
+        self.reset_ring()
 
     def notify_task_management(self) -> None:
         """Have aborts and LUN resets posted on the ring; kernels before 5.10 cannot."""
@@ -176,7 +186,7 @@ class Backstore:
 
     def _read(self, name: str, absent: str | None = None) -> str:
         try:
-            return attribute.read(self.directory / name)
+            return sysfs.read(self.directory / name)
         except OSError as error:
             if absent is not None and error.errno == errno.ENOENT and self.directory.is_dir():
                 return absent
@@ -184,18 +194,9 @@ class Backstore:
 
     def _write(self, name: str, text: str) -> None:
         try:
-            attribute.write(self.directory / name, text)
+            sysfs.write(self.directory / name, text)
         except OSError as error:
             raise self._error(error, f"write {text!r} to", name) from error
-
-    def _act(self, action: str, text: str) -> None:
-        try:
-            self._write(f"action/{action}", text)
-        except ConfigfsError as error:
-            if error.errno == errno.ENOENT and self.directory.is_dir():
-                text = f"{self.name}: this kernel, older than 4.16, has no {action}"
-                raise UnsupportedByKernel(errno.ENOENT, text, self.directory / "action" / action) from error
-            raise
 
     def _error(self, error: OSError, doing: str, name: str) -> ConfigfsError:
         code = error.errno or errno.EIO

@@ -3,14 +3,13 @@
 import errno
 import os
 import subprocess
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from tcmu_runner.errors import TcmuError
-from tcmu_runner.kernel import attribute
-from tcmu_runner.kernel.attribute import KernelFileError
+from tcmu_runner.kernel import sysfs
 from tcmu_runner.kernel.paths import SYSTEM, Paths
+from tcmu_runner.kernel.sysfs import KernelFileError
 
 _MODULE = "target_core_user"
 
@@ -30,6 +29,8 @@ def load_target_core_user(paths: Paths = SYSTEM, modprobe: str = "modprobe") -> 
         _modprobe(modprobe)
         if not (paths.module / _MODULE).is_dir():
             raise ModuleError(f"{modprobe} {_MODULE} succeeded, but {paths.module} does not show the module")
+    if not (paths.module / _MODULE / "parameters/global_max_data_area_mb").exists():  # since 4.16
+        raise ModuleError(f"{_MODULE} of this kernel is too old: tcmu-runner needs Linux 4.18 or newer")
     if not paths.target.is_dir():
         raise ModuleError(
             f"LIO's directory {paths.target} is missing; "
@@ -84,7 +85,7 @@ class NetlinkGate:
     def _write(self, name: str, text: str) -> None:
         path = self._parameters / name
         try:
-            attribute.write(path, text)
+            sysfs.write(path, text)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -92,48 +93,3 @@ class NetlinkGate:
             remedy = "; run as root" if code in (errno.EACCES, errno.EPERM) else ""
             message = f"{_MODULE}: cannot write {text} to {name}: {os.strerror(code)}{remedy}"
             raise KernelFileError(code, message, path) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What this kernel's TCMU can do, told by the files it shows: distributions backport, so its version does
-    not tell. The mailbox flags tell what a ring can do; whether alua_support and pgr_support can be written
-    (5.8), only trying."""
-
-    netlink_gate: bool  # 4.19
-    data_area_limit: bool  # 4.16
-    block_device: bool  # 4.16
-    reset_ring: bool  # 4.16
-    kept_buffers: bool  # 5.15
-    command_timeout: bool  # 4.12
-    live_attributes: bool  # 4.13: dev_config, dev_size and emulate_write_cache, with RECONFIG events
-    reply_switch: bool  # 4.15: nl_reply_supported
-    queue_full_timeout: bool  # 4.16
-    emulate_pr: bool  # 5.0
-    task_management: bool  # 5.10
-    data_block_size: bool  # 5.13: data_pages_per_blk
-    ring_size: bool  # 5.18
-    submit_type: bool  # 6.7
-
-
-def probe(hba: int, device: str, paths: Paths = SYSTEM) -> Features:
-    """The features, seen at any one backstore. Forbidden while its REMOVED waits for a reply."""
-    parameters = paths.module / _MODULE / "parameters"
-    backstore = paths.target / "core" / f"user_{hba}" / device
-    action, attrib = backstore / "action", backstore / "attrib"
-    return Features(
-        netlink_gate=(parameters / "block_netlink").exists(),
-        data_area_limit=(parameters / "global_max_data_area_mb").exists(),
-        block_device=(action / "block_dev").exists(),
-        reset_ring=(action / "reset_ring").exists(),
-        kept_buffers=(action / "free_kept_buf").exists(),
-        command_timeout=(attrib / "cmd_time_out").exists(),
-        live_attributes=(attrib / "dev_size").exists(),
-        reply_switch=(attrib / "nl_reply_supported").exists(),
-        queue_full_timeout=(attrib / "qfull_time_out").exists(),
-        emulate_pr=(attrib / "emulate_pr").exists(),
-        task_management=(attrib / "tmr_notification").exists(),
-        data_block_size=(attrib / "data_pages_per_blk").exists(),
-        ring_size=(attrib / "cmd_ring_size_mb").exists(),
-        submit_type=(attrib / "submit_type").exists(),
-    )

@@ -14,7 +14,7 @@ from typing import Self
 
 from tcmu_runner.kernel import genl
 from tcmu_runner.kernel.genl import Event, EventKind, NetlinkError
-from tcmu_runner.kernel.port import KernelPort, NetlinkRefused, Port, Requests
+from tcmu_runner.kernel.netlink_port import KernelPort, NetlinkRefused, Port, Requests
 
 _log = logging.getLogger(__name__)
 

@@ -7,7 +7,8 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """`target` is LIO's configfs directory, `configfs` the mount it is in, `module` holds loaded modules."""
+    """`target` is LIO's configfs directory, `configfs` the mount it is in, `module` holds loaded modules.
+    `run` and `state` are ours: what outlasts the daemon, and what outlasts a reboot, too."""
 
     uio: Path = Path("/sys/class/uio")
     configfs: Path = Path("/sys/kernel/config")
@@ -15,6 +16,9 @@ class Paths:
     module: Path = Path("/sys/module")
     dev: Path = Path("/dev")
     proc: Path = Path("/proc")
+    scsi: Path = Path("/sys/bus/scsi/devices")
+    run: Path = Path("/run/tcmu-runner")
+    state: Path = Path("/var/lib/tcmu-runner")
 
     @classmethod
     def under(cls, root: Path) -> Self:
@@ -26,6 +30,9 @@ class Paths:
             root / "sys/module",
             root / "dev",
             root / "proc",
+            root / "sys/bus/scsi/devices",
+            root / "run/tcmu-runner",
+            root / "var/lib/tcmu-runner",
         )
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from tcmu_runner.engine.transport import TransportGoneError
-from tcmu_runner.kernel import attribute
-from tcmu_runner.kernel.attribute import KernelFileError
+from tcmu_runner.errors import TransportGoneError
+from tcmu_runner.kernel import sysfs
 from tcmu_runner.kernel.paths import SYSTEM, Paths
+from tcmu_runner.kernel.sysfs import KernelFileError
 
 _NAME = re.compile(r"tcm-user/([0-9]+)/([^/]+)(?:/(.*))?", re.DOTALL)
 _COUNT = struct.Struct("=i")
@@ -80,7 +80,7 @@ def _entry(directory: Path) -> UioEntry | None:
     if number is None:
         return None
     try:
-        return UioEntry(int(number[1]), DeviceName.parse(attribute.read(directory / "name")))
+        return UioEntry(int(number[1]), DeviceName.parse(sysfs.read(directory / "name")))
     except (OSError, ValueError):
         return None
 
@@ -118,7 +118,7 @@ class UioDevice:
         """
         size_file = self._paths.uio / self._node.name / "maps/map0/size"
         try:
-            size = int(attribute.read(size_file), 16)
+            size = int(sysfs.read(size_file), 16)
             area = mmap.mmap(self._fd, size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
         except FileNotFoundError:
             raise DeviceGone(self._node) from None
@@ -167,7 +167,7 @@ class UioDevice:
 
 def _make_node(node: Path, dev_file: Path) -> None:
     """Make the device node where no devtmpfs does, and refuse one that is left from another boot."""
-    numbers = attribute.read(dev_file)
+    numbers = sysfs.read(dev_file)
     device = os.makedev(*map(int, numbers.split(":")))
     try:
         found = node.stat()
@@ -192,7 +192,7 @@ def _explained(error: OSError, doing: str, node: Path, paths: Paths) -> UioError
 
 def _name(directory: Path) -> str:
     try:
-        return attribute.read(directory / "name")
+        return sysfs.read(directory / "name")
     except OSError:
         return "TCMU device"
 
@@ -200,11 +200,11 @@ def _name(directory: Path) -> str:
 def _holders(node: Path, proc: Path) -> str:
     """The processes that have `node` open, as 'tcmu-runner (pid 12), …'; empty if none can be seen."""
     found = {}
-    for link in proc.glob("[0-9]*/fd/*"):
+    for link in sysfs.find(proc, "[0-9]*/fd/*"):
         try:
             if link.readlink() == node:
                 process = link.parent.parent
-                found[process.name] = attribute.read(process / "comm")
+                found[process.name] = sysfs.read(process / "comm")
         except OSError:  # it ended meanwhile
             continue
     return ", ".join(f"{comm} (pid {pid})" for pid, comm in found.items())

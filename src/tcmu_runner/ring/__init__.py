@@ -2,10 +2,17 @@
 
 area        the mapping of one device: mailbox, command ring, data area
 mailbox     its first 128 bytes: what the kernel can do, and the ring's head (the kernel's) and tail (ours)
-entry       what the kernel puts at the head: a command (CMD), task management (TMR) or padding (PAD)
 slot        the same place once we have seen it: it takes the completion of any one command
 block       the unit in which the kernel gives out the data area; runs of adjacent blocks are one iov
 doorbell    the write to the UIO device by which we tell the kernel to look at the tail
+
+blocks    the data area: which blocks the kernel gives out
+consumer  Consumer, our side: takes commands, puts completions back
+entry     what an entry says: decoded without trust, encoded for the producer
+layout    offsets and flags of the shared memory, as target_core_user.h has them
+producer  Producer, the kernel's side, for tests and the embedded mode
+ticket    what became of a command that was given to the producer
+writer    entries at the head, completed slots back
 """
 
 from tcmu_runner.ring.consumer import Consumer, Request, RingCorrupt, RingReset, TaskManagement

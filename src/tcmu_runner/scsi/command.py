@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
-from tcmu_runner.scsi.sense import Sense
+from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError, Sense
 
 if TYPE_CHECKING:
     from tcmu_runner.scsi.table import Row
@@ -34,7 +34,7 @@ class Nexus:
         """The I_T nexus by name: a new session of the same initiator to the same port is the same one."""
         return self.initiator, self.port
 
-    def raise_attention(self, sense: Sense) -> None:
+    def queue_unit_attention(self, sense: Sense) -> None:
         """Queues a unit attention, once per cause (SAM-5 5.14)."""
         if sense not in self.attentions:
             self.attentions.append(sense)
@@ -81,9 +81,37 @@ class Command:
         """A big-endian number of the CDB."""
         return int.from_bytes(self.cdb[offset : offset + size], "big")
 
-    def reply(self, payload: bytes, allocation_length: int) -> None:
-        """Answers with parameter data, cut to the allocation length (SPC-5 4.2.5.6) and to the buffers."""
-        self.returned = iov.scatter(self.data, payload[:allocation_length])
+    @property
+    def lba(self) -> int:
+        """LOGICAL BLOCK ADDRESS, of a command that has begun."""
+        assert self.row is not None, "the table says where it stands"
+        return self.row.layout.address(self.cdb)
+
+    @property
+    def data_length(self) -> int:
+        """ALLOCATION LENGTH or PARAMETER LIST LENGTH, of a command that has begun."""
+        assert self.row is not None, "the table says where it stands"
+        return self.row.layout.data_length(self.cdb) or 0
+
+    def wrong_count(self) -> ScsiError:
+        """INVALID FIELD IN CDB, pointing at the number of blocks."""
+        return self._wrong(self.row.layout.count if self.row is not None else None)
+
+    def wrong_data_length(self) -> ScsiError:
+        """INVALID FIELD IN CDB, pointing at the field of `data_length`."""
+        return self._wrong(self.row.layout.length if self.row is not None else None)
+
+    def _wrong(self, field: object) -> ScsiError:
+        assert isinstance(field, tuple), "the table says where it stands"
+        return ScsiError(INVALID_FIELD_IN_CDB.at(field[0]))
+
+    def reply(self, payload: bytes, allocation_length: int | None = None) -> None:
+        """Answers with parameter data, cut to the allocation length (SPC-5 4.2.5.6) and to the buffers.
+
+        allocation_length: as the table finds it in the CDB, unless it is given.
+        """
+        limit = self.data_length if allocation_length is None else allocation_length
+        self.returned = iov.scatter(self.data, payload[:limit])
 
     def parameter_list(self, size: int) -> bytes:
         """The first `size` bytes of data-out; fewer when the initiator sent fewer."""

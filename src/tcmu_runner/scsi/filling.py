@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.unit import Unit
 
 CHUNK = 1 << 20  # bytes written at once where a pattern is repeated
-STRIDE = 1 << 30  # bytes zeroed or unmapped at once by the storage's own means
+STRIDE = 1 << 26  # bytes zeroed or unmapped at once by the storage's own means
 
 
 def fill(unit: Unit, offset: int, length: int, block: bytes) -> Steps:

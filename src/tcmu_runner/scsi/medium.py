@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,14 @@ class Job:
     allows_exit: bool = False
 
 
+def _nothing() -> None:
+    """For a medium whose state is kept nowhere else."""
+
+
 @dataclass(slots=True)
 class Medium:
-    """ready: nothing stands in the way; the only thing a command usually looks at."""
+    """ready: nothing stands in the way; the only thing a command usually looks at. changed: called after each
+    change, on the thread that made it."""
 
     ready: bool = True
     stopped: bool = False
@@ -36,6 +42,7 @@ class Medium:
     job: Job | None = None
     failed: Job | None = None
     prevented_by: set[Nexus] = field(default_factory=set)
+    changed: Callable[[], None] = _nothing
 
     def obstacle(self) -> Sense | None:
         """Why commands that need the medium are refused; None where they are not."""
@@ -71,5 +78,15 @@ class Medium:
         self.ejected, self.stopped = not inserted, False
         self._settle()
 
+    def prevent(self, nexus: Nexus) -> None:
+        """PREVENT ALLOW MEDIUM REMOVAL: no ejection while one nexus wants none."""
+        self.prevented_by.add(nexus)
+        self.changed()
+
+    def allow(self, nexus: Nexus) -> None:
+        self.prevented_by.discard(nexus)
+        self.changed()
+
     def _settle(self) -> None:
         self.ready = self.idle and self.failed is None
+        self.changed()

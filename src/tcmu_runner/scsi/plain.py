@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tcmu_runner.scsi.commands import read_write
 from tcmu_runner.scsi.opcodes import DISK
 
 if TYPE_CHECKING:
     from tcmu_runner.scsi.table import Row
     from tcmu_runner.scsi.unit import Unit
 
-# Bytes that say anything beside LBA and length: flags, group number, control (SBC-4 5.17, 5.19, 5.41, 5.43).
-_OTHERS = {10: "00 ff 00000000 ff 0000 ff", 16: "00 ff 0000000000000000 00000000 ff ff"}
-_ROWS = {row.opcode: row for row in DISK if row.opcode in (0x28, 0x2A, 0x88, 0x8A)}
+# By opcode: the row, what reads its blocks, and the bits that say anything beside opcode and blocks.
 _PLAIN = {
-    opcode: (row, row.blocks, int.from_bytes(bytes.fromhex(_OTHERS[len(row.mask)]), "big"))
-    for opcode, row in _ROWS.items()
-    if row.blocks
+    row.opcode: (row, row.blocks, (1 << 8 * (row.layout.size - 1)) - 1 & ~row.layout.mask)
+    for row in DISK
+    if row.run in (read_write.read, read_write.write) and row.blocks is not None
 }
 
 

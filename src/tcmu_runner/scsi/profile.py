@@ -59,7 +59,7 @@ class Limits:
     max_unmap_descriptors: int = 256
     unmap_granularity: int = 1
     unmap_alignment: int = 0
-    max_write_same: int = 0x02000000
+    max_write_same: int = 0x00080000
     max_compare_and_write: int = 255
     max_atomic: int = 256
     physical_exponent: int = 0

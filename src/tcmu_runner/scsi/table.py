@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from struct import Struct
-from typing import TYPE_CHECKING, cast
+from enum import Enum
+from typing import TYPE_CHECKING
 
+from tcmu_runner.scsi.cdb_layout import Blocks, CdbLayout
+from tcmu_runner.scsi.fields import IGNORED_BY_ALL, LONGEST_WITH_LUN, LUN, REFUSED_BY_ALL, Field
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, INVALID_OPCODE, ScsiError
 
@@ -20,26 +22,18 @@ if TYPE_CHECKING:
 
 VARIABLE_LENGTH = 0x7F
 SHORTEST = 6  # bytes of any CDB (SPC-5 4.2.2)
-Blocks = Callable[[bytes], tuple[int, int]]
 Run = Callable[["Unit", "Command"], "Plan"]
 
 
-def _blocks_6(cdb: bytes) -> tuple[int, int]:
-    """21 bits of LBA; a length of 0 means 256 blocks (SBC-3 5.9)."""
-    return int.from_bytes(cdb[1:4], "big") & 0x1FFFFF, cdb[4] or 256
+class Moves(Enum):
+    """What data a command has beside its CDB, and which way it goes. READ and WRITE count as such in the
+    statistics; the others count as neither."""
 
-
-def _unpacked(layout: str) -> Blocks:
-    """Called for every READ and WRITE: the bare method, without a function around it."""
-    return cast("Blocks", Struct(layout).unpack)
-
-
-BLOCKS_6 = _blocks_6
-BLOCKS_10 = _unpacked(">2xIxHx")
-BLOCKS_12 = _unpacked(">2xII2x")
-BLOCKS_16 = _unpacked(">2xQI2x")
-COMPARE_AND_WRITE_BLOCKS = _unpacked(">2xQ3xB2x")  # SBC-4 table 40
-ATOMIC_BLOCKS = _unpacked(">2xQ2xH2x")  # SBC-4 table 150
+    NOTHING = "nothing"
+    READ = "data-in: blocks of the medium"
+    WRITE = "data-out: blocks for the medium"
+    DATA_IN = "data-in: anything else"
+    DATA_OUT = "data-out: a parameter list, or blocks that are only compared"
 
 
 def always(_unit: Unit) -> bool:
@@ -51,52 +45,100 @@ def always(_unit: Unit) -> bool:
 class Row:
     """One command a unit may offer.
 
-    usage: the CDB usage data of SPC-5 6.35.3, in hex: the opcode (and service action), then a mask of the
-        bits that are looked at; any other bit set is INVALID FIELD IN CDB.
-    blocks: reads (LBA, number of blocks) out of the CDB, for commands that address blocks.
+    layout: where its CDB says LBA, number of blocks, length of data; all of these bits are evaluated.
+    flags: a mask of the other bits that are evaluated, in hex, from byte 1 on.
+    refuses: fields that are INVALID FIELD IN CDB unless they are zero, beside those that all commands refuse.
+    ignores: fields with a name that may have any value. So may all bits that are named nowhere.
     needs: whether a unit offers the command at all; its docstring says so in words.
     medium: refused while the medium is stopped, ejected or being formatted. writes: refused on a
         write-protected unit.
+    moves: what data it has, and which way. data_blocks: how many blocks of data it has, by its CDB and the
+        number of blocks there, where they are not as many.
     exclusive: must not overlap in time with any other command on its blocks; the engine sees to it.
     outlives: what it began goes on when the command is aborted.
     attention: reports a pending unit attention instead of running (all but INQUIRY and the like).
     access: what it does to a unit that another nexus has reserved; by default as `writes` and `blocks` say.
+
+    blocks: reads (LBA, number of blocks) out of the CDB; None of a command that addresses no blocks.
+    mask: the CDB usage data of SPC-5 6.35.3: opcode, service action, and the bits that are evaluated.
     """
 
     opcode: int
     name: str
-    usage: str
+    layout: CdbLayout
+    flags: str
     run: Run
     action: int | None = None
-    blocks: Blocks | None = None
     needs: Callable[[Unit], bool] = always
     medium: bool = False
     writes: bool = False
+    moves: Moves = Moves.NOTHING
+    data_blocks: Callable[[bytes, int], int] | None = None
     exclusive: bool = False
     outlives: bool = False
     attention: bool = True
     access: Access = Access.HARMLESS
+    refuses: tuple[Field, ...] = ()
+    ignores: tuple[Field, ...] = ()
+    blocks: Blocks | None = field(init=False)
     mask: bytes = field(init=False)
-    unused: int = field(init=False)
+    _moved: Blocks | None = field(init=False)  # the same as `blocks`, where it is blocks that move
+    _refused: int = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "blocks", self.layout.reader())
+        object.__setattr__(self, "_moved", self.blocks if self.moves is not Moves.NOTHING else None)
         if self.access == Access.HARMLESS and (self.writes or self.blocks):
             object.__setattr__(self, "access", Access.WRITES if self.writes else Access.READS)
-        mask = bytes.fromhex(self.usage)
-        object.__setattr__(self, "mask", mask)
-        everything = (1 << 8 * (len(mask) - 1)) - 1
-        object.__setattr__(self, "unused", ~int.from_bytes(mask[1:], "big") & everything)
+        object.__setattr__(self, "mask", self._usage())
+        object.__setattr__(self, "refuses", (*self.refuses, *REFUSED_BY_ALL))
+        object.__setattr__(self, "ignores", (*self.ignores, *self._lun(), *IGNORED_BY_ALL))
+        object.__setattr__(self, "_refused", _together(self.refuses, len(self.mask)))
+
+    def _usage(self) -> bytes:
+        flags = (b"\0" + bytes.fromhex(self.flags)).ljust(self.layout.size, b"\0")
+        return self._with_code(int.from_bytes(flags, "big") | self.layout.mask)
+
+    def _with_code(self, fields: int) -> bytes:
+        """A CDB with these bits, and with the opcode and the service action in place."""
+        at, size = (8, 2) if self.opcode == VARIABLE_LENGTH else (1, 1)  # SPC-5 4.2.2, 4.2.3
+        fields |= self.opcode << 8 * (self.layout.size - 1)
+        fields |= (self.action or 0) << 8 * (self.layout.size - at - size)
+        return fields.to_bytes(self.layout.size, "big")
+
+    def _lun(self) -> tuple[Field, ...]:
+        """Where SCSI-2 put the LUN, unless the bits mean something else since."""
+        length = len(self.mask)
+        known = int.from_bytes(self.mask, "big") | _together(self.refuses + self.ignores, length)
+        return (LUN,) if length <= LONGEST_WITH_LUN and not known & LUN.mask(length) else ()
+
+    def data_length(self, cdb: bytes, block_size: int) -> int | None:
+        """Bytes of data that the CDB says move: of DATA_IN at most, since an ALLOCATION LENGTH is a limit
+        (SPC-5 4.2.5.6). None where the CDB does not say: FORMAT UNIT's list has its length in itself."""
+        if self._moved is None:
+            return 0 if self.moves is Moves.NOTHING else self.layout.data_length(cdb)
+        count = self._moved(cdb)[1]
+        return (count if self.data_blocks is None else self.data_blocks(cdb, count)) * block_size
+
+    def cdb(self, lba: int = 0, count: int = 0, *, length: int = 0) -> bytes:
+        """A CDB of this command, with these fields and without flags."""
+        return self._with_code(self.layout.filled(lba, count, length))
 
     def check_fields(self, cdb: bytes) -> None:
-        """Refuses a CDB with a bit set that this unit does not look at, pointing at the bit."""
-        if int.from_bytes(cdb, "big") & self.unused:
-            self._refuse(cdb)
+        """Refuses a CDB that asks for what this unit does not have, pointing at the bit."""
+        wrong = int.from_bytes(cdb, "big") & self._refused
+        if wrong:
+            for byte, bits in enumerate(wrong.to_bytes(len(cdb), "big")):
+                if bits:
+                    raise ScsiError(INVALID_FIELD_IN_CDB.at(byte, bits.bit_length() - 1))
 
-    def _refuse(self, cdb: bytes) -> None:
-        for byte in range(1, len(self.mask)):
-            wrong = cdb[byte] & ~self.mask[byte]
-            if wrong:
-                raise ScsiError(INVALID_FIELD_IN_CDB.at(byte, wrong.bit_length() - 1))
+
+def _together(fields: Iterable[Field], length: int) -> int:
+    """The bits of all the fields, in a CDB of that length."""
+    bits = 0
+    for each in fields:
+        bits |= each.mask(length)
+    return bits
 
 
 def action_of(cdb: bytes | bytearray) -> int:
@@ -110,7 +152,9 @@ class Table:
     def __init__(self, rows: Iterable[Row]) -> None:
         self._plain: list[Row | None] = [None] * 256
         self._actions: dict[int, dict[int, Row]] = {}
+        self._named: dict[str, Row] = {}
         for row in rows:
+            self._named[row.name] = row
             if row.action is None:
                 self._plain[row.opcode] = row
             else:
@@ -125,10 +169,22 @@ class Table:
             for action in sorted(self._actions.get(opcode, ())):
                 yield self._actions[opcode][action]
 
-    def offers(self, unit: Unit, opcode: int, action: int | None = None) -> bool:
+    def moving(self, *ways: Moves) -> frozenset[int]:
+        """The opcodes of commands that have data of one of these kinds."""
+        return frozenset(row.opcode for row in self if row.moves in ways)
+
+    def row(self, name: str) -> Row:
+        """The row of a command by its name in the standard, such as "WRITE SAME(16)". Raises KeyError."""
+        return self._named[name]
+
+    def offers(self, unit: Unit, name: str) -> bool:
         """Whether this unit has the command; what INQUIRY announces follows from it."""
-        row = self._plain[opcode] if action is None else self._actions.get(opcode, {}).get(action)
+        row = self._named.get(name)
         return row is not None and row.needs(unit)
+
+    def look_up(self, cdb: bytes) -> Row | None:
+        """The row of a CDB, whether or not a unit offers it; None where there is none."""
+        return self._plain[cdb[0]] or self._actions.get(cdb[0], {}).get(action_of(cdb))
 
     def find(self, cdb: bytes, unit: Unit) -> Row:
         """The row of a CDB; ScsiError as SPC-5 4.2.1 demands when the unit does not offer it."""

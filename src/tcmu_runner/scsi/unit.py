@@ -27,13 +27,17 @@ from tcmu_runner.scsi.sense import (
 
 if TYPE_CHECKING:
     from tcmu_runner.scsi.command import Command, Nexus
-    from tcmu_runner.scsi.copying import CopyResults, Peers
     from tcmu_runner.scsi.operations import Plan, Steps
     from tcmu_runner.scsi.ports import TargetPorts
     from tcmu_runner.scsi.reservations import Reservations
     from tcmu_runner.scsi.table import Row, Table
+    from tcmu_runner.scsi.xcopy import CopyResults, Peers
 
 __all__ = ["Capabilities", "Identity", "Limits", "Unit"]
+
+
+def _nothing() -> None:
+    """For a unit whose state ends with its process."""
 
 
 @dataclass(slots=True)
@@ -45,12 +49,14 @@ class Unit:
     removable: its medium can be ejected. reservations: kept here, since no LIO keeps them. ports: target port
     groups. luns: the numbers REPORT LUNS answers, since no LIO answers. peers: LUNs that EXTENDED COPY may
     reach. spawn: runs steps on behalf of no command, for IMMED. abort: ends the commands of a nexus.
-    task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS. answered_above: opcodes
+    remember: called on any thread after each change of what initiators rely on (scsi/unit_state.py), before
+    the command that made it ends.
+    task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS. answered_by_target: opcodes
     which the target in front of the unit answers itself. tells_residuals: the transport tells initiators how
     much of their data was not taken, so a WRITE may come with too little.
 
-    Not thread-safe by itself: `begin` is called on one thread. `resize`, `defer` and `raise_attention` may be
-    called on any: each is a single assignment or append that a command running beside it sees whole.
+    Not thread-safe by itself: `begin` is called on one thread. `resize`, `defer` and `queue_unit_attention`
+    may be called on any: each is a single assignment or append that a command running beside it sees whole.
     """
 
     block_size: int
@@ -67,18 +73,23 @@ class Unit:
     spawn: Callable[[Steps], None] | None = None
     abort: Callable[[Nexus], None] | None = None
     task_management: bytes = b"\x88\x00"  # ABORT TASK and LOGICAL UNIT RESET
-    answered_above: Container[int] = frozenset()
+    answered_by_target: Container[int] = frozenset()
     tells_residuals: bool = False
+    remember: Callable[[], None] = _nothing
     mode: ModeState = field(init=False)
     medium: Medium = field(default_factory=Medium, init=False)
     nexuses: set[Nexus] = field(default_factory=set, init=False)
     copies: dict[tuple[Nexus, int], CopyResults] = field(default_factory=dict, init=False)
     buffer: bytearray = field(default_factory=bytearray, init=False)  # of READ BUFFER and WRITE BUFFER
     self_tests: deque[bytes] = field(default_factory=lambda: deque(maxlen=20), init=False)  # the newest first
-    _short_of_space: bool = field(default=False, init=False)
+    short_of_space: bool = field(default=False, init=False)  # and initiators have been informed
 
     def __post_init__(self) -> None:
         self.mode = ModeState.default(self.capabilities)
+        self.medium.changed = self._medium_changed
+
+    def _medium_changed(self) -> None:
+        self.remember()  # which a front end sets later
 
     @property
     def blocks(self) -> int:
@@ -96,7 +107,7 @@ class Unit:
         command.descriptor_sense = self.mode.descriptor_sense
         row = command.row = self.table.find(command.cdb, self)
         if row.attention and command.nexus.attentions:
-            raise ScsiError(command.nexus.attentions.popleft())
+            raise ScsiError(self.next_attention(command.nexus))
         if self.reservations is not None:
             self.reservations.check(command.nexus, row.access)
         row.check_fields(command.cdb)
@@ -120,6 +131,18 @@ class Unit:
         lba, count = row.blocks(command.cdb)
         return self.byte_range(lba, count)
 
+    def transfer(self, command: Command) -> tuple[int, int]:
+        """`extent` of a command that moves all of its blocks: above MAXIMUM TRANSFER LENGTH it is refused
+        (SBC-4 6.6.4). Each READ and WRITE calls it, so it calls little itself."""
+        row = command.row
+        assert row is not None and row.blocks is not None, "only for a command that has begun"
+        lba, count = row.blocks(command.cdb)
+        offset, length = lba * self.block_size, count * self.block_size
+        if offset + length > self.size or 0 < self.limits.max_transfer < count:
+            self.byte_range(lba, count)  # LBA OUT OF RANGE comes first
+            raise ScsiError(INVALID_FIELD_IN_CDB)
+        return offset, length
+
     def byte_range(self, lba: int, count: int) -> tuple[int, int]:
         """Blocks to bytes; LBA OUT OF RANGE beyond the last block (SBC-4 4.5)."""
         offset, length = lba * self.block_size, count * self.block_size
@@ -138,32 +161,34 @@ class Unit:
         lba, count = row.blocks(command.cdb)
         return lba * self.block_size, count * self.block_size
 
-    def check_transfer(self, count: int) -> None:
-        """A transfer above MAXIMUM TRANSFER LENGTH is refused (SBC-4 6.6.4)."""
-        if self.limits.max_transfer and count > self.limits.max_transfer:
-            raise ScsiError(INVALID_FIELD_IN_CDB)
-
     # events
 
     def resize(self, size: int) -> None:
         """Takes a new size in bytes and tells every initiator (2A/09)."""
         if size != self.size:
             self.size = size
-            self.raise_attention(CAPACITY_CHANGED)
+            self.queue_unit_attention(CAPACITY_CHANGED)
 
-    def raise_attention(self, sense: Sense, *, except_for: Nexus | None = None) -> None:
+    def queue_unit_attention(self, sense: Sense, *, except_for: Nexus | None = None) -> None:
         for nexus in tuple(self.nexuses):
             if nexus is not except_for:
-                nexus.raise_attention(sense)
+                nexus.queue_unit_attention(sense)
+        self.remember()
+
+    def next_attention(self, nexus: Nexus) -> Sense:
+        """Takes the oldest unit attention of those that are pending."""
+        sense = nexus.attentions.popleft()
+        self.remember()
+        return sense
 
     def defer(self, sense: Sense) -> None:
         """Reports a failure whose command has long ended, as of a write-back cache (SPC-5 4.4.7), to every
         initiator: nobody knows any more whose data it was."""
-        self.raise_attention(replace(sense, deferred=True))
+        self.queue_unit_attention(replace(sense, deferred=True))
 
     def mode_changed(self, by: Nexus) -> None:
-        """MODE SELECT tells the other initiators (SPC-5 6.14)."""
-        self.raise_attention(MODE_PARAMETERS_CHANGED, except_for=by)
+        """MODE SELECT tells the other initiators (SPC-5 6.12)."""
+        self.queue_unit_attention(MODE_PARAMETERS_CHANGED, except_for=by)
 
     @property
     def watches_space(self) -> bool:
@@ -175,9 +200,9 @@ class Unit:
         yield (measured := MeasureSpace())
         used, available = measured.found
         short = used * 100 >= (used + available) * self.limits.soft_threshold
-        if short and not self._short_of_space:
-            self.raise_attention(THRESHOLD_REACHED)
-        self._short_of_space = short
+        before, self.short_of_space = self.short_of_space, short
+        if short and not before:
+            self.queue_unit_attention(THRESHOLD_REACHED)
 
     # nexuses
 
@@ -185,7 +210,7 @@ class Unit:
         """A new I_T nexus, with the unit attention it shall find (29/00 or 29/07), if any."""
         self.nexuses.add(nexus)
         if attention is not None:
-            nexus.raise_attention(attention)
+            nexus.queue_unit_attention(attention)
 
     def disconnect(self, nexus: Nexus) -> None:
         """The loss of an I_T nexus (SAM-5 6.3.4): what it held ends, registrations stay."""
@@ -202,10 +227,17 @@ class Unit:
     def reset(self, attention: Sense | None = LUN_RESET) -> None:
         """A logical unit reset (SAM-5 6.3.3): what nexuses held ends, mode pages have their default values
         again; registrations, and a FORMAT or SANITIZE under way, go on. Aborting commands is the engine's.
-        attention: None where somebody else tells the initiators."""
+        attention: None where somebody else tells the initiators.
+
+        A write cache that was switched off stays off, as if MODE SELECT had saved it (SPC-5 6.12): Linux
+        resets a unit whose commands are late and does not ask for WCE again, so it would go on without
+        SYNCHRONIZE CACHE."""
         for nexus in tuple(self.nexuses):
             self._let_go(nexus)
         self.medium.prevented_by.clear()
+        cached = self.mode.write_cache
         self.mode = ModeState.default(self.capabilities)
+        self.mode.write_cache = self.mode.write_cache and cached
         if attention is not None:
-            self.raise_attention(attention)
+            self.queue_unit_attention(attention)
+        self.remember()

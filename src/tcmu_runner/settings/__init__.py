@@ -1,304 +1,36 @@
-"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, what they may do, what
-initiators are told of a device (`engine.overrides` has those), where handlers are, and stacks of filters.
+"""Settings files, as dataclasses. What a running daemon does with them is in supervisor.live_settings.
 
-[workers]
-processes = "per-device"   # or a number shared by all devices; 0: the daemon's own process
-user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
-memory = "512M"            # how much a worker may allocate; without it there is no limit
-open_files = 4096          # how many descriptors a worker may have
-nice = 0                   # how urgent the workers are, -20 to 19
-
-[handlers]
-paths = ["/usr/local/lib/tcmu-runner"]    # directories whose *.py are handlers, too
-
-[stacks.vault]             # config string: vault//srv/disk.img; what follows vault/ is for the handler below
-handler = "file"
-description = "encrypted files"
-filters = [{ filter = "luks", key_file = "/etc/tcmu/vault.key" }, { filter = "stats" }]    # topmost first
-
-[metrics]                  # without it, nothing listens
-port = 9809                # of the status page, http://127.0.0.1:9809/, and of /metrics for Prometheus
-host = "127.0.0.1"         # an address to listen on; whoever reaches it can read all there is
-names = ["san.example"]    # by which browsers may call it, besides localhost and addresses
-
-[coexistence]              # with other daemons on this kernel
-others = ["overlaybd"]     # subtypes that another daemon serves; "*" is every one that no handler here has
-lock = "/run/tcmu.lock"    # whoever holds it is the one tcmu-runner; with another one there are two
-bus_name = "org.kernel.TCMUService1"    # where targetcli looks
+kept              the settings of the last good start: a start that finds broken ones goes on with those
+lines             where a setting stands in a TOML file, and errors that say so
+reference         the page of the documentation, from docstrings
+stacks            stacks: a handler with filters above it
+tcmu_conf         /etc/tcmu/tcmu.conf, the file of the C daemon
+tcmu_runner_toml  /etc/tcmu/tcmu-runner.toml
+watch             notices that a file has changed
 """
 
-from __future__ import annotations
+from tcmu_runner.settings.stacks import StackSettings
+from tcmu_runner.settings.tcmu_runner_toml import (
+    Coexistence,
+    Handlers,
+    Metrics,
+    Settings,
+    Workers,
+    load,
+    located,
+    parse,
+    read,
+)
 
-import re
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-
-from tcmu_runner.engine import overrides
-from tcmu_runner.engine.overrides import OverrideTable
-from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.stack import Layer
-from tcmu_runner.settings.lines import SettingError, about, line_of
-from tcmu_runner.units import parse_size
-
-DEFAULT = Path("/etc/tcmu/tcmu-runner.toml")
-PER_DEVICE = "per-device"
-_BUS_NAME = re.compile(r"[A-Za-z_-][\w-]*(\.[A-Za-z_-][\w-]*)+", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit.
-    nice: of the workers, nice(2)."""
-
-    processes: int | None = None
-    user: str | None = None
-    memory: int = 0
-    open_files: int = 0
-    nice: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class StackSettings:
-    """A handler with filters above it, under a name of its own. layers: the topmost first. table: as it is
-    written."""
-
-    name: str
-    handler: str
-    layers: tuple[Layer, ...]
-    description: str
-    table: Mapping[str, object]
-
-    @classmethod
-    def parse(cls, name: str, table: object) -> StackSettings:
-        """Raises ConfigError."""
-        where = f"stacks.{name}"
-        with about("stacks", name):
-            if not isinstance(table, dict):
-                raise ConfigError(f"{where} is a table: write [{where}]")
-            _refuse_unknown(("stacks", name), table, {"handler", "filters", "description"})
-            handler = _text(f"{where}.handler", table.get("handler"))
-            if handler is None:
-                raise ConfigError(f'{where}: which handler is below the filters? Write handler = "file"')
-        with about("stacks", name, "description"):
-            description = _text(f"{where}.description", table.get("description")) or ""
-        with about("stacks", name, "filters"):
-            layers = table.get("filters", [])
-            if not isinstance(layers, list):
-                example = '[{ filter = "readonly" }]'
-                raise ConfigError(f"{where}.filters: write a list, topmost first: {example}")
-            return cls(name, handler, tuple(_layer(where, layer) for layer in layers), description, table)
-
-
-@dataclass(frozen=True, slots=True)
-class Handlers:
-    """paths: directories in which there are some, beside those of installed packages."""
-
-    paths: tuple[Path, ...] = ()
-
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Handlers:
-        """Raises ConfigError."""
-        _refuse_unknown(("handlers",), table, {"paths"})
-        paths = table.get("paths", [])
-        with about("handlers", "paths"):
-            if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-                raise ConfigError(f'handlers.paths = {paths!r}: write a list, ["/usr/local/lib/tcmu-runner"]')
-            for path in paths:
-                if not path.startswith("/"):
-                    raise ConfigError(f'handlers.paths has "{path}": write an absolute path')
-        return cls(tuple(map(Path, paths)))
-
-
-@dataclass(frozen=True, slots=True)
-class Metrics:
-    """Where the status page and the metrics are. port: 0 is nowhere."""
-
-    port: int = 0
-    host: str = "127.0.0.1"
-    names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Coexistence:
-    """With other daemons on the same kernel. others: subtypes that are none of our business, "*" being all
-    that are not ours. lock: held while a daemon serves. bus_name: the daemon's."""
-
-    others: tuple[str, ...] = ()
-    lock: Path = Path("/run/tcmu.lock")
-    bus_name: str = "org.kernel.TCMUService1"
-
-    @classmethod
-    def parse(cls, table: Mapping[str, object]) -> Coexistence:
-        """Raises ConfigError."""
-        _refuse_unknown(("coexistence",), table, {"others", "lock", "bus_name"})
-        with about("coexistence", "others"):
-            others = table.get("others", [])
-            if not isinstance(others, list) or not all(isinstance(each, str) and each for each in others):
-                raise ConfigError(f'coexistence.others = {others!r}: write a list, ["overlaybd"]')
-        with about("coexistence", "lock"):
-            lock = Path(_text("coexistence.lock", table.get("lock")) or cls().lock)
-            if not lock.is_absolute():
-                raise ConfigError(f'coexistence.lock = "{lock}": write an absolute path')
-        with about("coexistence", "bus_name"):
-            name = _text("coexistence.bus_name", table.get("bus_name")) or cls().bus_name
-            if not _BUS_NAME.fullmatch(name) or len(name) > 255:
-                raise ConfigError(f'coexistence.bus_name = "{name}": write a name like com.example.Tcmu')
-        return cls(tuple(others), lock, name)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    workers: Workers = field(default_factory=Workers)
-    handlers: Handlers = field(default_factory=Handlers)
-    devices: OverrideTable = field(default_factory=OverrideTable)
-    stacks: tuple[StackSettings, ...] = ()
-    metrics: Metrics = field(default_factory=Metrics)
-    coexistence: Coexistence = field(default_factory=Coexistence)
-
-
-def load(path: Path | None) -> Settings:
-    """The settings in a file; the defaults where `path` is None and there is no file at DEFAULT.
-
-    Raises ConfigError, which names the file, the line, and what would be right.
-    """
-    try:
-        return parse(read(path))
-    except ConfigError as error:
-        raise ConfigError(f"{path or DEFAULT}: {error}") from None
-
-
-def read(path: Path | None) -> str:
-    """The text of a settings file, as `load` finds it. Raises ConfigError."""
-    try:
-        return (path or DEFAULT).read_text()
-    except FileNotFoundError:
-        if path is None:
-            return ""
-        raise ConfigError("does not exist: correct --settings") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot be read: {error}") from None
-
-
-def parse(text: str) -> Settings:
-    """Raises ConfigError with the line, and what would be right."""
-    try:
-        return _settings(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"this is not TOML: {error}") from None
-    except SettingError as error:
-        raise located(text, error) from None
-
-
-def located(text: str, error: SettingError) -> ConfigError:
-    """The same with the line of this text that is wrong."""
-    return ConfigError(f"line {line_of(text, error.path)}: {error}")
-
-
-def _settings(tables: Mapping[str, object]) -> Settings:
-    _refuse_unknown((), tables, {"workers", "handlers", "devices", "stacks", "metrics", "coexistence"})
-    return Settings(
-        _workers(_table(tables, "workers")),
-        Handlers.parse(_table(tables, "handlers")),
-        _devices(_table(tables, "devices")),
-        tuple(StackSettings.parse(name, table) for name, table in _table(tables, "stacks").items()),
-        _metrics(_table(tables, "metrics")),
-        Coexistence.parse(_table(tables, "coexistence")),
-    )
-
-
-def _table(tables: Mapping[str, object], name: str) -> dict[str, object]:
-    table = tables.get(name, {})
-    if not isinstance(table, dict):
-        raise SettingError(f"{name} is a table: write [{name}]", (name,))
-    return table
-
-
-def _devices(tables: Mapping[str, object]) -> OverrideTable:
-    return OverrideTable(tuple((pattern, _device(pattern, table)) for pattern, table in tables.items()))
-
-
-def _device(pattern: str, table: object) -> overrides.Overrides:
-    with about("devices", pattern):
-        if not isinstance(table, dict):
-            raise ConfigError(f'devices.{pattern} is a table: write [devices."user_0/vol0"]')
-    for name, value in table.items():
-        with about("devices", pattern, name):
-            overrides.parse(pattern, {name: value})
-    return overrides.parse(pattern, table)
-
-
-def _layer(where: str, table: object) -> Layer:
-    if not isinstance(table, dict) or not isinstance(name := table.get("filter"), str):
-        raise ConfigError(f'{where}.filters: write each as {{ filter = "NAME", option = value }}')
-    try:
-        return Layer.parse(name, {key: value for key, value in table.items() if key != "filter"})
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _workers(table: Mapping[str, object]) -> Workers:
-    _refuse_unknown(("workers",), table, {"processes", "user", "memory", "open_files", "nice"})
-    with about("workers", "processes"):
-        processes = _processes(table.get("processes", PER_DEVICE))
-    with about("workers", "user"):
-        user = _text("workers.user", table.get("user"))
-    with about("workers", "memory"):
-        memory = _size("workers.memory", table.get("memory", 0))
-    with about("workers", "open_files"):
-        open_files = _size("workers.open_files", table.get("open_files", 0))
-    with about("workers", "nice"):
-        nice = _nice(table.get("nice", 0))
-    return Workers(processes, user, memory, open_files, nice)
-
-
-def _metrics(table: Mapping[str, object]) -> Metrics:
-    if not table:
-        return Metrics()
-    _refuse_unknown(("metrics",), table, {"port", "host", "names"})
-    port, names = table.get("port"), table.get("names", [])
-    with about("metrics", "port"):
-        if not isinstance(port, int) or isinstance(port, bool) or port not in range(1, 65536):
-            raise ConfigError(f"metrics.port = {port!r}: write a number from 1 to 65535, for example 9809")
-    with about("metrics", "names"):
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ConfigError(f'metrics.names = {names!r}: write a list, ["san.example"]')
-    with about("metrics", "host"):
-        host = _text("metrics.host", table.get("host"))
-    return Metrics(port, host or Metrics().host, tuple(names))
-
-
-def _refuse_unknown(path: tuple[str, ...], table: Mapping[str, object], known: set[str]) -> None:
-    unknown = [name for name in table if name not in known]
-    if unknown:
-        names = ", ".join(".".join((*path, name)) for name in sorted(known))
-        wrong = (*path, unknown[0])
-        raise SettingError(f"unknown setting {'.'.join(wrong)}; there are: {names}", wrong)
-
-
-def _processes(value: object) -> int | None:
-    if value == PER_DEVICE:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ConfigError(f'workers.processes = {value!r}: write "{PER_DEVICE}", or a number from 0')
-
-
-def _nice(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and -20 <= value <= 19:
-        return value
-    raise ConfigError(f"workers.nice = {value!r}: write a number from -20, the most urgent, to 19")
-
-
-def _text(name: str, value: object) -> str | None:
-    if value is None or (isinstance(value, str) and value):
-        return value
-    raise ConfigError(f"{name} = {value!r}: write a name in quotes")
-
-
-def _size(name: str, value: object) -> int:
-    try:
-        return parse_size(str(value))
-    except ValueError as error:
-        raise ConfigError(f"{name}: {error}") from None
+__all__ = [
+    "Coexistence",
+    "Handlers",
+    "Metrics",
+    "Settings",
+    "StackSettings",
+    "Workers",
+    "load",
+    "located",
+    "parse",
+    "read",
+]

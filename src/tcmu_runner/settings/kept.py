@@ -3,11 +3,10 @@ then."""
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from pathlib import Path
 
-from tcmu_runner import settings
+from tcmu_runner import files, settings
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.settings import Coexistence
 
@@ -16,14 +15,7 @@ DEFAULT = Path("/var/lib/tcmu-runner/last-good-settings.toml")
 
 def keep(text: str, path: Path = DEFAULT) -> None:
     """All of it or, with OSError, what was there before. Only root can read it."""
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.rename(path)
+    files.write_whole(path, text, files.ROOT_ONLY)
 
 
 def read(path: Path = DEFAULT) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tcmu_runner.errors import ConfigError
@@ -59,3 +59,19 @@ def _first_with_content(lines: Sequence[str], at: int) -> int:
     while at + 1 < len(lines) and (not lines[at].strip() or lines[at].lstrip().startswith("#")):
         at += 1
     return at
+
+
+def refuse_unknown(path: tuple[str, ...], table: Mapping[str, object], known: set[str]) -> None:
+    """Raises SettingError, which names the settings that there are."""
+    unknown = [name for name in table if name not in known]
+    if unknown:
+        names = ", ".join(".".join((*path, name)) for name in sorted(known))
+        wrong = (*path, unknown[0])
+        raise SettingError(f"unknown setting {'.'.join(wrong)}; there are: {names}", wrong)
+
+
+def text(name: str, value: object) -> str | None:
+    """A text that is not empty, or None where there is none. Raises ConfigError."""
+    if value is None or (isinstance(value, str) and value):
+        return value
+    raise ConfigError(f"{name} = {value!r}: write a name in quotes")

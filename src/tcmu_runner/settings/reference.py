@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 from types import ModuleType
 
-from tcmu_runner import settings
 from tcmu_runner.engine import overrides
-from tcmu_runner.settings import tcmu_conf
+from tcmu_runner.settings import tcmu_conf, tcmu_runner_toml
 
 LIVE = """Both files are noticed when they are edited. `[devices]` and `[stacks]` take effect at once:
 identity and limits of devices that are served, and stacks for devices that are opened from then on. The other
@@ -20,7 +19,7 @@ those of the last good start or edit count. `tcmu-runner check FILE.toml` tells 
 def page() -> str:
     """Markdown."""
     sections = (
-        ("/etc/tcmu/tcmu-runner.toml", settings, "toml"),
+        ("/etc/tcmu/tcmu-runner.toml", tcmu_runner_toml, "toml"),
         ("[devices] of /etc/tcmu/tcmu-runner.toml", overrides, "toml"),
         ("/etc/tcmu/tcmu.conf", tcmu_conf, "ini"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from itertools import accumulate
@@ -16,9 +17,10 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from tcmu_runner.engine.figures import error_name, name
-from tcmu_runner.engine.statistics import Opcode
-from tcmu_runner.engine.view import DeviceView, State
+from tcmu_runner.engine.observe.statistics import Opcode
+from tcmu_runner.engine.observe.stats_text import error_name, name
+from tcmu_runner.engine.observe.view import DeviceView, State
+from tcmu_runner.handler.device import without_hba
 
 EDGES = range(4, 26)  # of latency buckets, 16 us to 34 s; what is quicker or slower shares the outer two
 
@@ -49,6 +51,16 @@ class DeviceCollector(Collector):
             "Since the oldest command under way began.",
             lambda view: view.statistics.oldest,
         )
+        yield self._gauge(
+            "failing",
+            "1: not served, or its storage fails or does not answer.",
+            lambda view: bool(view.trouble(time.time())),
+        )
+        yield self._gauge(
+            "last_failure_seconds",
+            "Unix time at which a command last failed in the storage or handler, 0 without any.",
+            lambda view: view.statistics.failed_at,
+        )
         yield self._restarts()
         yield self._by_opcode("commands", "Commands that have ended.", lambda row: row.count)
         yield self._by_opcode("bytes", "Data of commands, both directions.", lambda row: row.bytes)
@@ -61,7 +73,8 @@ class DeviceCollector(Collector):
     def _info(self) -> Metric:
         metric = InfoMetricFamily("tcmu_device", "What a device is.", labels=["device"])
         for view in self._devices:
-            what = {"handler": view.handler, "config": view.config, "uio": f"uio{view.minor}"}
+            lun = without_hba(view.name)  # the same after a reboot
+            what = {"handler": view.handler, "config": view.config, "uio": f"uio{view.minor}", "lun": lun}
             metric.add_metric([view.name], what)
         return metric
 

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tcmu_runner.engine.figures import error_name, name, percentile
-from tcmu_runner.engine.statistics import BUCKETS, Opcode
-from tcmu_runner.engine.view import DeviceView, Happening, Watchable
+from tcmu_runner.engine.observe.statistics import BUCKETS, Opcode
+from tcmu_runner.engine.observe.stats_text import error_name, name, percentile
+from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, Watchable
+from tcmu_runner.printable import utf8
+from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.scsi.table import Moves
 
-_READS = frozenset({0x08, 0x28, 0xA8, 0x88})
-_WRITES = frozenset({0x0A, 0x2A, 0xAA, 0x8A, 0x2E, 0xAE, 0x8E})  # with those that verify what they wrote
+_READS = DISK.moving(Moves.READ)
+_WRITES = DISK.moving(Moves.WRITE)
 
 Json = dict[str, Any]
 
@@ -24,7 +27,8 @@ def report(watchable: Watchable) -> Json:
         "clock": time.monotonic(),
         "time": time.time(),
         "devices": [_device(view) for view in devices(watchable)],
-        "events": [_event(happening) for happening in watchable.happenings()],
+        "problems": [utf8(each) for each in watchable.problems()],
+        "events": [_event(device_event) for device_event in watchable.device_events()],
     }
 
 
@@ -33,17 +37,13 @@ def devices(watchable: Watchable) -> list[DeviceView]:
     return [
         replace(
             view,
-            name=_readable(view.name),
-            handler=_readable(view.handler),
-            config=_readable(view.config),
-            last_error=_readable(view.last_error),
+            name=utf8(view.name),
+            handler=utf8(view.handler),
+            config=utf8(view.config),
+            last_error=utf8(view.last_error),
         )
         for view in watchable.devices()
     ]
-
-
-def _readable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _device(view: DeviceView) -> Json:
@@ -58,6 +58,7 @@ def _device(view: DeviceView) -> Json:
         "state": view.state.value,
         "since": view.since,
         "lastError": view.last_error,
+        "trouble": utf8(view.trouble(time.time())),
         "restarts": view.restarts,
         "pid": view.pid,
         "queue": view.statistics.under_way,
@@ -85,10 +86,10 @@ def _latency(opcodes: tuple[Opcode, ...]) -> list[int]:
     return [sum(counts) for counts in zip(*rows, strict=True)] if rows else [0] * BUCKETS
 
 
-def _event(happening: Happening) -> Json:
+def _event(device_event: DeviceEvent) -> Json:
     return {
-        "time": happening.time,
-        "device": _readable(happening.device),
-        "level": logging.getLevelName(happening.level).lower(),
-        "text": _readable(happening.text),
+        "time": device_event.time,
+        "device": utf8(device_event.device),
+        "level": logging.getLevelName(device_event.level).lower(),
+        "text": utf8(device_event.text),
     }

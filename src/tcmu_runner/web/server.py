@@ -1,4 +1,4 @@
-"""HTTP for a few small documents that anybody may read: GET and HEAD, one request for each connection.
+"""HTTP for a few small documents that anybody may read: GET, HEAD, OPTIONS, one request for each connection.
 
 Whoever connects may be slow, broken or hostile. A connection has a few seconds from its beginning to our last
 byte, and there are only so many of them; nothing that arrives is kept.
@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-HEAD_BYTES = 8192  # of request line and header fields
+from tcmu_runner.web.request import RefusedError, Request, parse
+
+LINE_BYTES = 8000  # of the request line: RFC 9112, 3 wants so many at least
+HEAD_BYTES = 16384  # of request line and header fields
+IGNORED_BYTES = 16 << 20  # of content and whatever else follows a request
+METHODS = ("GET", "HEAD", "OPTIONS")
+OTHERS = ("POST", "PUT", "DELETE", "PATCH", "CONNECT", "TRACE")  # RFC 9110, 9.3 and RFC 5789
 SECONDS = 10.0
 CONNECTIONS = 64
+
+ALLOW = {"Allow": ", ".join(METHODS)}
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +45,12 @@ class Answer:
     def refusal(cls, status: HTTPStatus, text: str) -> Answer:
         return cls(f"{text}\n".encode(), status=status)
 
-    def encode(self, *, body: bool) -> bytes:
+    def encode(self, now: float, *, body: bool) -> bytes:
+        """now: seconds since the epoch."""
+        content = {"Content-Type": self.type, "Content-Length": str(len(self.body))}
         fields = {
-            "Content-Type": self.type,
-            "Content-Length": str(len(self.body)),
+            "Date": formatdate(now, usegmt=True),
+            **({} if self.status is HTTPStatus.NO_CONTENT else content),
             "Connection": "close",
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
@@ -57,9 +69,15 @@ class Server:
     of anybody's could have its own name point to our address and read from us what is not for it.
     """
 
-    def __init__(self, answer: Callable[[str], Awaitable[Answer | None]], names: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        answer: Callable[[str], Awaitable[Answer | None]],
+        names: Iterable[str] = (),
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._answer = answer
         self._names = {"localhost", *(name.lower() for name in names)}
+        self._now = now
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -83,8 +101,7 @@ class Server:
         try:
             async with asyncio.timeout(SECONDS):
                 writer.write(await self._respond(reader))
-                writer.close()
-                await writer.wait_closed()
+                await _close(reader, writer)
         except (OSError, EOFError):  # gone, or too slow, which is TimeoutError
             pass
         finally:
@@ -92,27 +109,33 @@ class Server:
             self._open.discard(writer)
 
     async def _respond(self, reader: asyncio.StreamReader) -> bytes:
+        head = b""
         try:
-            head = await reader.readuntil(b"\r\n\r\n")
-            method, target, host = parse(head)
-        except (asyncio.LimitOverrunError, ValueError):
-            return Answer.refusal(HTTPStatus.BAD_REQUEST, "this is no HTTP request").encode(body=True)
+            head = await _head(reader)
+            request = parse(head)
+        except RefusedError as refused:
+            answer = Answer.refusal(refused.status, str(refused))
+            return answer.encode(self._now(), body=not head.startswith(b"HEAD "))
         try:
-            answer = await self._choose(method, target, host)
+            answer = await self._choose(request)
         except Exception:  # a bug of ours must be seen, and cost no more than this answer
-            log.exception("the answer to %s cannot be made", target)
+            log.exception("the answer to %s cannot be made", request.path)
             answer = Answer.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of tcmu-runner")
-        return answer.encode(body=method != "HEAD")
+        return answer.encode(self._now(), body=request.method != "HEAD")
 
-    async def _choose(self, method: str, target: str, host: str) -> Answer:
-        if not self._is_us(host):
-            return Answer.refusal(
-                HTTPStatus.MISDIRECTED_REQUEST,
-                f"unknown name {host!r}: use an address, or add the name to metrics.names in the settings",
-            )
-        if method not in ("GET", "HEAD"):
-            return Answer.refusal(HTTPStatus.METHOD_NOT_ALLOWED, "there is nothing here but to read")
-        answer = await self._answer(target.partition("?")[0])
+    async def _choose(self, request: Request) -> Answer:
+        if request.host is not None and not self._is_us(request.host):
+            way_out = "use an address, or add the name to metrics.names in the settings"
+            text = f"unknown name {request.host!r}: {way_out}"
+            return Answer.refusal(HTTPStatus.MISDIRECTED_REQUEST, text)
+        if request.method == "OPTIONS":
+            return Answer(b"", status=HTTPStatus.NO_CONTENT, headers=ALLOW)
+        if request.method in OTHERS:
+            body = b"there is nothing here but to read\n"
+            return Answer(body, status=HTTPStatus.METHOD_NOT_ALLOWED, headers=ALLOW)
+        if request.method not in METHODS:
+            return Answer.refusal(HTTPStatus.NOT_IMPLEMENTED, f"unknown method {request.method}")
+        answer = await self._answer(request.path)
         return answer or Answer.refusal(HTTPStatus.NOT_FOUND, "there are: / /status.json /metrics")
 
     def _is_us(self, host: str) -> bool:
@@ -125,12 +148,36 @@ class Server:
         return False
 
 
-def parse(head: bytes) -> tuple[str, str, str]:
-    """Method, target and Host of a request (RFC 9112, 3). Raises ValueError."""
-    first, *lines = head.decode("ascii").split("\r\n")
-    method, target, version = first.split(" ")
-    fields = (line.partition(":") for line in lines)
-    hosts = [value.strip() for name, _, value in fields if name.lower() == "host"]
-    if not version.startswith("HTTP/1.") or not target.startswith("/") or len(hosts) != 1:
-        raise ValueError(first)
-    return method, target, hosts[0]
+async def _head(reader: asyncio.StreamReader) -> bytes:
+    """The bytes up to and with the empty line. Raises RefusedError where there are too many, EOFError."""
+    head = await _line(reader, HTTPStatus.REQUEST_URI_TOO_LONG)
+    if head == b"\r\n":  # RFC 9112, 2.2
+        head = await _line(reader, HTTPStatus.REQUEST_URI_TOO_LONG)
+    if len(head) > LINE_BYTES + 2:
+        raise RefusedError(HTTPStatus.REQUEST_URI_TOO_LONG, f"a request line has at most {LINE_BYTES} bytes")
+    while not head.endswith(b"\r\n\r\n"):
+        head += await _line(reader, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if len(head) > HEAD_BYTES:
+            raise RefusedError(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a request has at most {HEAD_BYTES} bytes"
+            )
+    return head
+
+
+async def _line(reader: asyncio.StreamReader, too_long: HTTPStatus) -> bytes:
+    try:
+        return await reader.readuntil(b"\r\n")
+    except asyncio.LimitOverrunError:
+        raise RefusedError(too_long, "a line is too long") from None
+
+
+async def _close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads on until the client has closed, too: bytes that nobody has read would have the kernel reset the
+    connection, and take from the client what it has not read of the answer (RFC 9112, 9.6)."""
+    await writer.drain()
+    writer.write_eof()
+    ignored = 0
+    while ignored < IGNORED_BYTES and (data := await reader.read(65536)):
+        ignored += len(data)
+    writer.close()
+    await writer.wait_closed()

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from importlib import resources
 from importlib.metadata import version
 
-from tcmu_runner.engine.view import DeviceView, Watchable
+from tcmu_runner.engine.observe.view import DeviceView, Watchable
 from tcmu_runner.web.report import devices, report
 from tcmu_runner.web.server import Answer, Server
 

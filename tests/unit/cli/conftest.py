@@ -12,7 +12,7 @@ from dbus.shelf import Shelf
 from tcmu_runner.cli.main import main
 from tcmu_runner.dbus.external import Externals
 from tcmu_runner.dbus.presence import presence
-from tcmu_runner.engine.view import DeviceView
+from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handlers.file import FileHandler
 from tcmu_runner.handlers.ram import RamHandler

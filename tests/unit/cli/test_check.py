@@ -1,6 +1,7 @@
 """`check`: of a config string, without touching what it names; and of a handler."""
 
 import json
+import os
 from pathlib import Path
 
 from .conftest import Command
@@ -31,3 +32,26 @@ def test_a_settings_file_is_read(tmp_path: Path, command: Command) -> None:
 def test_a_handler_is_put_through_the_kit(tmp_path: Path, command: Command) -> None:
     status, text, _ = command("check", "file", str(tmp_path / "scratch.img"), "--persistent", "--json")
     assert (status, json.loads(text)["ok"]) == (0, True)
+
+
+def test_what_a_storage_holds_is_not_overwritten_unasked(tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "disk.img"
+    path.write_bytes(b"data".ljust(1 << 20, b"\0"))
+    status, _, told = command("check", "file", str(path))
+    assert status == 1
+    assert f"file/{path} holds something, which the check would overwrite: " in told
+    assert path.read_bytes() == b"data".ljust(1 << 20, b"\0")
+    assert command("check", "file", str(path), "--overwrite")[0] == 0
+
+
+def test_an_empty_file_holds_nothing(tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "disk.img"
+    path.touch()
+    os.truncate(path, 1 << 20)
+    assert command("check", "file", str(path))[0] == 0
+
+
+def test_a_database_that_exists_holds_something(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "disk.zdb").write_bytes(b"SQLite format 3\0")
+    status, _, told = command("check", "zstd", str(tmp_path / "disk.zdb"))
+    assert (status, "holds something" in told) == (1, True)

@@ -38,6 +38,22 @@ def test_exports_by_lun(paths: Paths) -> None:
     assert str(found["user_1/other"][0]) == f"{iqn} LUN 3"
 
 
+def test_a_lun_that_is_being_unlinked_is_left_alone(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To list its directory would be to wait, too."""
+    monkeypatch.setattr(module, "SCSI_DEVICES", tmp_path / "devices")
+    group = export(paths, "loopback", "naa.5001405000000001", 0)
+    export(paths, "loopback", "naa.5001405000000001", 1, "user_0/other")
+    (group / "address").write_text("2:0:1\n")
+    (tmp_path / "devices/2:0:1:1/block/sdx").mkdir(parents=True)
+    process = paths.proc / "4711"
+    process.mkdir(parents=True)
+    (process / "stack").write_text("[<0>] tcm_loop_port_unlink+0x6f/0x89 [tcm_loop]\n")
+    (process / "comm").write_text("rm\n")
+    assert list(exports(paths)) == ["user_0/other"]
+
+
 def test_the_disk_of_a_loopback_export(paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SCSI_DEVICES", tmp_path / "devices")
     group = export(paths, "loopback", "naa.5001405000000001", 0)

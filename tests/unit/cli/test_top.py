@@ -9,7 +9,7 @@ from dbus.shelf import Shelf, a_device
 from rich.console import Console
 
 from tcmu_runner.cli.top import drawing, rates
-from tcmu_runner.engine.statistics import Opcode, Snapshot
+from tcmu_runner.engine.observe.statistics import Opcode, Snapshot
 
 from .conftest import Command, put
 

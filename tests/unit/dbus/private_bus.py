@@ -11,10 +11,18 @@ CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 <busconfig>
   <type>system</type>
   <listen>unix:path={socket}</listen>
+  <servicedir>{services}</servicedir>
   <policy context="default">
     <allow user="*"/><allow own="*"/><allow send_destination="*"/><allow receive_sender="*"/>
   </policy>
 </busconfig>
+"""
+
+# As installed, but that nothing can be started by it: who tries gets another error than who does not.
+SERVICE = """[D-BUS Service]
+Name=org.kernel.TCMUService1
+Exec=/bin/false
+User=root
 """
 
 
@@ -22,7 +30,9 @@ CONFIGURATION = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 def private_bus(directory: Path) -> Iterator[str]:
     """The address, for DBUS_SYSTEM_BUS_ADDRESS."""
     configuration = directory / "bus.conf"
-    configuration.write_text(CONFIGURATION.format(socket=directory / "bus"))
+    (services := directory / "services").mkdir()
+    (services / "tcmu-runner.service").write_text(SERVICE)
+    configuration.write_text(CONFIGURATION.format(socket=directory / "bus", services=services))
     read, write = os.pipe()
     command = ["dbus-daemon", f"--config-file={configuration}", "--nofork", f"--print-address={write}"]
     with subprocess.Popen(command, pass_fds=[write]) as process:

@@ -1,12 +1,12 @@
-"""Devices as a test puts them there, instead of a fleet's."""
+"""Devices as a test puts them there, instead of those of a DeviceManager."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tcmu_runner.engine.statistics import Opcode, Snapshot
-from tcmu_runner.engine.view import DeviceView, Happening, State
+from tcmu_runner.engine.observe.statistics import Opcode, Snapshot
+from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
 from tcmu_runner.errors import DeviceError
-from tcmu_runner.handler.registry import Offer
+from tcmu_runner.handler.registry import Provider
 
 HISTOGRAM = (0, 3, 5, *[0] * 25)
 SNAPSHOT = Snapshot(3, 1.5, (Opcode(0x28, 8, 32768, 2, 90, HISTOGRAM),), {(2, 3, 0x11, 0): 2})
@@ -37,7 +37,8 @@ class Shelf:
     asked: list[tuple[object, ...]] = field(default_factory=list)
     refusal: Exception | None = None
     watchers: list[Callable[[str], None]] = field(default_factory=list)
-    told: list[Happening] = field(default_factory=list)
+    told: list[DeviceEvent] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
     def put(self, view: DeviceView) -> None:
         self.views[view.name] = view
@@ -57,10 +58,13 @@ class Shelf:
     def devices(self) -> list[DeviceView]:
         return sorted(self.views.values(), key=lambda view: view.name)
 
-    def happenings(self) -> list[Happening]:
+    def device_events(self) -> list[DeviceEvent]:
         return self.told
 
-    def handlers(self) -> list[Offer]:
+    def problems(self) -> list[str]:
+        return self.broken
+
+    def handlers(self) -> list[Provider]:
         return []
 
     def watch(self, changed: Callable[[str], None]) -> None:

@@ -13,10 +13,10 @@ from dbus_fast.aio import MessageBus
 
 from tcmu_runner.dbus import bus as bus_module
 from tcmu_runner.dbus import names, service, standard, wire
-from tcmu_runner.dbus.client import close
 from tcmu_runner.dbus.external import Externals
+from tcmu_runner.dbus.over_bus import close
 from tcmu_runner.dbus.presence import presence
-from tcmu_runner.engine.view import State
+from tcmu_runner.engine.observe.view import State
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handlers.ram import RamHandler
@@ -203,7 +203,8 @@ def test_without_a_bus_it_says_so_once_and_comes_when_there_is_one(
     async def run() -> None:
         registry = Registry()
         async with presence(registry, Shelf(), "2.0.0", Externals(registry)):
-            await asyncio.sleep(0.2)
+            while not complaints():
+                await asyncio.sleep(0.01)
             with private_bus(tmp_path), caplog.at_level(logging.INFO):
                 while "on D-Bus as org.kernel.TCMUService1" not in caplog.messages:
                     await asyncio.sleep(0.01)

@@ -27,7 +27,7 @@ def connect(server: Server) -> Iterator[Connect]:
 
     def open_connection(portal: int = 0, *, login: bool = True, isid: int = 1, **keys: str) -> Initiator:
         at = server.portals[portal]
-        initiator = Initiator(at.host, at.port, isid=isid.to_bytes(6, "big"))
+        initiator = Initiator(at.host, at.port, isid=isid.to_bytes(6, "big"), time_out=60)
         opened.append(initiator)
         if login:
             initiator.login(server.target.name, **keys)

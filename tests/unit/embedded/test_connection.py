@@ -8,23 +8,16 @@ from collections.abc import Callable
 import pytest
 
 from tcmu_runner.embedded import Server
+from tcmu_runner.embedded import session as session_module
 from tcmu_runner.embedded.initiator import Initiator, LoginRefusedError
-from tcmu_runner.embedded.pdu import (
-    DataOut,
-    Logout,
-    LogoutResponse,
-    NopIn,
-    NopOut,
-    Reject,
-    ScsiCommand,
-    ScsiResponse,
-    Snack,
-)
+from tcmu_runner.iscsi.pdu import NO_TAG, encode
+from tcmu_runner.iscsi.requests import DataOut, Logout, NopOut, ScsiCommand, Snack
+from tcmu_runner.iscsi.responses import R2T, LogoutResponse, NopIn, Reject, ScsiResponse
 
 Connect = Callable[..., Initiator]
 TEST_UNIT_READY = bytes(6)
 INQUIRY = bytes.fromhex("120000002400")
-GOOD, CHECK_CONDITION = 0x00, 0x02
+GOOD, CHECK_CONDITION, TASK_SET_FULL = 0x00, 0x02, 0x28
 OVERFLOW, UNDERFLOW = 0x04, 0x02  # RFC 7143, 11.4.1
 
 
@@ -104,6 +97,36 @@ def test_wrong_data_out_fails_the_command(
     assert initiator.command(TEST_UNIT_READY).status == GOOD
 
 
+@pytest.mark.parametrize("unsolicited", [True, False])
+def test_data_of_more_commands_than_there_is_memory_for(
+    connect: Connect, server: Server, monkeypatch: pytest.MonkeyPatch, *, unsolicited: bool
+) -> None:
+    """One command may always have its own. The others are to come again when it is over."""
+    monkeypatch.setattr(session_module, "GATHERED_MAX", 1024)
+    initiator = connect(InitialR2T="No", ImmediateData="No", FirstBurstLength="512")
+
+    def begin(tag: int, *, final: bool) -> None:
+        flags, number = 0xA1 if final else 0x21, initiator.next_cmd_sn()
+        cdb = write_10(0, 4) + bytes(6)
+        initiator.send(ScsiCommand(0x01, flags, 0, bytes(8), tag, 2048, number, 0, cdb))
+
+    def send(tag: int, transfer_tag: int, offset: int, length: int) -> None:
+        data_out = DataOut(0x05, 0x80, 0, bytes(8), tag, transfer_tag, 0, 0, offset)
+        initiator.send(data_out, b"x" * length)
+
+    begin(91, final=True)
+    asked, _ = initiator.receive_frame()
+    begin(92, final=not unsolicited)
+    if unsolicited:  # the answer does not overtake it
+        send(92, 0xFFFFFFFF, 0, 512)
+    assert initiator.result(92).status == TASK_SET_FULL
+    send(91, asked.transfer_tag, 0, 2048)
+    assert initiator.result(91).status == GOOD
+    assert initiator.command(write_10(0, 4), b"y" * 2048).status == GOOD
+    (session,) = server.target.sessions.values()
+    assert session.gather(1 << 40)  # nothing is left
+
+
 @pytest.mark.parametrize("segment", [512, 4096, 262144])
 def test_data_in_is_cut_as_the_initiator_wants(connect: Connect, segment: int) -> None:
     """13.12, and 11.7.1: a sequence ends at MaxBurstLength."""
@@ -126,6 +149,12 @@ def test_data_in_is_cut_as_the_initiator_wants(connect: Connect, segment: int) -
         (INQUIRY, b"", 255, UNDERFLOW, 219, 36),
         (write_10(0, 1), bytes(1024), 0, UNDERFLOW, 512, 0),
         (write_10(0, 2), bytes(512), 0, OVERFLOW, 512, 0),
+        (bytes.fromhex("2f02 00000000 00 0001 00"), bytes(1024), 0, UNDERFLOW, 512, 0),  # VERIFY, BYTCHK 01b
+        (bytes.fromhex("2f00 00000000 00 0001 00"), bytes(512), 0, UNDERFLOW, 512, 0),  # 00b takes no data
+        (bytes.fromhex("151000000000"), bytes(4), 0, UNDERFLOW, 4, 0),  # MODE SELECT(6) of an empty list
+        (bytes.fromhex("42000000000000000800"), bytes(12), 0, UNDERFLOW, 4, 0),  # UNMAP
+        (bytes.fromhex("3b0a0000000000000400"), bytes(8), 0, UNDERFLOW, 4, 0),  # WRITE BUFFER, echo
+        (TEST_UNIT_READY, bytes(512), 0, UNDERFLOW, 512, 0),
     ],
 )
 def test_residuals(
@@ -137,10 +166,41 @@ def test_residuals(
     assert len(result.data) == returned
 
 
+@pytest.mark.parametrize("cdb", ["2a000000000000000200", "8e000000000000000000000000020000", "15100000ff00"])
+def test_a_write_with_the_bit_of_a_read(connect: Connect, cdb: str) -> None:
+    """Its buffer is for data-in, and has what an earlier command left there: that was written to the disk."""
+    initiator = connect()
+    initiator.command(write_10(0, 2), bytes(1024))
+    initiator.command(write_10(8, 2), b"\x5a" * 1024)
+    result = initiator.command(bytes.fromhex(cdb), data_in_length=1024)
+    assert (result.status, result.sense[2], result.sense[12:14].hex()) == (CHECK_CONDITION, 5, "0e03")
+    assert initiator.command(read_10(0, 2), data_in_length=1024).data == bytes(1024)
+
+
 def test_a_command_without_its_data(connect: Connect) -> None:
     """A WRITE that expects to send nothing: all of it is overflow."""
     result = connect().command(write_10(0, 1))
     assert (result.status, result.flags & 0x06, result.residual) == (GOOD, OVERFLOW, 512)
+
+
+@pytest.mark.parametrize(
+    ("cdb", "flags"),
+    [
+        ("89000000000000000000000000010000", UNDERFLOW),  # COMPARE AND WRITE of one block, twice: SBC-4 5.3
+        ("89000000000000000000000000030000", OVERFLOW),  # ... of three
+        ("8b000000000000000000000000060000", OVERFLOW),  # ORWRITE(16) of six
+        ("9c000000000000000000000000060000", OVERFLOW),  # WRITE ATOMIC(16) of six
+    ],
+)
+def test_all_or_nothing_with_data_of_another_length(connect: Connect, cdb: str, flags: int) -> None:
+    """Four blocks are sent. Part of such a command is no such command: nothing is stored, and the residual
+    is told all the same (11.4.5.1)."""
+    initiator = connect()
+    initiator.command(write_10(0, 6), bytes(6 * 512))
+    result = initiator.command(bytes.fromhex(cdb), b"\xa6" * 4 * 512)
+    assert (result.status, result.sense[2], result.sense[12:14].hex()) == (CHECK_CONDITION, 5, "2400")
+    assert (result.flags & 0x06, result.residual) == (flags, 1024)
+    assert initiator.command(read_10(0, 6), data_in_length=6 * 512).data == bytes(6 * 512)
 
 
 def test_several_units(connect: Connect) -> None:
@@ -252,6 +312,24 @@ def test_ping(connect: Connect) -> None:
     assert (pdu.tag, data) == (77, b"hello")
 
 
+def test_a_ping_whose_digest_is_wrong(connect: Connect) -> None:
+    """7.8: any PDU whose data digest is wrong is rejected for that reason (02h), and dropped."""
+    initiator = connect(DataDigest="CRC32C")
+    ping = NopOut(0x00, 0x80, 4, bytes(8), 5, NO_TAG, initiator.next_cmd_sn(), 0)
+    initiator.send_bytes(encode(ping) + b"ping" + b"nope")
+    pdu, header = initiator.receive_frame()
+    assert isinstance(pdu, Reject)
+    assert (pdu.reason, header) == (0x02, encode(ping))
+    assert initiator.command(TEST_UNIT_READY).status == GOOD  # its number is used up: nothing waits for it
+
+
+def test_a_read_that_promises_data(connect: Connect) -> None:
+    """11.3.1: F is 0 only where unsolicited Data-Out follows, which a read has none of."""
+    initiator = connect()
+    initiator.send(ScsiCommand(0x01, 0x40, 0, bytes(8), 9, 512, initiator.next_cmd_sn(), 0, read_10(0, 1)))
+    assert initiator.result(9).sense[12:14] == b"\x0c\x0c"  # 11.4.7.2: unexpected unsolicited data
+
+
 def test_snack_is_refused(connect: Connect) -> None:
     """11.16: there is none at error recovery level 0."""
     initiator = connect()
@@ -299,9 +377,61 @@ def test_two_connections_of_one_session(connect: Connect, server: Server) -> Non
     assert first.command(TEST_UNIT_READY).status == GOOD
 
 
+SESSION = {
+    "MaxConnections": "2",
+    "InitialR2T": "No",
+    "ImmediateData": "Yes",
+    "FirstBurstLength": "262144",
+    "MaxBurstLength": "131072",
+}
+
+
+def further(connect: Connect, server: Server, first: Initiator, cid: int = 1, **keys: str) -> Initiator:
+    """A further connection of the session of `first`, whose next command it numbers."""
+    second = connect(login=False)
+    second.tsih, second.cid = first.tsih, cid
+    second.agreed = {key: first.agreed[key] for key in SESSION if key in first.agreed}
+    second.login(server.target.name, **keys)
+    second.cmd_sn = first.cmd_sn
+    return second
+
+
+def test_a_later_connection_has_the_sessions_parameters(connect: Connect, server: Server) -> None:
+    """13.10 to 13.14 are session-wide (SW): 128 KiB of immediate data are as good on the second connection.
+    Data-In is cut by the bursts of the session and the segments of the connection (13.12: CO)."""
+    first = connect(**SESSION)
+    second = further(connect, server, first, MaxRecvDataSegmentLength="65536", HeaderDigest="CRC32C")
+    data = b"".join(bytes([number]) * 512 for number in range(256))
+    assert second.command(write_10(0, 256), data).status == GOOD
+    read = second.command(read_10(0, 256), data_in_length=len(data))
+    assert (read.data, read.pdus) == (data, 2)
+    first.cmd_sn = second.cmd_sn
+    assert first.command(read_10(0, 256), data_in_length=len(data)).pdus == 16  # of 8192 bytes: the default
+
+
+def test_unsolicited_data_on_a_later_connection(connect: Connect, server: Server) -> None:
+    """InitialR2T=No of the leading login."""
+    second = further(connect, server, connect(**SESSION))
+    second.send(
+        ScsiCommand(0x01, 0x20, 0, bytes(8), 9, 1024, second.next_cmd_sn(), 0, write_10(1, 2) + bytes(6))
+    )
+    second.send(DataOut(0x05, 0x80, 0, bytes(8), 9, 0xFFFFFFFF, 0, 0, 0), b"u" * 1024)
+    assert second.result(9).status == GOOD
+
+
+def test_a_later_connection_leaves_the_session_as_it_is(connect: Connect, server: Server) -> None:
+    """13: a key of use LO is negotiated by the leading connection alone."""
+    first = connect(**SESSION)
+    second = further(connect, server, first, MaxBurstLength="512", InitialR2T="Yes")
+    assert (second.agreed["MaxBurstLength"], second.agreed["InitialR2T"]) == ("Reject", "Reject")
+    first.cmd_sn = second.cmd_sn
+    read = first.command(read_10(0, 64), data_in_length=32768)
+    assert (len(read.data), read.pdus) == (32768, 4)
+
+
 @pytest.mark.parametrize(
     ("tsih", "cid", "portal", "status"),  # 11.13.5
-    [(9999, 1, 0, 0x020A), (None, 1, 1, 0x0208), (None, 0, 0, 0x0200), (None, 1, 0, 0x0206)],
+    [(9999, 1, 0, 0x020A), (None, 1, 1, 0x0208), (None, 1, 0, 0x0206)],
 )
 def test_a_connection_that_fits_no_session(
     connect: Connect,
@@ -320,6 +450,26 @@ def test_a_connection_that_fits_no_session(
     assert refused.value.status == status
     assert "login refused" in caplog.text
     caplog.clear()
+
+
+def test_connection_reinstatement(connect: Connect, server: Server) -> None:
+    """6.3.4: a login with the CID of a connection takes its place; its tasks end, the session stays."""
+    first = connect(MaxConnections="2")
+    assert first.command(bytes.fromhex("160000000000")).status == GOOD  # RESERVE(6)
+    waiting = ScsiCommand(0x01, 0xA0, 0, bytes(8), 77, 512, first.next_cmd_sn(), 0, write_10(0, 1) + bytes(6))
+    first.send(waiting)
+    assert isinstance(first.receive_frame()[0], R2T)
+    again = connect(login=False)
+    again.tsih, again.cid, again.cmd_sn = first.tsih, first.cid, first.cmd_sn
+    again.login(server.target.name)
+    assert again.tsih == first.tsih
+    with pytest.raises(EOFError):
+        first.receive_frame()
+    assert len(server.target.sessions[again.tsih].tasks) == 0
+    assert again.command(TEST_UNIT_READY).status == GOOD
+    other = connect(isid=2)
+    assert other.command(TEST_UNIT_READY).status == 0x18  # still reserved
+    assert again.command(bytes.fromhex("170000000000")).status == GOOD
 
 
 def test_session_reinstatement(connect: Connect) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tcmu_runner.embedded import Server, text
+from tcmu_runner.embedded import Server
 from tcmu_runner.embedded.initiator import Initiator
-from tcmu_runner.embedded.pdu import Reject, ScsiCommand, Text, TextResponse
+from tcmu_runner.iscsi import text
+from tcmu_runner.iscsi.pdu import NO_TAG
+from tcmu_runner.iscsi.requests import ScsiCommand, Text
+from tcmu_runner.iscsi.responses import Reject, TextResponse
 
 Connect = Callable[..., Initiator]
 
@@ -64,6 +67,17 @@ def test_send_targets_in_a_normal_session(connect: Connect, server: Server) -> N
     initiator = connect()
     assert ask(initiator, {"SendTargets": ""})[0] == ("TargetName", server.target.name)
     assert ask(initiator, {"SendTargets": "All"}) == [("SendTargets", "Reject")]
+    assert ask(initiator, {"sENDtARGETS": "aLL"}) == [("sENDtARGETS", "NotUnderstood")]
+
+
+@pytest.mark.parametrize("wanted", ["Alle", "A", "all", "disk", "Reject"])
+@pytest.mark.parametrize("name", [None, "normal"])
+def test_send_targets_of_no_value(connect: Connect, server: Server, name: str | None, wanted: str) -> None:
+    """Appendix C: All, a name or nothing; 6.2: any other value is rejected, and the session goes on."""
+    initiator = connect(login=False)
+    initiator.login(name and server.target.name)
+    assert ask(initiator, {"SendTargets": wanted}) == [("SendTargets", "Reject")]
+    assert ask(initiator, {"SendTargets": server.target.name})[0] == ("TargetName", server.target.name)
 
 
 def test_what_may_change_in_full_feature_phase(connect: Connect) -> None:
@@ -82,11 +96,59 @@ def test_text_that_is_none(connect: Connect) -> None:
     assert isinstance(initiator.receive_frame()[0], Reject)
 
 
+Answer = TextResponse | Reject
+
+
+def say(initiator: Initiator, flags: int, transfer_tag: int, data: bytes, tag: int = 5) -> Answer:
+    initiator.send(Text(0x44, flags, 0, bytes(8), tag, transfer_tag, initiator.cmd_sn, 0), data)
+    pdu, _ = initiator.receive_frame()
+    assert isinstance(pdu, Answer)
+    return pdu
+
+
+def test_the_target_ends_no_sequence_that_the_initiator_goes_on_with(connect: Connect) -> None:
+    """11.11.1: F is not 1 in the answer to a request whose F is 0."""
+    initiator = connect()
+    first = say(initiator, 0x00, NO_TAG, b"X-a=1\0")
+    assert isinstance(first, TextResponse)
+    assert (first.flags, first.transfer_tag != NO_TAG) == (0x00, True)
+    last = say(initiator, 0x80, first.transfer_tag, b"X-b=1\0")
+    assert isinstance(last, TextResponse)
+    assert (last.flags, last.transfer_tag) == (0x80, NO_TAG)
+
+
+def test_a_key_twice_in_a_sequence(connect: Connect) -> None:
+    """6.4: a protocol error, after which the negotiation begins anew."""
+    initiator = connect()
+    first = say(initiator, 0x00, NO_TAG, b"X-a=1\0")
+    assert isinstance(first, TextResponse)
+    refused = say(initiator, 0x80, first.transfer_tag, b"X-a=2\0")
+    assert isinstance(refused, Reject)
+    assert refused.reason == 0x04
+    assert isinstance(say(initiator, 0x80, NO_TAG, b"X-a=3\0"), TextResponse)
+
+
+@pytest.mark.parametrize(
+    ("flags", "transfer_tag", "tag", "reason"),
+    [(0xC0, NO_TAG, 5, 0x04), (0x80, 1, 5, 0x09), (0x80, 77, 5, 0x09), (0x80, 1, 6, 0x09)],
+)
+def test_requests_that_make_no_sequence(
+    connect: Connect, flags: int, transfer_tag: int, tag: int, reason: int
+) -> None:
+    """11.10.2: F and C together; 11.10.4: a tag of ours that is none, or of another task."""
+    initiator = connect()
+    if tag == 6:
+        assert isinstance(say(initiator, 0x00, NO_TAG, b"X-a=1\0"), TextResponse)
+    refused = say(initiator, flags, transfer_tag, b"X-b=1\0", tag)
+    assert isinstance(refused, Reject)
+    assert refused.reason == reason
+
+
 def test_text_without_end(connect: Connect) -> None:
     """11.10.2: the C bit, for more text than anybody needs."""
     initiator = connect()
-    for _ in range(3):
-        request = Text(0x44, 0x40, 0, bytes(8), 5, 1, initiator.cmd_sn, 0)
+    for transfer_tag in (NO_TAG, 1, 1):
+        request = Text(0x44, 0x40, 0, bytes(8), 5, transfer_tag, initiator.cmd_sn, 0)
         initiator.send(request, b"A=" + b"x" * 8000)
         pdu, _ = initiator.receive_frame()
     assert isinstance(pdu, Reject)

@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scsi.test_fuzz import plausible_cdbs, takes_data
 
-from tcmu_runner.embedded import Disk, Server, pdu, serve, text
+from tcmu_runner.embedded import Disk, Server, serve
 from tcmu_runner.embedded.connection import Connection
-from tcmu_runner.embedded.framing import Framer
 from tcmu_runner.embedded.local import RING_SIZE
-from tcmu_runner.embedded.pdu import DATA_LENGTH, Opcode
 from tcmu_runner.handlers.ram import RamHandler
+from tcmu_runner.iscsi import pdu, requests, text
+from tcmu_runner.iscsi.framing import Framer
+from tcmu_runner.iscsi.pdu import DATA_LENGTH, Opcode
 from tcmu_runner.scsi.medium import Medium
 from tcmu_runner.scsi.reservations import Reservations
 
@@ -77,7 +78,8 @@ class Target:
         self.disk = handler.view
 
     def renew(self) -> None:
-        """The unit is as at its start, and its data area full of what earlier commands left there."""
+        """Unit and disk are as at their start; the data area is full of what earlier commands left there."""
+        self.disk[:SIZE] = bytes(SIZE)
         unit = self.lun.unit
         unit.reset()
         unit.medium, unit.reservations = Medium(), Reservations()
@@ -124,7 +126,7 @@ def target() -> Iterator[Target]:
 def login(target: Target, **keys: str) -> bytes:
     pairs = {"InitiatorName": "iqn.b:fuzz", "TargetName": target.server.target.name, **keys}
     data = text.render(pairs.items())
-    request = pdu.Login(0x43, 0x87, 0, 0, len(data), b"\0\2\x3d\0\0\1", 0, 1, 0, 1, 1)
+    request = requests.Login(0x43, 0x87, 0, 0, len(data), b"\0\2\x3d\0\0\1", 0, 1, 0, 1, 1)
     return pdu.encode(request) + data + bytes(-len(data) & 3)
 
 
@@ -173,7 +175,7 @@ def test_any_bytes_before_the_login(target: Target, pieces: list[bytes]) -> None
 
 
 @st.composite
-def requests(draw: st.DrawFn) -> bytes:
+def any_requests(draw: st.DrawFn) -> bytes:
     """Any PDU: of a known opcode mostly, plausible numbers often, and data as long as it says or not."""
     header = bytearray(draw(st.binary(min_size=48, max_size=48)))
     header[0] = draw(st.sampled_from([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10])) | draw(
@@ -203,7 +205,7 @@ KEYS = st.sampled_from(
 )
 
 
-@given(KEYS, st.lists(requests(), max_size=8))
+@given(KEYS, st.lists(any_requests(), max_size=8))
 @settings(max_examples=400)
 def test_any_requests_after_the_login(target: Target, keys: dict[str, str], sent: list[bytes]) -> None:
     written, connection, _ = target.converse(login(target, **keys), b"".join(sent))
@@ -220,9 +222,10 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
         out = takes_data(cdb)
         expected = draw(st.sampled_from([0, 4, 36, 512, 1024, 4096, 70000]))
         data = draw(st.binary(max_size=min(expected, 600))) if out else b""
-        flags = pdu.FINAL | (pdu.WRITE if out else pdu.READ)
+        right, wrong = (requests.WRITE, requests.READ) if out else (requests.READ, requests.WRITE)
+        flags = pdu.FINAL | draw(st.sampled_from([right, right, right, right | wrong, wrong]))
         lun = draw(st.sampled_from([bytes(8), bytes(8), bytes(8), b"\0\1" + bytes(6)]))
-        command = pdu.ScsiCommand(
+        command = requests.ScsiCommand(
             Opcode.SCSI_COMMAND, flags, len(data), lun, number, expected, number, 0, cdb.ljust(16, b"\0")
         )
         sent.append(pdu.encode(command) + data + bytes(-len(data) & 3))
@@ -238,7 +241,7 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
 @st.composite
 def answers_to_r2t(draw: st.DrawFn, tag: int) -> bytes:
     data = draw(st.sampled_from([b"", b"x" * 512, b"y" * 4096]))
-    header = pdu.DataOut(
+    header = requests.DataOut(
         Opcode.DATA_OUT, draw(st.sampled_from([0, pdu.FINAL])), len(data), bytes(8), tag,
         draw(st.integers(1, 4)), 0, 0, draw(st.sampled_from([0, 0, 512])),
     )  # fmt: skip
@@ -262,7 +265,7 @@ def test_any_bytes_after_the_login(target: Target, pieces: list[bytes]) -> None:
 @given(st.integers(1, 400), st.binary(min_size=1, max_size=8))
 def test_a_broken_digest(target: Target, at: int, change: bytes) -> None:
     """A header that cannot be believed closes the connection (7.7)."""
-    command = pdu.encode(pdu.ScsiCommand(1, 0x81, 0, bytes(8), 1, 0, 1, 0, bytes(16)))
+    command = pdu.encode(requests.ScsiCommand(1, 0x81, 0, bytes(8), 1, 0, 1, 0, bytes(16)))
     stream = bytearray(command + bytes(4)) * 9
     stream[at % len(stream) : at % len(stream) + len(change)] = change
     written, connection, wire = target.converse(
@@ -273,7 +276,7 @@ def test_a_broken_digest(target: Target, at: int, change: bytes) -> None:
 
 
 def test_data_longer_than_we_take(target: Target) -> None:
-    header = bytearray(pdu.encode(pdu.NopOut(0x40, 0x80, DATA_LENGTH, bytes(8), 1, 0xFFFFFFFF, 1, 0)))
+    header = bytearray(pdu.encode(requests.NopOut(0x40, 0x80, DATA_LENGTH, bytes(8), 1, 0xFFFFFFFF, 1, 0)))
     _, connection, wire = target.converse(login(target), bytes(header))
     assert wire.closed
     target.hang_up(connection)
@@ -285,7 +288,9 @@ def test_a_slow_reader_costs_no_memory(target: Target) -> None:
     read = bytes.fromhex("28000000000000080000")  # 2048 blocks, the whole disk
     for number in range(1, 121):
         sent.append(
-            pdu.encode(pdu.ScsiCommand(1, 0xC1, 0, bytes(8), number, 1 << 20, number, 0, read + bytes(6)))
+            pdu.encode(
+                requests.ScsiCommand(1, 0xC1, 0, bytes(8), number, 1 << 20, number, 0, read + bytes(6))
+            )
         )
     connection, wire = Connection(target.server.portals[0]), Wire()
     connection.pause_writing()

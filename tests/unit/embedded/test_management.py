@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tcmu_runner.embedded.initiator import Initiator
-from tcmu_runner.embedded.pdu import ScsiCommand, TaskManagement, TaskManagementResponse
+from tcmu_runner.iscsi.requests import ScsiCommand, TaskManagement
+from tcmu_runner.iscsi.responses import TaskManagementResponse
 
 Connect = Callable[..., Initiator]
 COMPLETE, NO_SUCH_TASK, NO_SUCH_LUN, NO_REASSIGNMENT, NOT_SUPPORTED = 0, 1, 2, 4, 5

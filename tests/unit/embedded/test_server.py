@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import threading
 
 import pytest
@@ -10,6 +11,10 @@ from tcmu_runner.embedded import Credentials, Disk, Server, serve
 from tcmu_runner.embedded.initiator import Initiator, LoginRefusedError
 from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.iscsi.pdu import NO_TAG
+from tcmu_runner.iscsi.requests import Text
+from tcmu_runner.scsi.profile import Identity
+from tcmu_runner.scsi.vpd import naa
 
 SECRET = Credentials({"alice": "a secret of length"})
 
@@ -29,7 +34,7 @@ def test_addresses_that_strangers_reach_need_credentials(host: str) -> None:
     server.stop()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "::ffff:127.0.0.1"])
 def test_loopback_needs_none(host: str) -> None:
     Server([], Registry(), host=host).stop()
 
@@ -65,6 +70,37 @@ def test_chap(caplog: pytest.LogCaptureFixture) -> None:
         "login refused: no authentication, wanted is CHAP",
     ]
     caplog.clear()
+
+
+def test_an_ipv4_initiator_at_a_socket_of_both() -> None:
+    """`::` takes IPv4, too, and has its addresses as ::ffff:a.b.c.d, by which open-iscsi finds no target."""
+    with serve_on("::") as server:
+        at = server.portals[0]
+        with Initiator("127.0.0.1", at.port) as initiator:
+            initiator.login(None, "alice", "a secret of length")
+            initiator.send(
+                Text(0x44, 0x80, 0, bytes(8), 1, NO_TAG, initiator.cmd_sn, 0), b"SendTargets=All\0"
+            )
+            _, answer = initiator.receive_frame()
+        assert f"TargetAddress=127.0.0.1:{at.port},1".encode() in answer.split(b"\0")
+
+
+def serve_on(host: str) -> Server:
+    return Server([], Registry(), host=host, credentials=SECRET)
+
+
+def test_link_local_addresses() -> None:
+    """Listened on with their zone, told without: it means nothing on another machine."""
+    with open("/proc/net/if_inet6") as table:
+        found = [line.split() for line in table if line.startswith("fe80")]
+    for digits, *_, name in found:  # none in a container without IPv6
+        address = str(ipaddress.ip_address(int(digits, 16)))
+        with serve_on(f"{address}%{name}") as server:
+            at = server.portals[0]
+            assert at.address == f"[{address}%{name}]:{at.port}"
+            assert at.seen_from("") == f"[{address}]:{at.port},1"
+            with Initiator(f"{address}%{name}", at.port) as initiator:
+                initiator.login(None, "alice", "a secret of length")
 
 
 def test_a_port_that_is_taken() -> None:
@@ -106,3 +142,18 @@ def test_a_read_only_disk() -> None:
             initiator.login(server.target.name)
             refused = initiator.command(bytes.fromhex("2a000000000000000100"), bytes(512))
             assert (refused.status, refused.sense[2], refused.sense[12]) == (0x02, 0x07, 0x27)
+
+
+def identity(server: Server) -> Identity:
+    return server.luns[0].lun.unit.identify()
+
+
+def test_two_servers_disks_are_not_one_to_initiators() -> None:
+    """SPC-5 7.7.6.6.5: an NAA identifier is unique in the world; multipath joins disks that share one."""
+    with serve(Disk("ram/", 1 << 20)) as one, serve(Disk("ram/", 1 << 21)) as other:
+        assert naa(identity(one)) != naa(identity(other))
+
+
+def test_a_serial_that_was_given() -> None:
+    with serve(Disk("ram/", 1 << 20, serial="vol-7")) as server:
+        assert identity(server).serial == "vol-7"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tcmu_runner.embedded.session import QUEUE_DEPTH, Session, Turn
-from tcmu_runner.embedded.text import Parameters
+from tcmu_runner.iscsi.text import Parameters
 
 
 def session(cmd_sn: int) -> Session:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_runner.embedded.pdu import ScsiCommand
 from tcmu_runner.embedded.task import MalformedCommandError, read_cdb
+from tcmu_runner.iscsi.requests import ScsiCommand
 
 
 def command(cdb: str) -> ScsiCommand:

@@ -55,6 +55,17 @@ def test_a_size_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert "is not a size" in capsys.readouterr().err
 
 
+def test_serials() -> None:
+    assert (parse("ram", "--serial", "vol 7").serial, parse("ram").serial) == ("vol 7", None)
+
+
+@pytest.mark.parametrize("text", ["", "\u00e4", "a\nb", "x" * 254])
+def test_a_serial_that_is_none(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("ram", "--serial", text)
+    assert "1 to 253 printable ASCII characters" in capsys.readouterr().err
+
+
 def test_handlers_by_name_and_by_file(tmp_path: Path) -> None:
     """A file may have the subtype of an installed handler: it is looked at alone."""
     path = tmp_path / "mine.py"
@@ -101,14 +112,31 @@ def test_run_gives_the_commands_exit_status(tmp_path: Path, command: str, status
     assert out.read_text().startswith("iscsi://127.0.0.1:")
 
 
-def test_secret_in_the_url_of_the_command(tmp_path: Path) -> None:
-    out = tmp_path / "uri"
+@pytest.mark.parametrize("secret", ["twelve bytes", "p@ss?w%rd/with#all&of=them", "long" * 50])
+def test_the_command_gets_the_secret_by_its_environment(tmp_path: Path, secret: str) -> None:
+    """As libiscsi reads it. A URL would be cut at `@` and `?` and after 255 bytes, and `ps` would show it."""
+    out = tmp_path / "told"
+    told = "$uri $LIBISCSI_CHAP_USERNAME $LIBISCSI_CHAP_PASSWORD"
     done = subprocess.run(
-        program("ram", "--size", "1M", "--user", "bob", "--run", f"echo $uri > {out}"),
-        env={**os.environ, "CHAP_SECRET": "twelve bytes"}, timeout=60,
+        program("ram", "--size", "1M", "--user", "bob@home", "--run", f'echo "{told}" > {out}'),
+        env={**os.environ, "CHAP_SECRET": secret}, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0
-    assert out.read_text().startswith("iscsi://bob%twelve bytes@127.0.0.1:")
+    url, _, rest = out.read_text().partition(" ")
+    assert re.fullmatch(r"iscsi://127\.0\.0\.1:\d+/[^@%?]+/0", url)
+    assert rest == f"bob@home {secret}\n"
+
+
+def test_how_to_log_in_is_shown_without_the_secret() -> None:
+    with subprocess.Popen(
+        program("ram", "--size", "1M", "--user", "bob smith"),
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "CHAP_SECRET": "twelve bytes"},
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        shown = "".join(iter(running.stdout.readline, "Ctrl-C ends it.\n"))
+        running.send_signal(signal.SIGTERM)
+    assert """export LIBISCSI_CHAP_USERNAME='bob smith' LIBISCSI_CHAP_PASSWORD="$CHAP_SECRET"\n""" in shown
+    assert "twelve bytes" not in shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -137,3 +165,15 @@ def test_the_status_page_beside_it() -> None:
             assert b'tcmu_device_state{device="lun0",state="serving"} 1.0' in answer.read()
         running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 0
+
+
+def test_a_storage_that_exists_has_its_size(tmp_path: Path) -> None:
+    """A file of 8 MiB is not made one of 1 GiB because nobody has said a size."""
+    path = tmp_path / "disk.img"
+    path.write_bytes(bytes(8 << 20))
+    options = parser().parse_args(["try", "file", str(path), "--run", "true"])
+    assert try_.run(options) == 0
+    assert path.stat().st_size == 8 << 20
+    registry, config = try_.find_handler("file", str(path))
+    assert try_._present_size(registry, config, 4096) == 8 << 20
+    assert try_._present_size(*try_.find_handler("ram", ""), 512) == 0

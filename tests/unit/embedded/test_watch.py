@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tcmu_runner.embedded import Disk, Server
 from tcmu_runner.embedded.initiator import Initiator
 from tcmu_runner.embedded.watch import Watch
-from tcmu_runner.engine.view import DeviceView, State
+from tcmu_runner.engine.observe.view import DeviceView, State
+from tcmu_runner.handler import Device, Handler
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.iov import Buffers
 
 TEST_UNIT_READY = bytes(6)
+WRITE_10 = bytes.fromhex("2a00 00000000 00 0001 00")  # SBC-4 5.40: one block at LBA 0
 
 
 def test_a_lun_and_what_it_has_done() -> None:
@@ -24,7 +29,7 @@ def test_a_lun_and_what_it_has_done() -> None:
         seen: list[DeviceView] = []
         watch = Watch(server, registry)
         server.on_loop(lambda: seen.extend(watch.devices()))
-        assert watch.happenings() == [] and "ram" in [offer.subtype for offer in watch.handlers()]
+        assert watch.device_events() == [] and "ram" in [offer.subtype for offer in watch.handlers()]
         (view,) = seen
         assert (view.name, view.minor, view.handler, view.config) == ("lun0", 0, "ram", "ram/")
         assert (view.size, view.block_size, view.pid) == (1 << 20, 512, os.getpid())
@@ -40,3 +45,35 @@ def test_a_lun_whose_ring_is_broken() -> None:
     (view,) = Watch(server, registry).devices()
     server.stop()
     assert (view.state, view.last_error) == (State.FAILED, "command 7 is not ours")
+
+
+class Keeper(Handler[str]):
+    """Has kept a buffer of a command that has ended, as a cache with a fault would."""
+
+    subtype = "keeper"
+    kept: Buffers = ()
+
+    @classmethod
+    def open(cls, device: Device, config: str) -> Keeper:
+        return cls()
+
+    def read(self, into: Buffers, offset: int) -> None:
+        for buffer in into:
+            buffer[:] = bytes(len(buffer))
+
+    def write(self, data: Buffers, offset: int) -> None:
+        Keeper.kept = list(data)
+
+
+def test_a_handler_that_keeps_a_buffer_does_not_break_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    registry = Registry()
+    registry.add(Keeper)
+    with Server([Disk("keeper/", 1 << 20)], registry) as server:
+        at = server.portals[0]
+        with Initiator(at.host, at.port) as initiator:
+            initiator.login(server.target.name)
+            initiator.command(WRITE_10, bytes(512))
+    assert caplog.messages == [
+        "lun0: its handler has kept the buffers of a finished command: the ring stays in memory with them"
+    ]
+    caplog.clear()

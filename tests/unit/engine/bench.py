@@ -10,8 +10,8 @@ from typing import Any
 
 from tcmu_runner import AsyncHandler, Device, Filter, Handler
 from tcmu_runner.engine.lun import Description, Lun
-from tcmu_runner.engine.ring_thread import RingThread
-from tcmu_runner.engine.stack import Stack
+from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.layout import LP64
@@ -20,7 +20,7 @@ from tcmu_runner.scsi.profile import Limits
 
 RING = 8192
 AREA = RING + (1 << 20)
-PATIENCE = 20.0  # seconds until a test gives up waiting; nothing is asserted about time
+PATIENCE = 60.0  # seconds until a test gives up waiting; nothing is asserted about time
 
 
 class MemoryTransport:
@@ -43,6 +43,10 @@ class MemoryTransport:
         if self.kick_error is not None:
             raise self.kick_error
         os.eventfd_write(self.doorbell, 1)
+
+    def close(self) -> None:
+        os.close(self.event)
+        os.close(self.doorbell)
 
 
 class Bench:
@@ -106,8 +110,7 @@ class Bench:
     def close(self) -> None:
         self.lun.detach()
         self.lun.close()
-        os.close(self.transport.event)
-        os.close(self.transport.doorbell)
+        self.transport.close()
 
 
 class Latch:
@@ -118,7 +121,7 @@ class Latch:
 
     def hold_up(self) -> None:
         self.begun.set()
-        assert self.open.wait(20)
+        assert self.open.wait(60)
 
 
 class Memory(Handler[str]):

@@ -30,6 +30,28 @@ def test_what_stands_further_down_wins() -> None:
     assert OverrideTable().of("user_0/vol0") == Overrides()
 
 
+def vendor(device: str, *patterns: str) -> object:
+    """Each pattern's table says its own number."""
+    tables = ((pattern, parse(pattern, {"vendor": str(at)})) for at, pattern in enumerate(patterns))
+    return OverrideTable(tuple(tables)).of(device).identity.get("vendor")
+
+
+@pytest.mark.parametrize("pattern", ["vol0", "vol*", "*", "user_2/vol0", "user_0/vol0", "user_?/vol0"])
+def test_a_lun_is_meant_by_its_name_whatever_the_hba(pattern: str) -> None:
+    """rtslib numbers HBAs anew at each boot: user_0/vol0 may be user_2/vol0 then."""
+    assert vendor("user_2/vol0", pattern) == "0"
+
+
+@pytest.mark.parametrize("pattern", ["vol", "vol01", "user_0/vol", "user_0/*", "user_0/vol*", "user_2"])
+def test_another_lun_is_not(pattern: str) -> None:
+    assert vendor("user_2/vol0", pattern) is None
+
+
+def test_a_table_of_the_very_hba_counts_where_there_is_one() -> None:
+    assert vendor("user_2/vol0", "user_2/vol0", "user_0/vol0") == "0"
+    assert vendor("user_1/vol0", "user_2/vol0", "user_0/vol0") == "1"
+
+
 def test_every_limit_can_be_set() -> None:
     """Whatever a unit announces in VPD page B0."""
     for each in fields(Limits):

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcmu_runner.engine.pace import MORE_CAUTION
-from tcmu_runner.engine.ring_thread import RingThread
-from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.storage.blocking import MORE_CAUTION
+from tcmu_runner.errors import ExhaustedError, TransportGoneError
 from tcmu_runner.iov import Buffers
 
 from .bench import Bench, Latch, Memory
 
 READ, WRITE = "28 00 00000008 00 0001 00", "2a 00 00000008 00 0001 00"  # READ(10), WRITE(10): LBA 8
-GOOD = 0x00  # SAM-5 table 33
+GOOD, BUSY = 0x00, 0x08  # SAM-5 table 33
 NAME = "rings of a test"
 
 
@@ -125,7 +125,7 @@ def test_a_storage_that_holds_it_up_is_left_to_other_threads(
     slow = Slow()
     bench = Bench(slow, thread=thread)
     stuck = bench.submit(READ, room=512)
-    assert slow.latch.begun.wait(20)
+    assert slow.latch.begun.wait(60)
     bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
     for other in others:
         serves(other)
@@ -138,3 +138,61 @@ def test_a_storage_that_holds_it_up_is_left_to_other_threads(
     assert running() == 1
     bench.close()
     caplog.clear()
+
+
+def no_more(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")  # what Python makes of pthread_create's EAGAIN
+
+
+def test_without_a_thread_a_ring_is_refused_and_can_go(
+    thread: RingThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(ExhaustedError, match="cannot start the thread"):
+            Bench(Memory(), thread=thread)
+    bench = Bench(Memory(), thread=thread)
+    serves(bench)
+    bench.close()
+
+
+def test_a_thread_that_cannot_be_relieved_goes_on(
+    thread: RingThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(Memory(), thread=thread)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(ExhaustedError):
+            thread.relieve()
+    serves(bench)
+    assert running() == 1
+    bench.close()
+
+
+def test_a_command_that_no_thread_takes_breaks_the_ring(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is of no use to it; nothing waits for the command when the LUN is closed."""
+
+    class Elsewhere(Memory):
+        threads = 1  # one, and not the ring's
+
+    bench = Bench(Elsewhere())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        bench.submit(READ, room=512)
+        bench.until(lambda: bool(bench.broken))
+    assert isinstance(bench.broken[0], ExhaustedError)
+    bench.close()
+
+
+def test_work_in_the_background_that_cannot_begin_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(Memory())
+    serves(bench)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        # FORMAT UNIT with a parameter list whose IMMED is set (SBC-4 5.4.2.2): it goes on behind its status
+        assert bench.run("04 10 00 00 00 00", bytes.fromhex("00020000")).status == BUSY
+    assert "cannot start the thread 'background'" in caplog.text
+    caplog.clear()
+    bench.close()

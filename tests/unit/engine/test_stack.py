@@ -13,8 +13,8 @@ from contextlib import suppress
 import pytest
 
 from tcmu_runner import AsyncHandler, ConfigError, Device, Filter, Handler
-from tcmu_runner.engine.stack import Stack
-from tcmu_runner.handler.stack import Layer, Recipe
+from tcmu_runner.engine.storage.stack import Stack
+from tcmu_runner.handler.stack import Layer, StackDefinition
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Operation, Pause, Read, Steps
 
@@ -121,10 +121,15 @@ class Broken(Header):
         yield
 
 
+class Nameless(Header):
+    def identity(self, below: str) -> str:
+        raise OSError(errno.EIO, "its file cannot be read")
+
+
 def opened(device: Device, *layers: type[Header], handler: type[Store] | type[AsyncStore] = Store) -> Stack:
     sizes = [512 << number for number in range(len(layers))]
     made = [Layer(layer, size) for layer, size in zip(layers, sizes, strict=True)]
-    return Stack.open(Recipe("stack", handler, tuple(made)), "", device)
+    return Stack.open(StackDefinition("stack", handler, tuple(made)), "", device)
 
 
 def read(stack: Stack, length: int = 8) -> bytes:
@@ -150,6 +155,12 @@ def test_a_layer_that_cannot_start_leaves_nothing_open() -> None:
     with pytest.raises(ConfigError, match="no header found"):
         opened(Device("user_0/vol0", 4096), Broken, Header)
     assert log[-3:] == ["filter 512 closed", "filter 1024 closed", "handler closed"]
+
+
+def test_a_layer_without_an_identity_leaves_nothing_open() -> None:
+    with pytest.raises(OSError, match="its file cannot be read"):
+        opened(Device("user_0/vol0", 4096, config="stack/"), Nameless)
+    assert log[-2:] == ["filter 512 closed", "handler closed"]
 
 
 def test_events_of_the_storage_reach_the_lun() -> None:
@@ -230,8 +241,8 @@ class Failing(Store):
 
 def test_a_failure_that_went_through_filters_keeps_no_buffers() -> None:
     """Else the ring's memory could not be unmapped until the garbage collector has come."""
-    recipe = Recipe("stack", Failing, (Layer(Header, 512), Layer(Header, 512)))
-    perform = Stack.open(recipe, "", Device("vol", 1 << 20)).perform()
+    definition = StackDefinition("stack", Failing, (Layer(Header, 512), Layer(Header, 512)))
+    perform = Stack.open(definition, "", Device("vol", 1 << 20)).perform()
     memory = mmap.mmap(-1, 4096)
     gc.disable()
     try:

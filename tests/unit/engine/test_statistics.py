@@ -3,8 +3,10 @@
 import os
 import time
 
-from tcmu_runner.engine import statistics
-from tcmu_runner.engine.statistics import Statistics
+import pytest
+
+from tcmu_runner.engine.observe import statistics
+from tcmu_runner.engine.observe.statistics import Statistics
 
 READ_10 = 0x28
 FIXED = bytes.fromhex("70 00 03 00000000 0a 00000000 11 00 00 000000")  # SPC-5 table 48: MEDIUM ERROR 11/00
@@ -87,3 +89,23 @@ def test_of_many_slow_commands_the_last_are_kept() -> None:
     assert snapshot.slow_count == 100
     assert [slow.cdb[0] for slow in snapshot.slow] == list(range(100 - statistics.SLOTS, 100))
     assert [slow.cdb[0] for slow in counters.slow(after=98)] == [98, 99]
+
+
+def test_no_process_can_cut_the_memory_that_others_read() -> None:
+    """They would end with SIGBUS, the supervisor first."""
+    descriptor = statistics.create()
+    try:
+        for size in (0, 2 * statistics.SIZE):
+            with pytest.raises(PermissionError):
+                os.ftruncate(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
+def test_any_numbers_in_it_can_be_read() -> None:
+    """The process that writes them may have been taken over."""
+    counters = Statistics()
+    counters._map[:] = b"\xff" * statistics.SIZE
+    snapshot = counters.snapshot()
+    assert snapshot.errors == {(0xFF, 0xFF, 0xFF, 0xFF): (1 << 64) - 1}
+    assert len(snapshot.failure) <= statistics.FAILURE_BYTES

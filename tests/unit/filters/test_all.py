@@ -8,13 +8,12 @@ from typing import cast
 
 import pytest
 
-from tcmu_runner.engine.stack import Stack
+from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.stack import GROUP
 from tcmu_runner.scsi.operations import Operation, Read, Remote
 from tcmu_runner.scsi.unit import Unit
-
-from .stacked import recipe
+from tcmu_runner.testing.stacked import definition
 
 SIZE = 8 << 20
 
@@ -33,7 +32,7 @@ def options(name: str, directory: Path) -> dict[str, object]:
 @pytest.mark.parametrize("name", sorted(entry.name for entry in entry_points(group=GROUP)))
 def test_a_copy_to_another_lun_passes(name: str, tmp_path: Path) -> None:
     """EXTENDED COPY: what it does on the other LUN is none of this one's filters' business."""
-    made, config = recipe("ram/", (name, options(name, tmp_path)))
+    made, config = definition("ram/", (name, options(name, tmp_path)))
     stack = Stack.open(made, config, Device("disk", SIZE))
     other, reading = cast(Unit, object()), Read(0, [memoryview(bytearray(512))])
     met: list[tuple[Unit, Operation]] = []

@@ -17,11 +17,12 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tcmu_runner import ConfigError, Handler
 from tcmu_runner.errors import DeviceError
-from tcmu_runner.filters import slots as module
+from tcmu_runner.filters import cache_file as module
+from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.cache import Cache
+from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
 from .power import Power, PowerCut
-from .stacked import Stacked, check_stack, open_stack
 
 CHUNK = 4096
 SIZE = 64 * CHUNK
@@ -64,7 +65,8 @@ def new(value: int, chunks: int = 1) -> bytes:
 
 
 def test_it_keeps_the_contract(tmp_path: Path, mode: str) -> None:
-    check_stack(f"file/{tmp_path}/disk.img", layer(tmp_path, mode), persistent=True)
+    report = check_filter(f"file/{tmp_path}/disk.img", layer(tmp_path, mode), persistent=True)
+    assert report.ok, str(report)
 
 
 @pytest.mark.parametrize("block", [512, 4096])
@@ -278,10 +280,11 @@ def step(disk: Stacked, chance: random.Random, possible: list[set[bytes]]) -> No
 # -- refusals -------------------------------------------------------------------------------------------
 
 
-def test_refusals(tmp_path: Path, below: Path, mode: str) -> None:
+def test_refusals(tmp_path: Path, below: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
     disk = opened(tmp_path, below, mode)
     with pytest.raises(DeviceError, match="in use by another process"):
-        opened(tmp_path, below, mode)
+        open_stack("ram/", layer(tmp_path, mode), size=SIZE)
     disk.close()
     (tmp_path / "conformance.cache").write_bytes(b"something else")
     with pytest.raises(ConfigError, match="is no cache: move it away"):
@@ -292,3 +295,16 @@ def test_refusals(tmp_path: Path, below: Path, mode: str) -> None:
         open_stack("ram/", ("cache", {"directory": str(tmp_path), "mode": "fast"}))
     with pytest.raises(ConfigError, match="write an absolute path"):
         open_stack("ram/", ("cache", {"directory": "here"}))
+
+
+@pytest.mark.parametrize("chunks", [(64,), (1 << 61,), (3, 3)], ids=["behind the end", "far", "twice"])
+def test_a_table_that_no_cache_has(tmp_path: Path, below: Path, chunks: tuple[int, ...]) -> None:
+    """What it holds would be written there, beside the disk."""
+    opened(tmp_path, below, "write-back").close()
+    words = b"".join(module.WORD.pack((chunk + 1) * 2 + 1) for chunk in chunks)
+    with (tmp_path / "conformance.cache").open("r+b") as file:
+        file.seek(module.TABLE_AT)
+        file.write(words)
+    with pytest.raises(ConfigError, match="holds a chunk twice, or one behind the end"):
+        opened(tmp_path, below, "write-back")
+    assert below.read_bytes() == bytes(SIZE)

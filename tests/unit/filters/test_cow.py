@@ -17,10 +17,11 @@ from hypothesis.stateful import run_state_machine_as_test
 from tcmu_runner import ConfigError, Handler
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters import overlay as module
+from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.overlay import BLOCKS_AT, DURABLE_AT, PRESENT_AT, Overlay
+from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
 from .power import Power, PowerCut
-from .stacked import Stacked, check_stack, open_stack
 
 BLOCK = 512
 SIZE = 64 * BLOCK
@@ -62,7 +63,8 @@ def after_power_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
-    check_stack(f"file/{tmp_path}/disk.img", ("cow", {"directory": str(tmp_path)}), persistent=True)
+    report = check_filter(f"file/{tmp_path}/disk.img", ("cow", {"directory": str(tmp_path)}), persistent=True)
+    assert report.ok, str(report)
 
 
 def test_over_another_one_and_over_an_offset(tmp_path: Path) -> None:
@@ -73,7 +75,8 @@ def test_over_another_one_and_over_an_offset(tmp_path: Path) -> None:
         ("offset", {"offset": "64K"}),
         ("cow", {"directory": f"{tmp_path}/two"}),
     )
-    check_stack("null/", *layers, persistent=True)
+    report = check_filter("null/", *layers, persistent=True)
+    assert report.ok, str(report)
 
 
 @pytest.mark.parametrize("block", [512, 4096])
@@ -274,7 +277,8 @@ def test_discard(tmp_path: Path, below: Path) -> None:
 # -- refusals -------------------------------------------------------------------------------------------
 
 
-def test_refusals(tmp_path: Path, below: Path) -> None:
+def test_refusals(tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
     disk = opened(tmp_path, below)
     with pytest.raises(DeviceError, match="in use by another process"):
         opened(tmp_path, below)

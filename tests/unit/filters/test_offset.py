@@ -3,16 +3,16 @@ from pathlib import Path
 import pytest
 
 from tcmu_runner import ConfigError
-from tcmu_runner.handler.conformance import SIZE
-
-from .stacked import check_stack, open_stack
+from tcmu_runner.testing.conformance import SIZE
+from tcmu_runner.testing.stacked import check_filter, open_stack
 
 MIB = 1 << 20
 
 
 @pytest.mark.parametrize("config", ["ram/", "file/{}/disk.img"])
 def test_it_keeps_the_contract(config: str, tmp_path: Path) -> None:
-    check_stack(config.format(tmp_path), ("offset", {"offset": "1M"}), persistent=config != "ram/")
+    report = check_filter(config.format(tmp_path), ("offset", {"offset": "1M"}), persistent=config != "ram/")
+    assert report.ok, str(report)
 
 
 def test_the_storage_is_larger_and_its_first_bytes_stay(tmp_path: Path) -> None:

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from tcmu_runner.cli.main import main
-from tcmu_runner.filters.overlay import Overlay
+from tcmu_runner.filters import sidecar
+from tcmu_runner.filters.overlay import HEAD, MAGIC, VERSION, Overlay
 
 SIZE = 1 << 20
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    path = tmp_path / "user_0%2Fvol0.cow"
+    path = tmp_path / "vol0.cow"
     overlay = Overlay.open(path, SIZE, 512)
     overlay.write([memoryview(bytearray(b"x" * 4096))], 8192)
     overlay.flush()
@@ -35,7 +36,10 @@ def test_show_commit_discard(path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.startswith("0 bytes of 1 MiB differ; they take ")
 
 
-def test_what_is_no_overlay_or_in_use(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_no_overlay_or_in_use(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
     overlay = Overlay.find(path)
     assert main(["overlay", str(path), "discard"]) == 1
     assert "is in use by another process" in capsys.readouterr().err
@@ -45,3 +49,14 @@ def test_what_is_no_overlay_or_in_use(path: Path, tmp_path: Path, capsys: pytest
     assert "is no overlay" in capsys.readouterr().err
     assert main(["overlay", str(tmp_path / "absent")]) == 1
     assert "No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("size", "block_size"), [(SIZE, 0), (1 << 62, 512), (1 << 63, 1 << 31)])
+def test_a_head_that_no_overlay_has(
+    path: Path, size: int, block_size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bitmaps and the file's length follow from it."""
+    with path.open("r+b") as file:
+        file.write(HEAD.pack(MAGIC, VERSION, block_size, size, bytes(16), False))
+    assert main(["overlay", str(path)]) == 1
+    assert "has a damaged head: restore it from a backup" in capsys.readouterr().err

@@ -2,12 +2,12 @@ import pytest
 
 from tcmu_runner import ScsiError
 from tcmu_runner.scsi.unit import Capabilities
-
-from .stacked import check_stack, open_stack
+from tcmu_runner.testing.stacked import check_filter, open_stack
 
 
 def test_it_keeps_the_contract() -> None:
-    check_stack("ram/", ("readonly", {}))
+    report = check_filter("ram/", ("readonly", {}))
+    assert report.ok, str(report)
 
 
 def test_nothing_can_be_changed() -> None:

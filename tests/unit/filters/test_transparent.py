@@ -17,8 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tcmu_runner import ConfigError, Handler
 from tcmu_runner.filters.rate import Bucket
 from tcmu_runner.filters.stats import Stats
-
-from .stacked import check_stack, open_stack
+from tcmu_runner.testing.stacked import check_filter, open_stack
 
 Layers = tuple[tuple[str, dict[str, object]], ...]
 STACKS: list[Layers] = [
@@ -35,8 +34,10 @@ NAMES = ["+".join(name for name, _ in layers) for layers in STACKS]
 
 @pytest.mark.parametrize("layers", STACKS[:5], ids=NAMES[:5])
 def test_it_keeps_the_contract(layers: Layers, tmp_path: Path) -> None:
-    check_stack("ram/", *layers)
-    check_stack(f"file/{tmp_path}/disk.img", *layers, persistent=True)
+    report = check_filter("ram/", *layers)
+    assert report.ok, str(report)
+    report = check_filter(f"file/{tmp_path}/disk.img", *layers, persistent=True)
+    assert report.ok, str(report)
 
 
 @pytest.mark.parametrize("layers", STACKS, ids=NAMES)

@@ -17,10 +17,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tcmu_runner import ConfigError, Handler, ScsiError
 from tcmu_runner.errors import DeviceError
+from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.checksums import MARKS_AT, REGION, SUMS_AT
+from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
 from .power import Power, PowerCut
-from .stacked import Stacked, check_stack, open_stack
 
 BLOCK = 512
 SIZE = 3 * REGION
@@ -59,7 +60,10 @@ def damage(below: Path, block: int, content: bytes = b"\x99") -> None:
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
-    check_stack(f"file/{tmp_path}/disk.img", ("verify", {"directory": str(tmp_path)}), persistent=True)
+    report = check_filter(
+        f"file/{tmp_path}/disk.img", ("verify", {"directory": str(tmp_path)}), persistent=True
+    )
+    assert report.ok, str(report)
 
 
 def test_beside_a_bytearray(tmp_path: Path) -> None:
@@ -239,10 +243,11 @@ def step(disk: Stacked, chance: random.Random) -> None:
 # -- refusals -------------------------------------------------------------------------------------------
 
 
-def test_refusals(tmp_path: Path, below: Path) -> None:
+def test_refusals(tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
     disk = opened(tmp_path, below)
     with pytest.raises(DeviceError, match="in use by another process"):
-        opened(tmp_path, below)
+        open_stack("ram/", ("verify", {"directory": str(tmp_path)}), size=SIZE)
     disk.close()
     with pytest.raises(ConfigError, match="blocks of 512 bytes instead of 4096"):
         open_stack(f"file/{below}", ("verify", {"directory": str(tmp_path)}), size=SIZE, block_size=4096)

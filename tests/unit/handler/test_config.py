@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.config import ConfigString, Late, parse_options, split
+from tcmu_runner.handler.config import (
+    ConfigString,
+    Late,
+    Number,
+    escape_addresses,
+    parse_options,
+    split,
+    unescape_address,
+)
 
 
 @pytest.mark.parametrize(
@@ -231,3 +239,44 @@ def test_slow_is_a_number() -> None:
         ConfigError, match="tcmur_slow=1s is not a number of milliseconds: write tcmur_slow=1000"
     ):
         split("file//srv/a;tcmur_slow=1s")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nbd/tcp/[::1]:10809", "nbd/tcp/::1/10809", "nbd/tcp/[2001:db8::7]/10809;export=a",
+        "nbd/tcp/fe80::1%eth0", "glfs/vol@2001:db8::7/a",
+        "glfs/vol@[2001:db8::7]/a", "nbd/tcp/::ffff:192.0.2.1",
+    ],
+)  # fmt: skip
+def test_ipv6_addresses_have_colons(text: str) -> None:
+    """Which LIO's tools refuse; they take the other spelling."""
+    assert split(text).rest == text.partition("/")[2]
+    assert ":" not in escape_addresses(text)
+    assert unescape_address(escape_addresses(text)) == text
+    assert escape_addresses("file//srv/a") == "file//srv/a"
+
+
+@pytest.mark.parametrize(
+    "text", ["file//srv/12:30/a", "nbd/tcp/host:10809", "file//srv/:", "nbd/tcp/1::2::3/1"]
+)
+def test_what_is_no_address_has_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="LIO's tools refuse it"):
+        split(text)
+
+
+@dataclass
+class Numbers:
+    path: str
+    seconds: Number = 1
+    port: Number | None = None
+
+
+@pytest.mark.parametrize("value", ["x", "1K", "-1", "1.5", "\u0661"])
+def test_a_number_is_not_called_a_size(value: str) -> None:
+    assert parse_options(Numbers, "/a;seconds=30;port=5") == Numbers("/a", 30, 5)
+    for name in ("seconds", "port"):
+        with pytest.raises(
+            ConfigError, match=f"option {name}={value} is not a whole number: write it in digits"
+        ):
+            parse_options(Numbers, f"/a;{name}={value}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -266,6 +268,93 @@ def test_in_a_directory_a_broken_file_costs_only_itself(
     first, second = [record.getMessage() for record in caplog.records]
     assert "a_broken.py cannot be loaded: SystemExit" in first
     assert "b_good.py" in second and "c_again.py" in second
+    assert handlers.problems == [first, second]
+    with pytest.raises(UnknownHandlerError, match=r"no handler 'a_broken'; .*a_broken.py cannot be loaded"):
+        handlers.find("a_broken/x")
+    caplog.clear()
+
+
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int], None]:
+    """Imitates root: files belong to root, but for those that it is asked to give away."""
+    owners: dict[Path, int] = {}
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        found = list(real(path, **options))
+        found[4] = owners.get(path, 0)  # st_uid
+        return os.stat_result(found)
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(Path, "stat", stat)
+    return owners.__setitem__
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "mode", "why", "remedy"),
+    [
+        ("good.py", 1000, 0o644, "belongs to user 1000, with mode 0644", "chown root {0}"),
+        ("good.py", 0, 0o664, "belongs to user 0, with mode 0664", "chmod go-w {0}"),
+        ("good.py", 0, 0o602, "belongs to user 0, with mode 0602", "chmod go-w {0}"),
+        ("good.py", 1000, 0o666, "belongs to user 1000, with mode 0666", "chown root {0} && chmod go-w {0}"),
+        ("", 1000, 0o755, "belongs to user 1000, with mode 0755", "chown root {0}"),
+        ("", 0, 0o777, "belongs to user 0, with mode 0777", "chmod go-w {0}"),
+        ("", 0, 0o1777, "belongs to user 0, with mode 1777", "chmod go-w {0}"),
+    ],
+)
+def test_root_runs_nothing_that_others_can_change(
+    tmp_path: Path,
+    as_root: Callable[[Path, int], None],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    owner: int,
+    mode: int,
+    why: str,
+    remedy: str,
+) -> None:
+    directory = tmp_path / "handlers"
+    directory.mkdir()
+    write(directory / "good.py")
+    path = directory / name
+    path.chmod(mode)
+    as_root(path, owner)
+    handlers = Registry()
+    handlers.load_directory(directory)
+    (problem,) = handlers.problems
+    assert subtypes(handlers) == []
+    assert problem.startswith(f"no handler of {path} is loaded: it {why}")
+    assert problem.endswith(remedy.format(path))
+    caplog.clear()
+
+
+def test_root_runs_what_is_roots_alone(tmp_path: Path, as_root: Callable[[Path, int], None]) -> None:
+    write(tmp_path / "good.py")
+    as_root(tmp_path / "good.py", 0)
+    handlers = Registry()
+    handlers.load_directory(tmp_path)
+    assert subtypes(handlers) == ["good"]
+
+
+def test_another_user_runs_what_is_that_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Debian's umask of private groups, 002."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    write(tmp_path / "good.py")
+    (tmp_path / "good.py").chmod(0o664)
+    handlers = Registry()
+    handlers.load_directory(tmp_path)
+    assert subtypes(handlers) == ["good"]
+
+
+def test_a_link_to_nowhere_costs_only_itself(
+    tmp_path: Path, as_root: Callable[[Path, int], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    as_root(tmp_path, 0)
+    write(tmp_path / "good.py")
+    (tmp_path / "gone.py").symlink_to(tmp_path / "nosuch")
+    handlers = Registry()
+    handlers.load_directory(tmp_path)
+    assert subtypes(handlers) == ["good"]
+    assert "gone.py cannot be loaded: No such file or directory; correct or remove it" in caplog.text
     caplog.clear()
 
 
@@ -311,14 +400,16 @@ def test_a_broken_entry_point_costs_only_itself(
 def test_a_stack_is_found_as_a_handler_is() -> None:
     registry = Registry()
     registry.add(FileHandler)
-    registry.put(registry.recipe("golden", "file", (Layer.parse("readonly", {}),), "images nobody changes"))
-    offer, parts = registry.find("golden//srv/disk.img")
-    assert (offer.subtype, offer.privileges, parts.rest) == (
+    registry.put(
+        registry.definition("golden", "file", (Layer.parse("readonly", {}),), "images nobody changes")
+    )
+    provider, parts = registry.find("golden//srv/disk.img")
+    assert (provider.subtype, provider.privileges, parts.rest) == (
         "golden",
         FileHandler.privileges,
         "/srv/disk.img",
     )
-    assert "images nobody changes: readonly over file." in offer.describe()
+    assert "images nobody changes: readonly over file." in provider.describe()
     assert [each.subtype for each in registry] == ["file", "golden"]
     with pytest.raises(ConfigError, match="is not absolute"):
         registry.check("golden/disk.img")
@@ -336,6 +427,6 @@ def test_a_stack_is_found_as_a_handler_is() -> None:
 def test_a_stack_that_cannot_be_is_refused(name: str, below: str, remedy: str) -> None:
     registry = Registry()
     registry.add(FileHandler)
-    registry.put(registry.recipe("golden", "file", ()))
+    registry.put(registry.definition("golden", "file", ()))
     with pytest.raises(ConfigError, match=remedy):
-        registry.recipe(name, below, ())
+        registry.definition(name, below, ())

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tcmu_runner.handler import Device
 from tcmu_runner.handlers.backing import Backing, aligned_memory
 
 MIB = 1 << 20
 
 
 def opened(path: Path, size: int = MIB, *, read_only: bool = False, direct: bool = False) -> None:
-    Backing.open(path, size, 512, read_only=read_only, direct=direct).close()
+    Backing.open(path, Device("disk", size), read_only=read_only, direct=direct).close()
 
 
 def refusal(path: Path, size: int = MIB, *, read_only: bool = False, direct: bool = False) -> tuple[int, str]:
@@ -53,7 +54,7 @@ def test_a_long_file_keeps_its_tail(tmp_path: Path) -> None:
 
 def test_a_smaller_disk_cuts_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.img"
-    backing = Backing.open(path, 8192, 512)
+    backing = Backing.open(path, Device("disk", 8192))
     backing.fit(4096, 512)
     assert path.stat().st_size == 8192
     backing.fit(16384, 512)
@@ -138,7 +139,7 @@ def test_a_read_only_file_that_is_too_small(tmp_path: Path) -> None:
 def test_a_read_only_file_is_opened_for_reading_only(tmp_path: Path) -> None:
     path = tmp_path / "a.img"
     path.write_bytes(bytes(4096))
-    backing = Backing.open(path, 4096, 512, read_only=True)
+    backing = Backing.open(path, Device("disk", 4096), read_only=True)
     with pytest.raises(OSError):
         os.pwrite(backing.fd, b"x", 0)
     backing.close()
@@ -248,7 +249,7 @@ def test_aligned_memory() -> None:
 
 
 def test_a_block_device(loop_device: Path) -> None:
-    backing = Backing.open(loop_device, 4 * MIB, 512)
+    backing = Backing.open(loop_device, Device("disk", 4 * MIB))
     assert backing.is_block
     assert backing.punches_holes(512)
     backing.close()

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.handler.conformance import Outcome, Report, check_handler, device
 from tcmu_runner.handlers.file import FileHandler, FileOptions
 from tcmu_runner.handlers.null import NullHandler
 from tcmu_runner.handlers.ram import RamHandler
+from tcmu_runner.testing.conformance import Outcome, Report, check_handler, device
 
 
 def missed(report: Report) -> set[str]:
@@ -60,7 +60,7 @@ def test_file_that_is_read_only(tmp_path: Path) -> None:
     report = check_handler(lambda: FileHandler.open(device(), options), persistent=True)
     assert missed(report) == {
         "write", "flush", "write durable", "unmap", "write zeroes", "space", "crypto erase",
-        "random sequence", "inline", "command", "errors",
+        "random sequence", "inline", "command", "durability", "errors",
     }  # fmt: skip
 
 
@@ -87,9 +87,19 @@ def test_ram(block_size: int) -> None:
         "at once",
         "command",
         "persistence",
+        "durability",
     }
 
 
 def test_null() -> None:
     report = check_handler(lambda: NullHandler.open(device(), ""), forgets=True)
-    assert missed(report) == {"flush", "space", "crypto erase", "at once", "command", "persistence", "errors"}
+    assert missed(report) == {
+        "flush",
+        "space",
+        "crypto erase",
+        "at once",
+        "command",
+        "persistence",
+        "durability",
+        "errors",
+    }

@@ -12,7 +12,7 @@ TESTS = Path(__file__).parents[2]
 CASES = "".join(
     path.read_text() for path in (TESTS / "backends/cases").glob("*.py")
 )  # all that is run on them
-KIT = re.compile(r"\bcheck_(?:handler|class|stack)\(")
+KIT = re.compile(r"\bcheck_(?:handler|class|filter)\(")
 EXEMPT: dict[str, str] = {}  # name of the entry point: why no test can run the kit on it
 
 HANDLERS = [*entry_points(group="tcmu_runner.handlers")]
@@ -37,7 +37,7 @@ def test_the_kit_is_run_on_it(entry: EntryPoint) -> None:
         return
     named = re.compile(rf"\b{entry.attr}\b|[\"'(]{name}[\"'/]")
     assert name in EXEMPT or any(named.search(text) for text in files_with_the_kit()), (
-        f"{name}: run check_handler or check_stack on it in a test, or exempt it here with the reason"
+        f"{name}: run check_handler or check_filter on it in a test, or exempt it here with the reason"
     )
 
 

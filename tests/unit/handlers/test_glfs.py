@@ -16,6 +16,8 @@ def test_parse() -> None:
     options = GlfsHandler.parse("vol1@storage1/block-store/a;log=/var/log/gfapi.log;port=24008")
     assert options == GlfsOptions("vol1@storage1/block-store/a", 24008, "/var/log/gfapi.log")
     assert (options.volume, options.host, options.path) == ("vol1", "storage1", "/block-store/a")
+    assert GlfsHandler.parse("vol1@[2001:db8::7]/a").host == "2001:db8::7"
+    assert GlfsHandler.parse("vol1@2001%3Adb8%3A%3A7/a").host == "2001:db8::7"
 
 
 @pytest.mark.parametrize(

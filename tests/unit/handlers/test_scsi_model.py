@@ -6,15 +6,15 @@ import itertools
 from pathlib import Path
 
 import pytest
-from filters.stacked import recipe
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from scsi.model import Storage, machine
 
-from tcmu_runner.engine.stack import Stack
+from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler import Device
 from tcmu_runner.scsi.operations import Operation
 from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.testing.stacked import definition
 
 Layers = tuple[tuple[str, dict[str, object]], ...]
 QUICK = settings(max_examples=15, stateful_step_count=25)
@@ -43,7 +43,7 @@ def run(config: str, *layers: tuple[str, dict[str, object]], forgets: bool = Fal
     numbers = itertools.count()
 
     def open_storage(size: int, block_size: int) -> tuple[Capabilities, Storage]:
-        made, options = recipe(config.format(next(numbers)), *layers)
+        made, options = definition(config.format(next(numbers)), *layers)
         stack = Stack.open(made, options, Device("model", size, block_size))
         return stack.capabilities, Opened(stack)
 

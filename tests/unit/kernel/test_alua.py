@@ -252,3 +252,13 @@ def test_a_lun_that_goes_while_it_is_read(exported: Lio) -> None:
 def test_a_state_nobody_knows(exported: Lio) -> None:
     exported.group("default_tg_pt_gp", LOOPBACK, alua_access_state="9")  # reserved (SPC-5 table 306)
     assert exported.groups.groups() == []
+
+
+def test_the_relative_port_is_of_the_portal_group_since_linux_6_5(lio: Lio) -> None:
+    """Before, each LUN of a portal group had one of its own."""
+    lio.group("default_tg_pt_gp", lio.port(LOOPBACK, 1), lio.port(ISCSI, 2, "1\n"))
+    for member, number in ((LOOPBACK, "0x3\n"), (ISCSI, "4\n")):
+        fabric, wwn, group, _ = member.split("/")
+        (lio.paths.target / fabric.lower() / wwn / group / "rtpi").write_text(number)
+    (reported,) = lio.groups.groups()
+    assert reported.ports == [3, 4]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.kernel.configfs import Backstore, ConfigfsError, ResetStatus, UnsupportedByKernel
+from tcmu_runner.kernel.configfs import Backstore, ConfigfsError, ResetStatus
 from tcmu_runner.kernel.paths import Paths
 
 from .tree import SERIAL, make_backstore
@@ -117,7 +117,6 @@ def test_removed_backstore_is_not_taken_for_an_old_kernel(paths: Paths) -> None:
         ) as caught:
             access()
         assert caught.value.errno == errno.ENOENT
-        assert not isinstance(caught.value, UnsupportedByKernel)
 
 
 def test_actions_store_what_the_kernel_reads(backstore: Backstore, directory: Path) -> None:
@@ -131,14 +130,11 @@ def test_actions_store_what_the_kernel_reads(backstore: Backstore, directory: Pa
     assert stored == [["1", ""], ["0", ""], ["0", "1"], ["0", "2"], ["0", "1"]]
 
 
-@pytest.mark.parametrize("action", ["block_dev", "reset_ring"])
-def test_actions_a_kernel_lacks(backstore: Backstore, directory: Path, action: str) -> None:
-    (directory / "action" / action).unlink()
-    with pytest.raises(
-        UnsupportedByKernel, match=f"user_0/vol0: this kernel, older than 4.16, has no {action}"
-    ):
-        backstore.block()
-        backstore.reset_ring()
+def test_to_quiesce_is_to_block_before_the_ring_is_emptied(backstore: Backstore, directory: Path) -> None:
+    (directory / "action/reset_ring").unlink()
+    with pytest.raises(ConfigfsError, match="reset_ring"):
+        backstore.quiesce()
+    assert (directory / "action/block_dev").read_text() == "1"
 
 
 def test_refused_action_has_the_kernels_errno(backstore: Backstore, directory: Path) -> None:

@@ -1,14 +1,13 @@
-import dataclasses
 import errno
 from pathlib import Path
 
 import pytest
 
-from tcmu_runner.kernel.attribute import KernelFileError
-from tcmu_runner.kernel.modules import Features, ModuleError, NetlinkGate, load_target_core_user, probe
+from tcmu_runner.kernel.modules import ModuleError, NetlinkGate, load_target_core_user
 from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.sysfs import KernelFileError
 
-from .tree import load_module, make_backstore
+from .tree import load_module
 
 
 @pytest.fixture
@@ -28,7 +27,10 @@ def test_loaded_module_needs_no_modprobe(paths: Paths, parameters: Path) -> None
 
 
 def test_module_is_loaded(paths: Paths, tmp_path: Path) -> None:
-    modprobe = script(tmp_path, f'mkdir -p "{paths.module}/$1" "{paths.target}"')
+    loaded = f"{paths.module}/$1/parameters"
+    modprobe = script(
+        tmp_path, f'mkdir -p "{loaded}" "{paths.target}"; touch "{loaded}/global_max_data_area_mb"'
+    )
     load_target_core_user(paths, modprobe)
     assert (paths.module / "target_core_user").is_dir()
 
@@ -53,6 +55,12 @@ def test_no_modprobe(paths: Paths) -> None:
 def test_configfs_that_is_not_mounted(paths: Paths, parameters: Path) -> None:
     paths.target.rmdir()
     with pytest.raises(ModuleError, match=f"mount -t configfs none {paths.configfs}"):
+        load_target_core_user(paths)
+
+
+def test_a_kernel_that_is_too_old(paths: Paths, parameters: Path) -> None:
+    (parameters / "global_max_data_area_mb").unlink()
+    with pytest.raises(ModuleError, match=r"tcmu-runner needs Linux 4\.18 or newer"):
         load_target_core_user(paths)
 
 
@@ -86,29 +94,3 @@ def test_old_kernels_have_no_gate(paths: Paths, parameters: Path) -> None:
     with NetlinkGate(paths):
         pass
     assert [path.name for path in parameters.iterdir()] == ["global_max_data_area_mb"]
-
-
-def test_features_of_6_1(paths: Paths, parameters: Path) -> None:
-    make_backstore(paths)
-    found = dataclasses.asdict(probe(0, "vol0", paths))
-    assert [name for name, there in found.items() if not there] == ["submit_type"]  # since 6.7
-
-
-@pytest.mark.parametrize(
-    ("file", "feature"),
-    [
-        ("action/reset_ring", "reset_ring"),
-        ("action/free_kept_buf", "kept_buffers"),
-        ("attrib/tmr_notification", "task_management"),
-        ("attrib/cmd_ring_size_mb", "ring_size"),
-    ],
-)
-def test_features_are_told_one_by_one(paths: Paths, parameters: Path, file: str, feature: str) -> None:
-    backstore = make_backstore(paths)
-    before = probe(0, "vol0", paths)
-    (backstore / file).unlink()
-    assert probe(0, "vol0", paths) == dataclasses.replace(before, **{feature: False})
-
-
-def test_features_where_there_is_nothing(paths: Paths) -> None:
-    assert probe(0, "vol0", paths) == Features(*[False] * len(dataclasses.fields(Features)))

@@ -14,7 +14,7 @@ from tcmu_runner.kernel.genl import (
     WriteCacheChange,
 )
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
-from tcmu_runner.kernel.port import NetlinkRefused
+from tcmu_runner.kernel.netlink_port import NetlinkRefused
 
 from .stub import StubKernel
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.engine.transport import TransportGoneError
+from tcmu_runner.errors import TransportGoneError
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceGone, DeviceName, UioDevice, UioEntry, UioError, scan
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tcmu_runner.kernel.alarm import Alarm
 from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import UioDevice
 
 SERIAL = "11111111-2222-3333-4444-555555555555"
@@ -70,7 +70,7 @@ def make_uio(
     return directory
 
 
-class MuteAlarm(Alarm):
+class MuteMonitor(RingMonitor):
     """Of devices in the tree: an ordinary file cannot ring. It keeps the descriptors that it watches."""
 
     def __init__(self) -> None:

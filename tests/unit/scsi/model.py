@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.operations import Operation, Read
 from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.testing.play import disk, pieces_of
 
 from .bytestore import run
-from .play import disk, pieces_of
 
 BLOCKS = 48
 LBAS, COUNTS = st.integers(0, BLOCKS + 2), st.integers(0, 9)

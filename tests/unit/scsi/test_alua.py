@@ -6,8 +6,7 @@ import pytest
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.ports import AccessState, TargetPortGroup
 from tcmu_runner.scsi.unit import Unit
-
-from .play import Outcome, disk, play
+from tcmu_runner.testing.play import Ending, disk, play
 
 
 class Ports:
@@ -42,13 +41,13 @@ def unit_with(ports: Ports) -> Unit:
     return unit
 
 
-def report(unit: Unit, flags: int = 0) -> Outcome:
+def report(unit: Unit, flags: int = 0) -> Ending:
     return play(
         unit, bytes((0xA3, flags << 5 | 0x0A)) + bytes(4) + (255).to_bytes(4, "big") + b"\0\0", room=255
     )
 
 
-def change(unit: Unit, parameters: str, nexus: Nexus | None = None) -> Outcome:
+def change(unit: Unit, parameters: str, nexus: Nexus | None = None) -> Ending:
     data = bytes.fromhex(parameters)
     cdb = bytes.fromhex("a4 0a 00000000") + len(data).to_bytes(4, "big") + b"\0\0"
     return play(unit, cdb, out=data, nexus=nexus)

@@ -1,6 +1,5 @@
 from tcmu_runner.scsi.unit import Capabilities
-
-from .play import disk, play
+from tcmu_runner.testing.play import disk, play
 
 
 def test_read_capacity_10() -> None:
@@ -46,3 +45,20 @@ def test_the_answer_ends_with_the_buffer() -> None:
     # tcmu-abi 8.3: what the fabric gives is less than what the CDB says
     outcome = play(disk(), "9e 10 0000000000000000 00000020 00 00", room=12)
     assert outcome.data.hex() == "00000000000003ff00000200"
+
+
+def test_the_address_of_old_standards_without_pmi() -> None:
+    # SBC-2 5.10.1: LOGICAL BLOCK ADDRESS without PMI is 5/24/00; LIO refuses it, too
+    outcome = play(disk(), "25 00 00000001 0000 00 00", room=8)
+    assert outcome.triple == "5/24/00"
+    assert outcome.sense is not None
+    assert outcome.sense.encode()[15:18].hex(" ") == "c0 00 02"
+
+
+def test_pmi_of_old_standards() -> None:
+    # SBC-2 5.10.1: the last block before a delay in data transfer; there is none but the last block of all
+    plain = play(disk(), "25 00 00000000 0000 00 00", room=8).data
+    for address in ("00000000", "00000001"):
+        assert play(disk(), f"25 00 {address} 0000 01 00", room=8).data == plain
+    cdb = "9e 10 0000000000000001 00000020 {:02x} 00"
+    assert play(disk(), cdb.format(0), room=32).data == play(disk(), cdb.format(1), room=32).data

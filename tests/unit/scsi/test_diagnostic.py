@@ -4,8 +4,7 @@ import pytest
 
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.operations import Read
-
-from .play import disk, play, space
+from tcmu_runner.testing.play import disk, play, space
 
 
 def test_the_default_self_test() -> None:
@@ -39,7 +38,9 @@ def test_diagnostic_pages() -> None:
     # SPC-5 7.2.4: page 00h lists the pages: only itself
     assert play(disk(), "1d 10 00 0000 00").status == 0
     assert play(disk(), "1d 10 00 0004 00", out=bytes(4)).status == 0
+    assert play(disk(), "1d 10 00 0004 00", out=b"\0\xff\0\0").status == 0  # reserved
     assert play(disk(), "1d 10 00 0004 00", out=b"\x40\0\0\0").triple == "5/26/00"
+    assert play(disk(), "1d 10 00 0004 00", out=b"\0\0\0\1").triple == "5/26/00"
     assert play(disk(), "1d 10 00 0004 00", out=bytes(3)).triple == "5/1A/00"
     assert play(disk(), "1c 01 00 00ff 00", room=255).data.hex(" ") == "00 00 00 01 00"
     assert play(disk(), "1c 00 00 00ff 00", room=255).data.hex(" ") == "00 00 00 01 00"

@@ -9,9 +9,9 @@ from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.reservations import Reservations
 from tcmu_runner.scsi.unit import Capabilities, Unit
+from tcmu_runner.testing.play import EVERYTHING, disk, pieces_of
 
 from .bytestore import ByteStore, run
-from .play import EVERYTHING, disk, pieces_of
 from .test_alua import Ports
 
 BLOCKS = 64
@@ -42,16 +42,20 @@ def units(draw: st.DrawFn) -> Unit:
     return make(draw(st.sampled_from(CAPABILITIES)), lent=draw(st.booleans()))
 
 
+ROWS = st.sampled_from(list(DISK))
+
+
 @st.composite
 def plausible_cdbs(draw: st.DrawFn) -> bytes:
     """A row of the table with fields that often pass the checks."""
-    row = draw(st.sampled_from(list(DISK)))
+    row = draw(ROWS)
     noise = draw(st.binary(min_size=len(row.mask), max_size=len(row.mask)))
-    small = draw(st.booleans())
+    kept = draw(st.one_of(st.none(), st.binary(min_size=len(row.mask), max_size=len(row.mask))))
+    small = kept is not None  # then about half of the fields are zero
     cdb = bytearray(a & b & (0x1F if small else 0xFF) for a, b in zip(row.mask, noise, strict=True))
-    if small:
+    if kept is not None:
         for at in range(2, len(cdb) - 1):
-            cdb[at] &= 0x1F if draw(st.booleans()) else 0
+            cdb[at] &= 0x1F if kept[at] & 1 else 0
     cdb[0] = row.opcode
     if row.action is not None and row.opcode == 0x7F:
         cdb[7], cdb[8:10] = len(cdb) - 8, row.action.to_bytes(2, "big")

@@ -4,15 +4,14 @@ import pytest
 
 from tcmu_runner.scsi.operations import MeasureSpace, Read, Space
 from tcmu_runner.scsi.unit import Unit
-
-from .play import EVERYTHING, Outcome, Step, disk, play
+from tcmu_runner.testing.play import EVERYTHING, Ending, Step, disk, play
 
 THIN = (MeasureSpace, Space(used=1 << 20, available=3 << 20))
 
 
 def sense(
     unit: Unit, page: int, *script: Step, subpage: int = 0, control: int = 1, pointer: int = 0
-) -> Outcome:
+) -> Ending:
     cdb = bytes((0x4D, 0, control << 6 | page, subpage, 0)) + pointer.to_bytes(2, "big") + b"\x04\x00\0"
     return play(unit, cdb, *script, room=1024)
 

@@ -3,8 +3,7 @@ import pytest
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.operations import Flush, Write
 from tcmu_runner.scsi.unit import Capabilities, Unit
-
-from .play import disk, play
+from tcmu_runner.testing.play import disk, play
 
 SENSE_6 = "1a 08 {:02x} {:02x} ff 00"  # DBD set
 
@@ -23,7 +22,7 @@ def test_caching() -> None:
 
 
 def test_changeable_values_are_a_mask() -> None:
-    """prior-art 2.1 #12: MODE SENSE ignored page control. SPC-5 6.13.3: PC 01b returns what can change."""
+    """prior-art 2.1 #12: MODE SENSE ignored page control. SPC-5 6.14: PC 01b returns what can change."""
     assert page(disk(), 0x08, control=1).hex() == "081204" + "00" * 17
     assert page(disk(Capabilities(write=True)), 0x08, control=1).hex() == "081200" + "00" * 17
     # SPC-5 7.5.8: D_SENSE byte 2 bit 2, SWP byte 4 bit 3
@@ -41,12 +40,12 @@ def test_default_values_do_not_follow_the_current_ones() -> None:
 
 
 def test_saved_values_are_not_supported() -> None:
-    """prior-art 2.1 #12. SPC-5 6.13.3.5: 5/39/00 SAVING PARAMETERS NOT SUPPORTED."""
+    """prior-art 2.1 #12. SPC-5 6.14: 5/39/00 SAVING PARAMETERS NOT SUPPORTED."""
     assert play(disk(), SENSE_6.format(0xC8, 0), room=255).triple == "5/39/00"
 
 
 def test_all_pages_come_in_order() -> None:
-    # SPC-5 6.13.1: page 3Fh is all pages, in ascending order
+    # SPC-5 6.14: page 3Fh is all pages, in ascending order
     data, found = page(disk(), 0x3F), []
     while data:
         found.append(data[0] & 0x3F)
@@ -133,7 +132,7 @@ def test_switching_the_write_cache_off_empties_it() -> None:
 
 
 def test_a_select_tells_the_other_initiators() -> None:
-    # SPC-5 6.11: 6/2A/01 MODE PARAMETERS CHANGED for every nexus but the one that did it
+    # SPC-5 6.12: 6/2A/01 MODE PARAMETERS CHANGED for every nexus but the one that did it
     unit, mine, other = disk(), Nexus(), Nexus()
     unit.nexuses.update((mine, other))
     assert select(unit, "00 00 00 00" + CONTROL_WITH_SWP, mine) == "good"
@@ -167,7 +166,7 @@ def test_wrong_parameter_lists(parameters: str, why: str) -> None:
 
 
 def test_a_refused_select_changes_nothing() -> None:
-    # SPC-5 6.11: no change where any field is wrong
+    # SPC-5 6.12: no change where any field is wrong
     unit = disk()
     assert select(unit, "00 00 00 00" + CONTROL_WITH_SWP + "02 0e" + "00" * 14) == "5/26/00"
     assert page(unit, 0x0A)[4] == 0
@@ -187,7 +186,7 @@ def test_select_10_with_the_long_descriptor() -> None:
 
 
 def test_no_parameter_list_is_no_error() -> None:
-    # SPC-5 6.11: PARAMETER LIST LENGTH zero
+    # SPC-5 6.12: PARAMETER LIST LENGTH zero
     assert play(disk(), "15 10 00 00 00 00").status == 0
 
 
@@ -196,5 +195,5 @@ def test_fewer_parameters_than_announced() -> None:
 
 
 def test_saving_pages_is_refused() -> None:
-    # SPC-5 6.11: SP without support: 5/24/00
+    # SPC-5 6.12: SP without support: 5/24/00
     assert play(disk(), "15 11 00 00 00 00").triple == "5/24/00"

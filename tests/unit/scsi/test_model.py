@@ -5,10 +5,10 @@ from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.testing.play import EVERYTHING
 
 from .bytestore import ByteStore
 from .model import DiskModel, machine
-from .play import EVERYTHING
 
 KINDS = [
     EVERYTHING,

@@ -15,7 +15,8 @@ from tcmu_runner.scsi.unit import Capabilities, Unit
 EVERYTHING = Capabilities(write=True, flush=True, unmap=True)
 SIZE = 1 << 20
 BLOCK = 512
-LENGTHS = {0x28: 10, 0x2A: 10, 0x88: 16, 0x8A: 16, 0x08: 6, 0x35: 10, 0x12: 6, 0xA8: 12}  # SPC-5 4.2.5.1
+# SPC-5 4.2.5.1
+LENGTHS = {0x28: 10, 0x2A: 10, 0x88: 16, 0x8A: 16, 0x08: 6, 0x35: 10, 0x12: 6, 0xA8: 12, 0xAA: 12}
 
 
 def unit(capabilities: Capabilities = EVERYTHING) -> Unit:
@@ -37,6 +38,8 @@ def cdbs(draw: st.DrawFn) -> bytes:
     count = draw(st.integers(0, 16))
     if size == 10:
         fields[2:6], fields[7:9] = lba.to_bytes(4, "big"), count.to_bytes(2, "big")
+    if size == 12:
+        fields[2:6], fields[6:10] = lba.to_bytes(4, "big"), count.to_bytes(4, "big")
     if size == 16:
         fields[2:10], fields[10:14] = lba.to_bytes(8, "big"), count.to_bytes(4, "big")
     if draw(st.booleans()):
@@ -64,10 +67,12 @@ def test_what_is_plain_is_what_the_long_way_makes_of_it(
 @pytest.mark.parametrize(
     ("cdb", "writes"),
     [
-        ("28 00 00000008 00 0002 00", False),  # READ(10), SBC-4 5.17
-        ("2a 00 00000008 00 0002 00", True),  # WRITE(10), SBC-4 5.41
-        ("88 00 0000000000000008 00000002 00 00", False),  # READ(16), SBC-4 5.19
-        ("8a 00 0000000000000008 00000002 00 00", True),  # WRITE(16), SBC-4 5.43
+        ("28 00 00000008 00 0002 00", False),  # READ(10), SBC-4 5.16
+        ("2a 00 00000008 00 0002 00", True),  # WRITE(10), SBC-4 5.40
+        ("a8 00 00000008 00000002 00 00", False),  # READ(12), SBC-4 5.17
+        ("aa 00 00000008 00000002 00 00", True),  # WRITE(12), SBC-4 5.42
+        ("88 00 0000000000000008 00000002 00 00", False),  # READ(16), SBC-4 5.18
+        ("8a 00 0000000000000008 00000002 00 00", True),  # WRITE(16), SBC-4 5.42
     ],
 )
 def test_reads_and_writes_are_plain(cdb: str, writes: bool) -> None:
@@ -118,7 +123,7 @@ def test_a_unit_attention_has_to_be_told_first() -> None:
     """SAM-5 5.14: to the first command that comes."""
     subject, nexus = unit(), Nexus()
     subject.nexuses.add(nexus)
-    nexus.raise_attention(LUN_RESET)
+    nexus.queue_unit_attention(LUN_RESET)
     assert not undisturbed(subject)
     with pytest.raises(ScsiError):
         subject.begin(Command(bytes.fromhex("28 00 00000008 00 0002 00"), [], nexus))

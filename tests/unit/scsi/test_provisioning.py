@@ -6,20 +6,19 @@ import pytest
 from tcmu_runner.scsi.commands import provisioning
 from tcmu_runner.scsi.operations import Extent, Extents, Flush, Unmap, Write, WriteSame, WriteZeroes
 from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
-
-from .play import EVERYTHING, Outcome, Step, bytes_of, disk, play
+from tcmu_runner.testing.play import EVERYTHING, Ending, Step, bytes_of, disk, play
 
 BLOCK = bytes(range(256)) * 2
 WRITE_SAME = [("41 {:02x} 00000008 00 {:04x} 00", "10"), ("93 {:02x} 0000000000000008 {:08x} 00 00", "16")]
 
 
 def unmap_list(*ranges: tuple[int, int]) -> bytes:
-    """SBC-4 5.39.2 table 128 and 129."""
+    """SBC-4 5.35: the parameter list."""
     body = b"".join(lba.to_bytes(8, "big") + count.to_bytes(4, "big") + bytes(4) for lba, count in ranges)
     return (len(body) + 6).to_bytes(2, "big") + len(body).to_bytes(2, "big") + bytes(4) + body
 
 
-def unmap(unit: Unit, parameters: bytes, *script: Step) -> Outcome:
+def unmap(unit: Unit, parameters: bytes, *script: Step) -> Ending:
     cdb = bytes.fromhex("42 00 00000000 00") + len(parameters).to_bytes(2, "big") + b"\0"
     return play(unit, cdb, *script, out=parameters)
 
@@ -50,7 +49,7 @@ def test_an_unmap_out_of_range_unmaps_nothing() -> None:
 
 
 def test_unmap_of_nothing() -> None:
-    # SBC-4 5.39: neither an empty list nor a descriptor of zero blocks is an error
+    # SBC-4 5.35: neither an empty list nor a descriptor of zero blocks is an error
     assert play(disk(), "42 00 00000000 00 0000 00").status == 0
     assert unmap(disk(), unmap_list()).status == 0
     assert unmap(disk(), unmap_list((8, 0))).status == 0
@@ -58,7 +57,7 @@ def test_unmap_of_nothing() -> None:
 
 @pytest.mark.parametrize("size", [1, 7])
 def test_an_unmap_list_without_header(size: int) -> None:
-    # SBC-4 5.39.1: a length below eight is 5/1A/00 PARAMETER LIST LENGTH ERROR
+    # SBC-4 5.35: a length below eight is 5/1A/00 PARAMETER LIST LENGTH ERROR
     assert unmap(disk(), bytes(size)).triple == "5/1A/00"
 
 
@@ -67,7 +66,7 @@ def test_an_unmap_list_shorter_than_the_cdb_says() -> None:
 
 
 def test_unmap_within_the_limits() -> None:
-    # SBC-4 5.39.1: above MAXIMUM UNMAP LBA COUNT or DESCRIPTOR COUNT: 5/26/00
+    # SBC-4 5.35: above MAXIMUM UNMAP LBA COUNT or DESCRIPTOR COUNT: 5/26/00
     unit = disk(limits=Limits(max_unmap=8, max_unmap_descriptors=2))
     assert unmap(unit, unmap_list((0, 9))).triple == "5/26/00"
     assert unmap(unit, unmap_list((0, 4), (8, 5))).triple == "5/26/00"
@@ -76,7 +75,7 @@ def test_unmap_within_the_limits() -> None:
 
 
 def test_anchoring_is_refused() -> None:
-    # SBC-4 5.39: ANCHOR where ANC_SUP is not set: 5/24/00
+    # SBC-4 5.35: ANCHOR where ANC_SUP is not set: 5/24/00
     assert play(disk(), "42 01 00000000 00 0000 00").triple == "5/24/00"
 
 
@@ -200,7 +199,7 @@ def test_a_failed_write_same_is_not_good() -> None:
     )
 
 
-def lba_status(unit: Unit, lba: int, *script: Step, room: int = 256) -> Outcome:
+def lba_status(unit: Unit, lba: int, *script: Step, room: int = 256) -> Ending:
     cdb = bytes((0x9E, 0x12)) + lba.to_bytes(8, "big") + room.to_bytes(4, "big") + b"\0\0"
     return play(unit, cdb, *script, room=room)
 

@@ -3,13 +3,12 @@ import pytest
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.sense import CAPACITY_CHANGED
 from tcmu_runner.scsi.unit import Capabilities, Unit
+from tcmu_runner.testing.play import Ending, disk, play
 
-from .play import Outcome, disk, play
-
-READ_10_USAGE = "28 18 ff ff ff ff 3f ff ff 00"
+READ_10_USAGE = "28 18 ff ff ff ff 00 ff ff 00"  # SPC-4 6.35: no one for GROUP NUMBER, which is ignored
 
 
-def one(unit: Unit, option: int, opcode: int, action: int = 0) -> Outcome:
+def one(unit: Unit, option: int, opcode: int, action: int = 0) -> Ending:
     cdb = bytes((0xA3, 0x0C, option, opcode)) + action.to_bytes(2, "big") + (512).to_bytes(4, "big") + b"\0\0"
     return play(unit, cdb, room=512)
 
@@ -79,7 +78,7 @@ def test_one_service_action() -> None:
 
 
 def test_a_command_that_is_not_supported() -> None:
-    # SPC-5 6.35.3: SUPPORT 001b, and then no CDB
+    # SPC-4 6.35: SUPPORT 001b, and then no CDB
     assert one(disk(), 1, 0xC1).data.hex(" ") == "00 01 00 00"
     assert one(disk(), 3, 0xC1).data.hex(" ") == "00 01 00 00"
     assert one(disk(), 2, 0x9E, 0x1F).data.hex(" ") == "00 01 00 00"
@@ -97,17 +96,14 @@ def test_reserved_options(option: int) -> None:
     assert one(disk(), option, 0x28).triple == "5/24/00"
 
 
-def test_usage_data_is_what_the_checks_go_by() -> None:
-    """Each bit outside the reported mask is refused: the table is one."""
+def test_usage_data_has_ones_where_a_bit_is_evaluated() -> None:
+    """SPC-4 6.35: a bit that is ignored or treated as reserved is zero, all bits of a field are alike."""
     unit = disk()
-    usage = one(unit, 1, 0x28).data[4:]
-    for byte in range(1, len(usage)):
-        for bit in range(8):
-            if usage[byte] >> bit & 1:
-                continue
-            cdb = bytearray.fromhex("28 00 00000000 00 0000 00")
-            cdb[byte] |= 1 << bit
-            assert play(unit, bytes(cdb)).triple == "5/24/00", (byte, bit)
+    unit.removable = True
+    # an address without PMI is refused; SYNC_NV is ignored; PREVENT has two bits
+    assert one(unit, 1, 0x25).data[4:].hex(" ") == "25 00 ff ff ff ff 00 00 01 00"
+    assert one(unit, 1, 0x35).data[4:].hex(" ") == "35 02 ff ff ff ff 00 ff ff 00"
+    assert one(unit, 1, 0x1E).data[4:].hex(" ") == "1e 00 00 00 03 00"
 
 
 def test_task_management_functions() -> None:
@@ -119,7 +115,7 @@ def test_task_management_functions() -> None:
     assert play(unit, "a3 0d 00 000000 00000010 00 00", room=16).data.hex() == "fe010000"
 
 
-def luns(unit: Unit, select: int) -> Outcome:
+def luns(unit: Unit, select: int) -> Ending:
     return play(unit, bytes((0xA0, 0, select, 0, 0, 0)) + (1024).to_bytes(4, "big") + b"\0\0", room=1024)
 
 
@@ -142,7 +138,7 @@ def test_without_luns_the_target_in_front_answers() -> None:
     unit = disk()
     assert luns(unit, 0).triple == "5/20/00"
     assert (0xA0, None) not in every(unit)
-    unit.answered_above = frozenset({0xA0})
+    unit.answered_by_target = frozenset({0xA0})
     assert (0xA0, None) in every(unit)
 
 
@@ -150,7 +146,7 @@ def test_report_luns_leaves_a_unit_attention_pending() -> None:
     # SPC-5 6.33 and SAM-5 5.14
     unit, nexus = disk(), Nexus()
     unit.luns = lambda: [0]
-    nexus.raise_attention(CAPACITY_CHANGED)
+    nexus.queue_unit_attention(CAPACITY_CHANGED)
     cdb = "a0 00 00 000000 00000010 00 00"
     assert play(unit, cdb, room=16, nexus=nexus).status == 0
     assert play(unit, "00 00 00 00 00 00", nexus=nexus).triple == "6/2A/09"

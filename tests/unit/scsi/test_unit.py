@@ -6,8 +6,7 @@ from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.operations import MeasureSpace, Read, Space
 from tcmu_runner.scsi.sense import CAPACITY_CHANGED, NEXUS_LOSS, WRITE_ERROR
 from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
-
-from .play import EVERYTHING, disk, play, space
+from tcmu_runner.testing.play import EVERYTHING, disk, play, space
 
 TEST_UNIT_READY = "00 00 00 00 00 00"
 WRITES = [
@@ -29,8 +28,8 @@ def test_a_unit_attention_is_reported_once_to_each_nexus() -> None:
 
 def test_a_unit_attention_is_queued_once_per_cause() -> None:
     nexus = Nexus()
-    nexus.raise_attention(CAPACITY_CHANGED)
-    nexus.raise_attention(CAPACITY_CHANGED)
+    nexus.queue_unit_attention(CAPACITY_CHANGED)
+    nexus.queue_unit_attention(CAPACITY_CHANGED)
     assert play(disk(), TEST_UNIT_READY, nexus=nexus).triple == "6/2A/09"
     assert play(disk(), TEST_UNIT_READY, nexus=nexus).status == 0
 
@@ -38,7 +37,7 @@ def test_a_unit_attention_is_queued_once_per_cause() -> None:
 def test_inquiry_leaves_a_unit_attention_pending() -> None:
     # SPC-5 6.7.1 and SAM-5 5.14: INQUIRY neither reports nor clears one
     unit, nexus = disk(), Nexus()
-    nexus.raise_attention(CAPACITY_CHANGED)
+    nexus.queue_unit_attention(CAPACITY_CHANGED)
     assert play(unit, "12 00 00 0024 00", room=36, nexus=nexus).status == 0
     assert play(unit, TEST_UNIT_READY, nexus=nexus).triple == "6/2A/09"
 

@@ -2,8 +2,7 @@ import pytest
 
 from tcmu_runner.scsi.operations import Read, Write
 from tcmu_runner.scsi.unit import Limits
-
-from .play import bytes_of, disk, play, space
+from tcmu_runner.testing.play import bytes_of, disk, play, space
 
 BLOCK, OTHER = bytes(range(256)) * 2, bytes(range(255, -1, -1)) * 2
 # LBA 8, two blocks; byte 1 is BYTCHK << 1 (SBC-4 tables 141 ff., 146 ff.)
@@ -32,7 +31,7 @@ def test_verify_all_the_data(cdb: str) -> None:
 
 @pytest.mark.parametrize("cdb", VERIFIES)
 def test_verify_finds_a_difference(cdb: str) -> None:
-    # SBC-4 5.40: MISCOMPARE, 1D/00 MISCOMPARE DURING VERIFY OPERATION, with the offset of the first bad byte
+    # SBC-4 5.36: MISCOMPARE, 1D/00 MISCOMPARE DURING VERIFY OPERATION, with the offset of the first bad byte
     changed = BLOCK + b"\xff" + BLOCK[1:]
     outcome = play(disk(), cdb.format(2), (READ_BACK, BLOCK * 2), out=changed)
     assert outcome.triple == "E/1D/00"
@@ -59,7 +58,7 @@ def test_reserved_ways_of_checking(cdb: str) -> None:
 
 @pytest.mark.parametrize("check", [0, 2, 6])
 def test_verify_of_no_blocks(check: int) -> None:
-    # SBC-4 5.40: VERIFICATION LENGTH zero is no error, up to the end of the medium
+    # SBC-4 5.36: VERIFICATION LENGTH zero is no error, up to the end of the medium
     for lba, status in ((0, 0), (1024, 0), (1025, 2)):
         cdb = bytes((0x2F, check)) + lba.to_bytes(4, "big") + bytes(4)
         assert play(disk(), cdb).status == status

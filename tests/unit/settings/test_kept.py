@@ -24,7 +24,7 @@ def test_what_cannot_be_read_says_nothing(tmp_path: Path) -> None:
 
 def test_the_lock_is_found_also_with_broken_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, path = tmp_path / "tcmu-runner.toml", tmp_path / "last.toml"
-    monkeypatch.setattr("tcmu_runner.settings.DEFAULT", file)
+    monkeypatch.setattr("tcmu_runner.settings.tcmu_runner_toml.DEFAULT", file)
     file.write_text('[coexistence]\nlock = "/run/now"\n')
     assert str(kept.coexistence(path).lock) == "/run/now"
     file.write_text("[coexistence\n")

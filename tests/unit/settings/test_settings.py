@@ -55,8 +55,11 @@ def test_metrics_are_off_and_on_loopback_unless_told_otherwise(tmp_path: Path) -
 def test_coexistence_with_other_daemons(tmp_path: Path) -> None:
     assert load(written(tmp_path, "")).coexistence == Coexistence()
     text = '[coexistence]\nothers = ["overlaybd", "*"]\nlock = "/run/a.lock"\nbus_name = "com.example.Tcmu"'
-    expected = Coexistence(("overlaybd", "*"), Path("/run/a.lock"), "com.example.Tcmu")
+    own = Path("/run/tcmu-runner/com.example.Tcmu.sock")  # two daemons do not share one
+    expected = Coexistence(("overlaybd", "*"), Path("/run/a.lock"), "com.example.Tcmu", own)
     assert load(written(tmp_path, text)).coexistence == expected
+    text += '\ncontrol = "/run/mine.sock"'
+    assert load(written(tmp_path, text)).coexistence.control == Path("/run/mine.sock")
 
 
 def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
@@ -69,6 +72,8 @@ def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
         ('[coexistence]\nothers = "overlaybd"', "coexistence.others = 'overlaybd': write a list"),
         ('[coexistence]\nlock = "tcmu.lock"', "write an absolute path"),
         ('[coexistence]\nbus_name = "tcmu"', "write a name like com.example.Tcmu"),
+        ('[coexistence]\ncontrol = "a.sock"', 'coexistence.control = "a.sock": write an absolute path'),
+        (f'[coexistence]\ncontrol = "/{"x" * 107}"', "of at most 107 bytes"),
         ('[coexistence]\nother = "x"', "unknown setting coexistence.other"),
         ('[handlers]\npaths = "/srv"', "handlers.paths = '/srv': write a list"),
         ('[handlers]\npaths = ["srv"]', 'handlers.paths has "srv": write an absolute path'),
@@ -77,7 +82,7 @@ def test_per_device_is_the_default_by_name(tmp_path: Path) -> None:
         ("[workers]\nprocesses = true", 'write "per-device", or a number from 0'),
         ("[workers]\nprocess = 4", "unknown setting workers.process"),
         ("[worker]\nprocesses = 4", "unknown setting worker"),
-        ('[devices]\n"user_0/a" = 4', r'write \[devices."user_0/vol0"\]'),
+        ('[devices]\n"user_0/a" = 4', r"write \[devices.vol0\]"),
         ('[devices."user_0/a"]\nvendor = 4', "devices.user_0/a.vendor"),
         ("[stacks]\na = 4", r"stacks.a is a table"),
         ("[stacks.a]\nfilters = []", "stacks.a: which handler"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tcmu_runner.engine.statistics import Statistics
-from tcmu_runner.engine.view import DeviceView, State
+from tcmu_runner.engine.observe.statistics import Statistics
+from tcmu_runner.engine.observe.view import DeviceView, State
 from tcmu_runner.web.collector import render
 
 from .watched import READ_10, VOL0, like_vol0
@@ -31,7 +33,8 @@ def at(samples: Samples, name: str, **labels: str) -> float:
 
 def test_a_device() -> None:
     samples = scraped([VOL0])
-    assert at(samples, "tcmu_device_info", handler="file", config="file//srv/vol0.img", uio="uio4") == 1
+    told = {"handler": "file", "config": "file//srv/vol0.img", "uio": "uio4", "lun": "vol0"}
+    assert at(samples, "tcmu_device_info", **told) == 1
     assert at(samples, "tcmu_device_size_bytes") == 1 << 30
     assert at(samples, "tcmu_device_commands_under_way") == 3
     assert at(samples, "tcmu_device_restarts_total") == 2
@@ -80,3 +83,14 @@ def test_names_can_be_anything() -> None:
     hostile = 'user_0/"\\\n{}'
     samples = scraped([VOL0, like_vol0(name=hostile)])
     assert samples["tcmu_device_size_bytes", frozenset({("device", hostile)})] == 1 << 30
+
+
+def test_a_storage_that_fails() -> None:
+    samples = scraped([VOL0])
+    assert at(samples, "tcmu_device_failing") == 0
+    assert at(samples, "tcmu_device_last_failure_seconds") == 0
+    now = time.time()
+    samples = scraped([like_vol0(statistics=replace(VOL0.statistics, failure="no", failed_at=now))])
+    assert at(samples, "tcmu_device_failing") == 1
+    assert at(samples, "tcmu_device_last_failure_seconds") == now
+    assert at(scraped([like_vol0(state=State.FAILED)]), "tcmu_device_failing") == 1

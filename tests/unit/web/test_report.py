@@ -3,8 +3,8 @@
 import json
 import logging
 
-from tcmu_runner.engine.statistics import BUCKETS, Statistics
-from tcmu_runner.engine.view import Happening, State
+from tcmu_runner.engine.observe.statistics import BUCKETS, Statistics
+from tcmu_runner.engine.observe.view import DeviceEvent, State
 from tcmu_runner.web.report import report
 
 from .watched import Watched, like_vol0
@@ -23,6 +23,7 @@ def test_a_device() -> None:
         "state": "serving",
         "since": 1000.0,
         "lastError": "",
+        "trouble": "",
         "restarts": 2,
         "pid": 77,
         "queue": 3,
@@ -50,7 +51,7 @@ def test_a_device_that_has_done_nothing() -> None:
 
 
 def test_events() -> None:
-    watched = Watched(events=[Happening(7.5, "user_0/vol0", logging.ERROR, "refused")])
+    watched = Watched(events=[DeviceEvent(7.5, "user_0/vol0", logging.ERROR, "refused")])
     assert report(watched)["events"] == [
         {"time": 7.5, "device": "user_0/vol0", "level": "error", "text": "refused"}
     ]
@@ -58,6 +59,6 @@ def test_events() -> None:
 
 def test_bytes_that_are_no_text_can_be_sent_and_read() -> None:
     hostile = b'user_0/\xff"\n</script>'.decode(errors="surrogateescape")
-    watched = Watched([like_vol0(name=hostile, config=hostile)], [Happening(1, hostile, logging.INFO, "x")])
+    watched = Watched([like_vol0(name=hostile, config=hostile)], [DeviceEvent(1, hostile, logging.INFO, "x")])
     told = json.loads(json.dumps(report(watched)).encode())
-    assert told["devices"][0]["name"] == told["events"][0]["device"] == 'user_0/\\udcff"\n</script>'
+    assert told["devices"][0]["name"] == told["events"][0]["device"] == 'user_0/\\xff"\n</script>'

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tcmu_runner.engine.statistics import Statistics
-from tcmu_runner.engine.view import DeviceView, Happening, State
-from tcmu_runner.handler.registry import Offer
+from tcmu_runner.engine.observe.statistics import Statistics
+from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
+from tcmu_runner.handler.registry import Provider
 
 READ_10, WRITE_10, SYNCHRONIZE_CACHE_10 = 0x28, 0x2A, 0x35
 MEDIUM_ERROR = bytes.fromhex("70 00 03 00000000 0a 00000000 11 00 00 000000")  # SPC-5 table 48: 03/11/00
@@ -48,17 +48,20 @@ def like_vol0(**other: object) -> DeviceView:
 @dataclass
 class Watched:
     views: list[DeviceView] = field(default_factory=lambda: [VOL0])
-    events: list[Happening] = field(
-        default_factory=lambda: [Happening(1000.5, "user_0/vol0", logging.WARNING, "a warning")]
+    events: list[DeviceEvent] = field(
+        default_factory=lambda: [DeviceEvent(1000.5, "user_0/vol0", logging.WARNING, "a warning")]
     )
 
     def devices(self) -> list[DeviceView]:
         return self.views
 
-    def happenings(self) -> list[Happening]:
+    def device_events(self) -> list[DeviceEvent]:
         return self.events
 
-    def handlers(self) -> list[Offer]:
+    def problems(self) -> list[str]:
+        return []
+
+    def handlers(self) -> list[Provider]:
         return []
 
     def watch(self, changed: Callable[[str], None]) -> None:

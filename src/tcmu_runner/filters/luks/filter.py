@@ -8,10 +8,10 @@ from typing import ClassVar, Self
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters.luks import making, opening, secret
+from tcmu_runner.filters.luks import formatting, secret, unlock
 from tcmu_runner.filters.luks.key import KeySource
-from tcmu_runner.filters.luks.opening import Found
 from tcmu_runner.filters.luks.secret import Secret
+from tcmu_runner.filters.luks.unlock import Found
 from tcmu_runner.filters.luks.xts import SECTOR, Xts, xts
 from tcmu_runner.filters.options import parse_table
 from tcmu_runner.handler.device import Device
@@ -63,8 +63,8 @@ class LuksOptions:
         return KeySource(self.key_file, self.credential, self.keyring)
 
     @property
-    def cost(self) -> making.Cost:
-        return making.Cost(self.kdf, self.kdf_time, self.kdf_memory >> 10)
+    def cost(self) -> formatting.Cost:
+        return formatting.Cost(self.kdf, self.kdf_time, self.kdf_memory >> 10)
 
 
 class Luks(Filter[LuksOptions]):
@@ -118,12 +118,12 @@ class Luks(Filter[LuksOptions]):
     # opening
 
     def start(self) -> Steps:
-        found = yield from opening.find(self._device.size + self._options.header)
+        found = yield from unlock.find(self._device.size + self._options.header)
         if found is None:
             yield from self._create()
             return
         self._check(found)
-        slot, key = yield from opening.unlock(found.volume, self._options.source)
+        slot, key = yield from unlock.unlock(found.volume, self._options.source)
         self._use(found, key)
         volume = found.volume
         self._device.log.info("LUKS%d volume %s, by key slot %d", volume.version, volume.uuid, slot)
@@ -151,15 +151,15 @@ class Luks(Filter[LuksOptions]):
         if not self._options.create:
             raise ConfigError("there is no LUKS volume: correct the config string, or add create = true")
         for start, end in ((0, self._options.header), (below - TAIL, below)):
-            if not (yield from opening.is_empty(max(start, 0), end)):
+            if not (yield from unlock.is_empty(max(start, 0), end)):
                 raise ConfigError(
                     "there is no LUKS volume but other data, which create = true does not overwrite: correct "
                     "the config string, or empty the storage (truncate, blkdiscard -z)"
                 )
-        key = Secret.random(making.KEY_SIZE)
+        key = Secret.random(formatting.KEY_SIZE)
         with self._options.source.read() as passphrase:
             options = self._options
-            found = yield from making.create(
+            found = yield from formatting.create(
                 passphrase, key, options.cost, options.header, self._device.block_size
             )
         self._use(found, key)
@@ -174,6 +174,10 @@ class Luks(Filter[LuksOptions]):
             self._key.wipe()
 
     # operation
+
+    def identity(self, below: str) -> str:
+        """Also that a volume made anew over the same storage is another one."""
+        return f"LUKS volume {self._found.volume.uuid} in {below}"
 
     def capabilities(self, below: Capabilities) -> Capabilities:
         """What has been given back reads as noise, and zeroes have to be encrypted like everything else."""
@@ -263,11 +267,11 @@ class Luks(Filter[LuksOptions]):
         before, header = self._found, self._found.header
         if header is None:
             raise ScsiError(INVALID_OPCODE)
-        key = Secret.random(making.KEY_SIZE)
+        key = Secret.random(formatting.KEY_SIZE)
         with self._options.source.read() as passphrase:
-            found = yield from making.renew(before, header, passphrase, key, self._options.cost)
+            found = yield from formatting.renew(before, header, passphrase, key, self._options.cost)
         old = self._key
         self._use(found, key)
         old.wipe()
-        yield from making.wipe(before.volume)
+        yield from formatting.wipe(before.volume)
         self._device.log.info("LUKS volume %s: its key is destroyed, all data with it", found.volume.uuid)

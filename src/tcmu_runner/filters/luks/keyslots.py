@@ -7,8 +7,8 @@ import hashlib
 import hmac
 import os
 
-from tcmu_runner.filters.luks import stripes
-from tcmu_runner.filters.luks.derivation import derive
+from tcmu_runner.filters.luks import af
+from tcmu_runner.filters.luks.kdf import derive
 from tcmu_runner.filters.luks.secret import Secret
 from tcmu_runner.filters.luks.volume import AREA_ALIGNMENT, Derivation, Digest, Keyslot, Volume
 from tcmu_runner.filters.luks.xts import SECTOR, xts
@@ -21,7 +21,7 @@ def unseal(slot: Keyslot, material: memoryview, passphrase: Secret) -> Secret:
     """What may be the volume key: `matches` tells. material: the slot's encrypted key material."""
     with derive(passphrase, slot.derivation, slot.area_key_size) as key, Secret(slot.material) as plain:
         xts(key, SECTOR).decrypt(plain.view, material, 0)
-        return stripes.merge(plain, slot.key_size, slot.stripes, slot.hash)
+        return af.merge(plain, slot.key_size, slot.stripes, slot.hash)
 
 
 def seal(key: Secret, passphrase: Secret, derivation: Derivation, offset: int) -> tuple[Keyslot, bytes]:
@@ -31,7 +31,7 @@ def seal(key: Secret, passphrase: Secret, derivation: Derivation, offset: int) -
     material = bytearray(os.urandom(size))
     with (
         derive(passphrase, derivation, len(key)) as key_of_area,
-        stripes.split(key, STRIPES, slot.hash) as plain,
+        af.split(key, STRIPES, slot.hash) as plain,
     ):
         view = memoryview(material)[: len(plain)]
         view[:] = plain.view
@@ -57,7 +57,7 @@ def _hashed(key: Secret, digest: Digest) -> bytes:
 def gap(volume: Volume, start: int, size: int) -> int:
     """Where behind `start`, and before the data, `size` bytes belong to no key slot. Raises OSError."""
     at = start
-    for slot in sorted(volume.keyslots, key=lambda each: each.offset):
+    for slot in sorted(volume.areas, key=lambda each: each.offset):
         if at + size <= slot.offset:
             break
         at = max(at, slot.offset + slot.size)

@@ -13,6 +13,7 @@ from tcmu_runner.filters.luks.volume import (
     Digest,
     HeaderError,
     Keyslot,
+    OtherSlot,
     Volume,
     check_encryption,
     require,
@@ -25,7 +26,7 @@ def parse(text: bytes, uuid: str) -> Volume:
     """Raises HeaderError, also for what a newer cryptsetup may have put there."""
     try:
         return _volume(json.loads(text), uuid)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise HeaderError(f"has metadata that cannot be understood ({error!r})") from None
 
 
@@ -35,24 +36,37 @@ def _volume(root: Json, uuid: str) -> Volume:
     require(list(root["segments"]) == ["0"], "has several segments: finish its reencryption with cryptsetup")
     segment = root["segments"]["0"]
     require(
-        segment["type"] == "crypt" and "integrity" not in segment, "has data of a kind this filter knows not"
+        segment["type"] == "crypt", f"has data of the kind {segment['type']}, which this filter knows not"
     )
+    require("integrity" not in segment, "has data with integrity tags, which this filter knows not")
     require(segment["size"] == "dynamic", "has a segment of fixed size: cryptsetup makes dynamic ones")
     check_encryption(segment["encryption"])
-    slots = tuple(
-        _keyslot(int(number), slot)
-        for number, slot in root["keyslots"].items()
-        if slot["type"] == "luks2" and slot["area"]["type"] == "raw"
-    )
+    found = [_slot(int(number), slot) for number, slot in root["keyslots"].items()]
     return Volume(
-        2, uuid, int(segment["offset"]), segment["sector_size"], _digest(root["digests"]), slots,
+        2, uuid, int(segment["offset"]), segment["sector_size"], _digest(root["digests"]),
+        tuple(slot for slot in found if isinstance(slot, Keyslot)),
         int(segment["iv_tweak"]), "allow-discards" in root["config"].get("flags", []),
+        tuple(slot for slot in found if isinstance(slot, OtherSlot)),
     )  # fmt: skip
+
+
+def _slot(number: int, slot: Json) -> Keyslot | OtherSlot:
+    """What is wrong with one of them is of no matter for the others."""
+    area = slot.get("area", {})
+    try:
+        require(slot["type"] == "luks2" and area["type"] == "raw", f"has a key slot {number} of another kind")
+        return _keyslot(number, slot)
+    except HeaderError as error:
+        return OtherSlot(number, int(area.get("offset", 0)), int(area.get("size", 0)), error.what)
 
 
 def _keyslot(number: int, slot: Json) -> Keyslot:
     area, stripes = slot["area"], slot["af"]
-    check_encryption(area["encryption"])
+    cipher = area["encryption"]
+    require(
+        cipher == ENCRYPTION,
+        f"has a key slot {number} encrypted with {cipher}, of which this filter knows {ENCRYPTION} only",
+    )
     return Keyslot(
         number, slot["key_size"], int(area["offset"]), int(area["size"]), area["key_size"],
         stripes["stripes"], stripes["hash"], _derivation(slot["kdf"]), slot.get("priority", 1),

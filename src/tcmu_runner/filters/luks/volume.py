@@ -18,6 +18,7 @@ class HeaderError(DeviceError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the LUKS volume {what}")
+        self.what = what
 
 
 def require(condition: object, what: str) -> None:
@@ -84,6 +85,17 @@ class Keyslot:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherSlot:
+    """A key slot that cryptsetup may open and this filter not. offset, size: as of a Keyslot. why: the rest
+    of a sentence about the volume."""
+
+    number: int
+    offset: int
+    size: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Digest:
     """keyslots: numbers of those that hold the volume key which it is of."""
 
@@ -101,7 +113,7 @@ class Digest:
 @dataclass(frozen=True, slots=True)
 class Volume:
     """version: of LUKS. data_offset: bytes. tweak: added to sector numbers. discards: cryptsetup's flag
-    allow-discards is set."""
+    allow-discards is set. others: key slots beside those that can be tried."""
 
     version: int
     uuid: str
@@ -111,14 +123,24 @@ class Volume:
     keyslots: tuple[Keyslot, ...]
     tweak: int = 0
     discards: bool = False
+    others: tuple[OtherSlot, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.sector_size in (512, 1024, 2048, 4096), f"has sectors of {self.sector_size} bytes")
+        require(
+            self.data_offset, "has its header apart from its data, where this filter does not look for it"
+        )
         aligned = self.data_offset > 0 and not self.data_offset % self.sector_size
         require(aligned, f"begins its data at {self.data_offset}")
-        for slot in self.keyslots:
+        for slot in self.areas:
             end = slot.offset + slot.size
-            require(end <= self.data_offset, f"has a key slot {slot.number} that lies in the data")
+            placed = slot.offset >= 0 and slot.size >= 0
+            require(placed and end <= self.data_offset, f"has a key slot {slot.number} that lies in the data")
+
+    @property
+    def areas(self) -> tuple[Keyslot | OtherSlot, ...]:
+        """Where key material may be, of whichever key slot."""
+        return (*self.keyslots, *self.others)
 
     @property
     def usable(self) -> list[Keyslot]:
@@ -129,7 +151,7 @@ class Volume:
 
 def check_hash(name: str) -> None:
     try:
-        hashlib.new(name)
+        hashlib.pbkdf2_hmac(name, b"", b"", 1, 1)  # new() knows more of them
     except ValueError:
         raise HeaderError(f"uses the hash {name!r}, which this Python has not") from None
 

@@ -2,10 +2,16 @@
 
 export      a disk that a server has by a name.
 negotiation what client and server agree on before the first request: export, TLS, replies, contexts.
-request     one command to the server, known by its cookie until it is answered.
-connection  a socket after the negotiation, with the requests that were sent over it.
-link        connections to one export over the time: made again when they are lost, and requests sent again.
-unflushed   writes that were answered, and that the server may still forget when it dies.
+
+connection   one connection in its transmission phase; on the event loop
+dial         makes a connection: socket, negotiation, TLS; blocking
+handler      the handler
+link         connections to an export over the time; on the event loop
+negotiation  the negotiation, without a socket
+replies      replies from bytes, without a socket
+request      requests
+unflushed    writes that are answered and not flushed
+wire         numbers and layouts, by the names of proto.md
 """
 
 from tcmu_runner.handlers.nbd.handler import NbdHandler, NbdOptions

@@ -12,7 +12,7 @@ from typing import TypeVar
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import AsyncHandler, Device, Extent
-from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handler.config import Number, parse_options, unescape_address
 from tcmu_runner.handlers.nbd.dial import Address, Place, dial
 from tcmu_runner.handlers.nbd.link import Link
 from tcmu_runner.handlers.nbd.wire import DF_LIMIT, HOLE, PORT, ZERO, Export, ExportFlag, Kind, RequestFlag
@@ -37,8 +37,8 @@ class NbdOptions:
     export: str = ""
     tls: str | None = None
     tls_hostname: str | None = None
-    connections: int = 1
-    hold: int = 20
+    connections: Number = 1
+    hold: Number = 20
     keep: int = 64 << 20
 
     @property
@@ -48,13 +48,21 @@ class NbdOptions:
         if kind == "unix" and rest:
             address = Address(f"/{rest}")
         elif kind == "tcp" and rest:
-            host, _, port = rest.partition("/")
-            address = Address(host=host, port=_port(port))
+            address = _server(unescape_address(rest))
         else:
             raise ConfigError(
                 f"{self.address!r} is no address: write nbd/unix/run/disk.sock or nbd/tcp/HOST/PORT"
             )
         return Place(address, self.export, self.tls, self.tls_hostname)
+
+
+def _server(text: str) -> Address:
+    """HOST[/PORT], ADDRESS6[/PORT], [ADDRESS6][/PORT] or [ADDRESS6]:PORT."""
+    host, _, port = text.partition("/")
+    if host.startswith("["):
+        host, _, behind = host[1:].partition("]")
+        port = behind.removeprefix(":") or port
+    return Address(host=host, port=_port(port))
 
 
 def _port(text: str) -> int:
@@ -98,6 +106,11 @@ class ExportHandler(AsyncHandler[Options]):
                 errno.EINVAL,
                 f"{self.name} takes no blocks of less than {export.minimum} bytes: "
                 f"set hw_block_size={export.minimum}",
+            )
+        if export.maximum < self.device.block_size:
+            raise OSError(
+                errno.EINVAL,
+                f"{self.name} takes requests of at most {export.maximum} bytes: correct the server",
             )
 
     def capabilities(self) -> Capabilities:
@@ -211,7 +224,8 @@ class NbdHandler(ExportHandler[NbdOptions]):
     """nbd/unix/PATH[;OPTION...]  or  nbd/tcp/HOST[/PORT][;OPTION...]
 
     A disk that an NBD server exports: qemu-nbd, qemu-storage-daemon, nbdkit, nbd-server and others. PATH is
-    that of a unix socket without its first slash; the port is 10809 by default.
+    that of a unix socket without its first slash; HOST may be an IPv6 address, with or without brackets, with
+    %3A for each colon where targetcli is to take it; the port is 10809 by default.
 
       export        the export's name; without it the server's default
       tls           directory with ca-cert.pem, and client-cert.pem and client-key.pem if the server wants to
@@ -227,7 +241,7 @@ class NbdHandler(ExportHandler[NbdOptions]):
     The size of the LUN may be less than that of the export. UNMAP gives space back if the server does.
     Commands of which the server answers none, while its connection stands, wait for it as long as it takes.
 
-    Examples: nbd/unix/run/disk.sock  nbd/tcp/storage1/10809;export=vol7;tls=/etc/pki/nbd
+    Examples: nbd/unix/run/disk.sock  nbd/tcp/storage1/10809;export=vol7;tls=/etc/pki/nbd  nbd/tcp/[::1]:10809
     """
 
     subtype = "nbd"
@@ -259,6 +273,10 @@ class NbdHandler(ExportHandler[NbdOptions]):
         handler = cls(device, config)
         await handler.begin(hold=config.hold, keep=config.keep)
         return handler
+
+    def identity(self) -> str:
+        """The protocol gives an export a name and nothing else."""
+        return f"NBD {self.options.place}"
 
     async def connect(self) -> Sequence[tuple[socket, Export]]:
         place = self.options.place

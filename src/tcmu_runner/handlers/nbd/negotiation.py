@@ -35,6 +35,7 @@ class Tls(Enum):
 Steps = Generator[bytes | int | Tls, bytes, Export]  # send these; receive so many; from here on over TLS
 Replies = Generator[bytes | int | Tls, bytes, list[tuple[int, bytes]]]
 
+MOST = 64  # replies to an option: some about the export, one about the context, and the last
 LONGEST = 1 << 16  # of a reply: names, descriptions and errors are shorter
 _REASONS = {
     OptionReply.ERR_POLICY: "it is not allowed to this client: see the server's configuration",
@@ -110,6 +111,8 @@ def _ask(option: Option, data: bytes = b"") -> Replies:
         magic, about, kind, length = OPTION_REPLY.unpack((yield OPTION_REPLY.size))
         if magic != OPTION_REPLY_MAGIC or about != option or length > LONGEST:
             raise NbdError(f"the server's reply to option {option.name} is garbled")
+        if len(replies) == MOST:
+            raise NbdError(f"the server replies to option {option.name} without end")
         replies.append((kind, (yield length) if length else b""))
         if kind == OptionReply.ACK or kind & 1 << 31:
             return replies

@@ -148,11 +148,21 @@ class Replies:
             offset, size = struct.unpack(">QI", buffer[at : at + length])
             iov.zero(self._part(request, offset, size))
         elif kind == Chunk.BLOCK_STATUS:
-            request.states += struct.iter_unpack(">II", buffer[at + 4 : at + length])
+            self._states(request, buffer[at + 4 : at + length])
         elif kind & CHUNK_ERROR:
             (request.error,) = struct.unpack_from(">I", buffer[at : at + length])
         elif kind != Chunk.NONE:
             raise NbdError(f"a reply has a chunk of type {kind}, which was not agreed on")
+
+    @staticmethod
+    def _states(request: Request, data: memoryview) -> None:
+        """One chunk has all of them (proto.md, NBD_REPLY_TYPE_BLOCK_STATUS), of blocks that are there."""
+        states = list(struct.iter_unpack(">II", data))
+        if request.kind != Kind.BLOCK_STATUS or request.states:
+            raise NbdError("a reply has states of blocks that were not asked for")
+        request.states += states
+        if not all(size for size, _ in request.states):
+            raise NbdError("a reply has the state of no blocks")
 
     @staticmethod
     def _part(request: Request, offset: int, length: int) -> Buffers:
@@ -164,6 +174,8 @@ class Replies:
         return iov.cut(request.buffers, start, length)
 
     def _end_of(self, cookie: int, request: Request) -> None:
+        if request.kind == Kind.BLOCK_STATUS and not request.error and not request.states:
+            raise NbdError("a request for states of blocks was answered without any")
         if request.kind == Kind.READ and not request.error and request.filled != request.length:
             raise NbdError(f"a read of {request.length} bytes was answered with {request.filled}")
         if self._filling:

@@ -2,8 +2,11 @@
 
 format    how an image file is laid out: qcow2, vmdk, ..., raw.
 node      a file or an image that the daemon has open; an image's backing files are nodes, too.
-daemon    a qemu-storage-daemon; it serves its image over NBD, to us alone.
-monitor   the daemon's control socket, which speaks QMP.
+
+daemon   a qemu-storage-daemon of our own; blocking
+handler  `qcow` and `qemu`
+image    formats of image files, and what QEMU is given of them
+monitor  QMP; blocking
 """
 
 from tcmu_runner.handlers.qemu.handler import ImageOptions, QcowHandler, QemuHandler

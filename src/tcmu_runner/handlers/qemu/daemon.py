@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from tcmu_runner.handler.device import DeviceLog
+from tcmu_runner.handler.device import Device
+from tcmu_runner.handlers.claims import in_use, lun_with
 from tcmu_runner.handlers.nbd.dial import Address, Place, dial
 from tcmu_runner.handlers.nbd.wire import Export
 from tcmu_runner.handlers.qemu.image import NODE, Image, Json, check_chain
@@ -22,16 +23,18 @@ from tcmu_runner.handlers.qemu.monitor import Monitor
 PROGRAM = "qemu-storage-daemon"
 LOCKED = '" lock'  # Failed to get "write" lock
 END_SECONDS = 30.0  # to write what it has in memory, and then let go of the image
+LOCK_SECONDS = 1.0  # where another LUN has it
 LOCK_PAUSE = 0.1
 
 
 class Daemon:
     """Serves one image. `connect` starts it when it does not run. refusal: why it did not grow."""
 
-    def __init__(self, image: Image, log: DeviceLog) -> None:
+    def __init__(self, image: Image, device: Device) -> None:
         self.refusal = ""
         self.image = image
-        self._log = log
+        self._device = device
+        self._log = device.log
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor
         self._output: int
@@ -55,13 +58,16 @@ class Daemon:
 
     def _start(self) -> None:
         """A predecessor whose parent has died keeps its locks until it has written everything."""
-        deadline = time.monotonic() + END_SECONDS
+        path, began = Path(self.image.path), time.monotonic()
         while True:
             try:
                 return self._start_once()
             except OSError as error:
-                if LOCKED not in str(error) or time.monotonic() > deadline:
+                if LOCKED not in str(error):
                     raise
+                other = lun_with(path, self._device.name)
+                if time.monotonic() - began > (LOCK_SECONDS if other else END_SECONDS):
+                    raise in_use(path, other) from None
             time.sleep(LOCK_PAUSE)
 
     def _start_once(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device
 from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handler.identity import identity_of
 from tcmu_runner.handlers.nbd.handler import ExportHandler
 from tcmu_runner.handlers.nbd.wire import Export
 from tcmu_runner.handlers.qemu.daemon import Daemon
@@ -40,6 +42,7 @@ class ImageOptions:
     direct: bool = False
     aio: str = "threads"
     detect_zeroes: str = "off"
+    shared: bool = False
 
 
 class ImageHandler(ExportHandler[ImageOptions]):
@@ -49,7 +52,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
 
     def __init__(self, device: Device, image: Image) -> None:
         super().__init__(device, image.path)
-        self.daemon = Daemon(image, device.log)
+        self.daemon = Daemon(image, device)
         self._wanted = 0  # bytes that the image shall grow to
 
     @classmethod
@@ -87,6 +90,14 @@ class ImageHandler(ExportHandler[ImageOptions]):
             raise
         return handler
 
+    def identity(self) -> str:
+        """Of the image; its backing files are its own matter."""
+        descriptor = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return identity_of(descriptor, self.name)
+        finally:
+            os.close(descriptor)
+
     async def connect(self) -> Sequence[tuple[socket, Export]]:
         return [await asyncio.to_thread(self.daemon.connect, self._wanted)]
 
@@ -120,7 +131,9 @@ def _image(config: ImageOptions) -> Image:
         ) from None
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         raise OSError(errno.EINVAL, f"{config.path} is neither a file nor a block device: correct the path")
-    return Image(config.path, found, config.read_only, config.direct, config.aio, config.detect_zeroes)
+    return Image(
+        config.path, found, config.read_only, config.direct, config.aio, config.detect_zeroes, config.shared
+    )
 
 
 class QemuHandler(ImageHandler):
@@ -136,6 +149,8 @@ class QemuHandler(ImageHandler):
       direct         bypass the page cache (O_DIRECT)
       aio            how QEMU waits for the file: threads (default), io_uring, or native, which needs direct
       detect_zeroes  written zeroes take no space: off (default), on, or unmap, which gives space back, too
+      shared         do not lock the image: for a raw one that several LUNs have, each with this option, whose
+                     initiators see to it that they do not destroy each other's data. Any other format breaks
 
     The image has to exist (qemu-img create) and may be larger than the disk; it grows when the LUN does. An
     image with a backing file has to record its format (qemu-img rebase -u -F). Serve only images that you

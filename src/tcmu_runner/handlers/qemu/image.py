@@ -19,7 +19,8 @@ Json = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """format: of FORMATS. aio, detect_zeroes: as QEMU has them. direct: bypass the page cache."""
+    """format: of FORMATS. aio, detect_zeroes: as QEMU has them. direct: bypass the page cache. shared:
+    without a lock."""
 
     path: str
     format: str
@@ -27,6 +28,7 @@ class Image:
     direct: bool
     aio: str
     detect_zeroes: str
+    shared: bool = False
 
     def node(self) -> Json:
         """What blockdev-add takes (qapi/block-core.json). Nothing in it is left to QEMU's guessing."""
@@ -35,6 +37,7 @@ class Image:
             "driver": "host_device" if _is_block_device(self.path) else "file",
             "filename": self.path,
             "aio": self.aio,
+            **({"locking": "off"} if self.shared else {}),
         }
         node = {"driver": self.format, "node-name": NODE, "detect-zeroes": self.detect_zeroes}
         common = {"cache": cache, "discard": "unmap", "read-only": self.read_only}

@@ -38,12 +38,23 @@ class Codec:
         if frame is None:
             return self._zeroes
         try:
+            self._check(number, frame)
             data: bytes = self._own("unpacker", zstandard.ZstdDecompressor).decompress(frame, self._size)
-        except zstandard.ZstdError as error:
+        except (zstandard.ZstdError, TypeError) as error:  # TypeError: SQLite keeps values of any type
             raise OSError(errno.EIO, f"chunk {number} is damaged: {error}") from None
-        if len(data) != self._size:
-            raise OSError(errno.EIO, f"chunk {number} has {len(data)} bytes")
         return data
+
+    def _check(self, number: int, frame: bytes) -> None:
+        """Before memory is taken for it: `decompress` allocates what the frame's head says, not what it is
+        allowed. `pack` writes the content's size into each head (RFC 8878, 3.1.1.1.4), and no larger
+        window."""
+        head = zstandard.get_frame_parameters(frame)
+        if head.content_size == zstandard.CONTENTSIZE_UNKNOWN:
+            raise OSError(errno.EIO, f"chunk {number} does not say how many bytes it has")
+        if head.content_size != self._size or head.window_size > self._size:
+            raise OSError(
+                errno.EIO, f"chunk {number} has {head.content_size} bytes, window of {head.window_size}"
+            )
 
     def _packer(self) -> zstandard.ZstdCompressor:
         return zstandard.ZstdCompressor(level=self._level, write_checksum=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device, Extent, Handler, Space
-from tcmu_runner.handler.config import parse_options
+from tcmu_runner.handler.config import Number, parse_options
+from tcmu_runner.handlers.claims import in_use, lun_with
 from tcmu_runner.handlers.zstd.codec import Codec
 from tcmu_runner.handlers.zstd.store import Change, Store
 from tcmu_runner.iov import Buffers
@@ -32,7 +33,7 @@ class ZstdOptions:
 
     path: str
     chunk: int | None = None
-    level: int = 1
+    level: Number = 1
 
     def __post_init__(self) -> None:
         if not self.path.startswith("/") or self.path.endswith("/"):
@@ -41,16 +42,14 @@ class ZstdOptions:
             )
         if self.level not in LEVELS:
             raise ConfigError(f"option level={self.level}: write a number from 1 (fast) to 19 (small)")
-        if self.chunk is not None and not (
-            CHUNKS[0] <= self.chunk <= CHUNKS[1] and self.chunk.bit_count() == 1
-        ):
+        if self.chunk is not None and not _is_chunk(self.chunk):
             raise ConfigError(f"option chunk={self.chunk}: write 4K, 8K, 16K, ... or 1M")
 
 
 class ZstdHandler(Handler[ZstdOptions]):
     """zstd//ABSOLUTE/PATH[;chunk=SIZE][;level=N]
 
-    A thin disk whose content is compressed with zstd, in an SQLite database that is created if it is missing.
+    A thin disk whose content is compressed with zstd, in an SQLite database that is created for a new LUN.
     Zeroes take no space, UNMAP gives space back to the file system, and each chunk has a checksum. What was
     written outlives this process, and what was flushed, a power loss.
 
@@ -81,11 +80,23 @@ class ZstdHandler(Handler[ZstdOptions]):
         return parse_options(ZstdOptions, config)
 
     @classmethod
+    def occupied(cls, config: ZstdOptions) -> bool:
+        path = Path(config.path)
+        return path.exists() and path.stat().st_size > 0
+
+    @classmethod
     def open(cls, device: Device, config: ZstdOptions) -> ZstdHandler:
         path = Path(config.path)
         _check_place(path)
         Codec(CHUNK, config.level)  # before anything is made: whether there is zstd at all
-        store = Store.open(path)
+        if not path.exists():
+            device.missing(str(path), f"touch {path}")
+        try:
+            store = Store.open(path)
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                raise in_use(path, lun_with(path, device.name), shareable=False) from None
+            raise
         try:
             handler = cls(device, store, _chunk_size(store, path, config.chunk), config.level)
             device.log.info("%s: %s", path, handler.status())
@@ -102,6 +113,9 @@ class ZstdHandler(Handler[ZstdOptions]):
         """For people: how much is stored in how much, and the ratio."""
         kept, used = self._store.count() * self._chunk, self._store.used
         return f"{format_size(kept)} of data in {format_size(used)}, {kept / used:.2f} to 1"
+
+    def identity(self) -> str:
+        return f"zstd disk {self._store.uuid()}"
 
     # data
 
@@ -203,8 +217,14 @@ class ZstdHandler(Handler[ZstdOptions]):
             yield
 
 
+def _is_chunk(size: int) -> bool:
+    return CHUNKS[0] <= size <= CHUNKS[1] and size.bit_count() == 1
+
+
 def _chunk_size(store: Store, path: Path, wanted: int | None) -> int:
     size = store.setting("chunk", wanted or CHUNK)
+    if not _is_chunk(size):
+        raise ConfigError(f"{path} says chunk={size}, which no disk has: restore it from a backup")
     if wanted not in (None, size):
         raise ConfigError(f"{path} was made with chunk={size}: leave the option chunk out")
     return size

@@ -13,12 +13,16 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
+
+from tcmu_runner import files
 
 APPLICATION = 0x746D757A  # in the database's header: it is one of ours
 FORMAT = 1
+LONGEST = 2 << 20  # bytes of a value: a frame of a chunk of 1 MiB, and more than its head
 PAGE = 4096  # bytes
 CHECKPOINT = 1024  # pages in the log
 SLACK = 1024  # free pages that the database keeps for the next writes
@@ -77,10 +81,7 @@ class Store:
             except BaseException:
                 database.close()
                 raise
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with suppress(OSError):  # some file systems know no fsync of a directory
-            os.fsync(directory)
-        os.close(directory)
+        files.keep_names(path.parent)
         return store
 
     def close(self) -> None:
@@ -92,7 +93,17 @@ class Store:
         """What the store was made with; `default` from now on, where it says nothing."""
         with self._lock, _explained(self._path):
             self._database.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, default))
-            return int(self._one("SELECT value FROM settings WHERE name = ?", name))
+            value = self._one("SELECT value FROM settings WHERE name = ?", name)
+        if not isinstance(value, int):  # SQLite keeps values of any type
+            raise OSError(errno.EIO, f"{self._path}: its setting {name} is no number")
+        return value
+
+    def uuid(self) -> str:
+        """Of this disk, wherever its file is moved to; made by who asks first."""
+        with self._lock, _explained(self._path):
+            query = "INSERT OR IGNORE INTO settings VALUES ('uuid', ?)"
+            self._database.execute(query, (str(uuid4()),))
+            return str(self._database.execute("SELECT value FROM settings WHERE name = 'uuid'").fetchone()[0])
 
     def frames(self, first: int, last: int) -> dict[int, bytes]:
         """Those that are kept of the chunks first..last."""
@@ -219,6 +230,7 @@ class Store:
 
 def _prepare(path: Path, database: sqlite3.Connection) -> None:
     """Locks the database, and leaves it with a log that is on stable storage."""
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     empty = path.stat().st_size == 0
     if empty:

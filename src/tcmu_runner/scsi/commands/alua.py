@@ -44,7 +44,7 @@ def report_target_port_groups(unit: Unit, command: Command) -> None:
     body = b"".join(map(_descriptor, _ports(unit).groups()))
     if extended:
         body = bytes((0x10, _ports(unit).transition_seconds, 0, 0)) + body
-    command.reply(len(body).to_bytes(4, "big") + body, command.field(6, 4))
+    command.reply(len(body).to_bytes(4, "big") + body)
 
 
 def _descriptor(group: TargetPortGroup) -> bytes:
@@ -59,7 +59,7 @@ def _descriptor(group: TargetPortGroup) -> bytes:
 
 def set_target_port_groups(unit: Unit, command: Command) -> Steps:
     """All descriptors are checked before the first change."""
-    size = command.field(6, 4)
+    size = command.data_length
     parameters = command.parameter_list(size)
     if size and (len(parameters) < size or size < 4 or size % 4):
         raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
@@ -90,5 +90,5 @@ def _set_states(unit: Unit, command: Command, changes: list[tuple[TargetPortGrou
             _ports(unit).set_state(group.id, state)
         except OSError as error:
             raise ScsiError(SET_TARGET_PORT_GROUPS_FAILED) from error
-        unit.raise_attention(ACCESS_STATE_CHANGED, except_for=command.nexus)
+        unit.queue_unit_attention(ACCESS_STATE_CHANGED, except_for=command.nexus)
     yield from ()

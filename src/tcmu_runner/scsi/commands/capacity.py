@@ -1,13 +1,19 @@
 """READ CAPACITY(10) and (16) (SBC-4 5.20, 5.21)."""
 
 from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
 from tcmu_runner.scsi.unit import Unit
+
+PMI = 0x01
 
 
 def read_capacity_10(unit: Unit, command: Command) -> None:
-    """The LBA and PMI fields of old standards must be zero."""
+    """LOGICAL BLOCK ADDRESS and PMI are obsolete. SBC-2 5.10.1 has the address refused without PMI, which LIO
+    does and programs check. With PMI the last block is the answer, since no block is slower to reach."""
+    if command.lba and not command.cdb[8] & PMI:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
     last = min(unit.blocks - 1, 0xFFFFFFFF)  # FFFFFFFFh: ask with READ CAPACITY(16)
-    command.reply(last.to_bytes(4, "big") + unit.block_size.to_bytes(4, "big"), 8)
+    command.reply(last.to_bytes(4, "big") + unit.block_size.to_bytes(4, "big"))
 
 
 def read_capacity_16(unit: Unit, command: Command) -> None:
@@ -17,4 +23,4 @@ def read_capacity_16(unit: Unit, command: Command) -> None:
     data[13] = unit.limits.physical_exponent
     if unit.capabilities.unmap:
         data[14] = 0x80 | (0x40 if unit.capabilities.unmap_reads_zero else 0)  # LBPME, LBPRZ
-    command.reply(bytes(data), command.field(10, 4))
+    command.reply(bytes(data))

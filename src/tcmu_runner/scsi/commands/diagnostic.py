@@ -20,7 +20,7 @@ PASSED, FAILED = 0x0, 0x7
 
 def send_diagnostic(unit: Unit, command: Command) -> Plan:
     """A self-test reads the first block. It is over when the command is, so there is none to abort."""
-    code, size = command.cdb[1] >> 5, command.field(3, 2)
+    code, size = command.cdb[1] >> 5, command.data_length
     default_test = bool(command.cdb[1] & 0x04)
     if code and (default_test or size):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 7))
@@ -38,7 +38,7 @@ def _check_page(command: Command, size: int) -> None:
     parameters = command.parameter_list(size)
     if len(parameters) < size or size < 4:
         raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
-    if any(parameters):
+    if parameters[0] or any(parameters[2:4]):
         raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(0, in_cdb=False))
 
 
@@ -52,29 +52,30 @@ def _self_test(unit: Unit, code: int) -> Steps:
     finally:
         # SPC-5 table 417: code and result, then when and where, which this unit does not know
         unit.self_tests.appendleft(bytes((code << 5 | result,)) + bytes(15))
+        unit.remember()
 
 
 def receive_diagnostic_results(unit: Unit, command: Command) -> None:
     """The list of pages: itself (SPC-5 table 344)."""
     if command.cdb[1] & 0x01 and command.cdb[2]:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
-    command.reply(bytes((0, 0, 0, 1, 0)), command.field(3, 2))
+    command.reply(bytes((0, 0, 0, 1, 0)))
 
 
 def read_buffer(unit: Unit, command: Command) -> None:
     """One buffer for all, number 0, and an echo buffer for each nexus."""
-    mode, offset, allocation = command.cdb[1] & 0x1F, command.field(3, 3), command.field(6, 3)
+    mode, offset = command.cdb[1] & 0x1F, command.field(3, 3)
     if mode == DESCRIPTOR:
         size = BUFFER_SIZE if command.cdb[2] == 0 else 0
-        command.reply(bytes((0,)) + size.to_bytes(3, "big"), allocation)
+        command.reply(bytes((0,)) + size.to_bytes(3, "big"))
     elif mode == ECHO_DESCRIPTOR:
-        command.reply(bytes((0, 0)) + ECHO_SIZE.to_bytes(2, "big"), allocation)
+        command.reply(bytes((0, 0)) + ECHO_SIZE.to_bytes(2, "big"))
     elif mode == DATA:
         _check_range(command, offset, 0)
         held = bytes(unit.buffer).ljust(BUFFER_SIZE, b"\0")
-        command.reply(held[offset:], allocation)
+        command.reply(held[offset:])
     elif mode == ECHO:
-        command.reply(_echo(command), allocation)
+        command.reply(_echo(command))
     else:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 4))
 
@@ -88,7 +89,7 @@ def _echo(command: Command) -> bytes:
 
 def write_buffer(unit: Unit, command: Command) -> None:
     """Data and echo; firmware cannot be loaded into a program."""
-    mode, offset, size = command.cdb[1] & 0x1F, command.field(3, 3), command.field(6, 3)
+    mode, offset, size = command.cdb[1] & 0x1F, command.field(3, 3), command.data_length
     if mode not in (DATA, ECHO):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 4))
     data = command.parameter_list(size)
@@ -98,10 +99,12 @@ def write_buffer(unit: Unit, command: Command) -> None:
         if size > ECHO_SIZE:
             raise ScsiError(INVALID_FIELD_IN_CDB.at(6))
         command.nexus.echo = data
+        unit.remember()
         return
     _check_range(command, offset, size)
     unit.buffer.extend(bytes(max(0, offset + size - len(unit.buffer))))
     unit.buffer[offset : offset + size] = data
+    unit.remember()
 
 
 def _check_range(command: Command, offset: int, size: int) -> None:

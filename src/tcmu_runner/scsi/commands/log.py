@@ -35,8 +35,8 @@ def log_select(unit: Unit, command: Command) -> Plan:
     """There is nothing here that could be set; resetting all parameters (PCR) is no error."""
     if command.cdb[1] & 0x01:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 0))  # SP
-    if command.field(7, 2):
-        raise ScsiError(INVALID_FIELD_IN_CDB.at(7))
+    if command.data_length:
+        raise command.wrong_data_length()
     code = command.cdb[2] & 0x3F, command.cdb[3]
     if code != SUPPORTED and code not in supported(unit):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
@@ -53,7 +53,7 @@ def _reply(command: Command, code: PageCode, body: bytes) -> None:
     """SPC-5 table 350: SPF where there is a subpage."""
     number, subpage = code
     head = bytes((number | (0x40 if subpage else 0), subpage)) + len(body).to_bytes(2, "big")
-    command.reply(head + body, command.field(7, 2))
+    command.reply(head + body)
 
 
 def _pages(unit: Unit, code: PageCode) -> bytes:

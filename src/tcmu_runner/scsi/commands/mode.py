@@ -1,4 +1,4 @@
-"""MODE SENSE and MODE SELECT (SPC-5 6.11 to 6.14)."""
+"""MODE SENSE and MODE SELECT (SPC-5 6.12 to 6.15)."""
 
 from collections.abc import Iterator
 
@@ -23,7 +23,7 @@ def mode_sense_6(unit: Unit, command: Command) -> None:
     descriptor = _block_descriptor(unit, long=False) if not command.cdb[1] & 0x08 else b""
     pages = _pages(unit, command)
     head = bytes((3 + len(descriptor) + len(pages), 0, _device_specific(unit), len(descriptor)))
-    command.reply(head + descriptor + pages, command.cdb[4])
+    command.reply(head + descriptor + pages)
 
 
 def mode_sense_10(unit: Unit, command: Command) -> None:
@@ -34,7 +34,7 @@ def mode_sense_10(unit: Unit, command: Command) -> None:
     head += bytes((0, _device_specific(unit), long and bool(descriptor), 0)) + len(descriptor).to_bytes(
         2, "big"
     )
-    command.reply(head + descriptor + pages, command.field(7, 2))
+    command.reply(head + descriptor + pages)
 
 
 def _device_specific(unit: Unit) -> int:
@@ -75,15 +75,16 @@ def _values(unit: Unit, code: PageCode, control: int) -> bytes:
 
 
 def mode_select_6(unit: Unit, command: Command) -> Plan:
-    return _select(unit, command, header=4, size=command.cdb[4])
+    return _select(unit, command, header=4)
 
 
 def mode_select_10(unit: Unit, command: Command) -> Plan:
-    return _select(unit, command, header=8, size=command.field(7, 2))
+    return _select(unit, command, header=8)
 
 
-def _select(unit: Unit, command: Command, header: int, size: int) -> Plan:
-    """Checks the whole list before the first change: a refused MODE SELECT changes nothing (SPC-5 6.11)."""
+def _select(unit: Unit, command: Command, header: int) -> Plan:
+    """Checks the whole list before the first change: a refused MODE SELECT changes nothing (SPC-5 6.12)."""
+    size = command.data_length
     if not size:
         return None
     parameters = command.parameter_list(size)
@@ -142,7 +143,7 @@ def _code(parameters: bytes, start: int) -> PageCode:
 
 
 def _check_fixed_bits(unit: Unit, code: PageCode, now: bytes, page: bytes, start: int) -> None:
-    """Bits that are not changeable must stay (SPC-5 6.11); PS in the first byte is reserved here."""
+    """Bits that are not changeable must stay (SPC-5 6.12); PS in the first byte is reserved here."""
     free = mode_pages.changeable(code, has_cache=unit.capabilities.flush)
     header = 4 if code[1] else 2
     if page[:header] != now[:header]:

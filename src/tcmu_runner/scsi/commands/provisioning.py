@@ -1,4 +1,4 @@
-"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-4 5.6, 5.39, 5.52, 5.53)."""
+"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-4 5.6, 5.35, 5.52, 5.53)."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from tcmu_runner.scsi.sense import (
 from tcmu_runner.scsi.unit import Unit
 
 WINDOW, WINDOWS = 1 << 30, 256  # bytes of which the storage is asked for its extents at once, and how often
+NDOB = 0x01
 MAPPED, DEALLOCATED = 0x0, 0x1  # PROVISIONING STATUS (SBC-4 table 63)
 
 
@@ -24,13 +25,14 @@ def unmap(unit: Unit, command: Command) -> Steps:
     """Every descriptor is checked before the first byte is unmapped. Without a write cache, what was unmapped
     has to stay so after a loss of power."""
     for offset, length in list(_unmap_ranges(unit, command)):
-        yield Unmap(offset, length)
+        for at in range(offset, offset + length, filling.STRIDE):
+            yield Unmap(at, min(filling.STRIDE, offset + length - at))
     if unit.capabilities.flush and not unit.mode.write_cache:
         yield Flush()
 
 
 def _unmap_ranges(unit: Unit, command: Command) -> Iterator[tuple[int, int]]:
-    size = command.field(7, 2)
+    size = command.data_length
     if size == 0:
         return
     parameters = command.parameter_list(size)
@@ -61,12 +63,16 @@ def write_same(unit: Unit, command: Command) -> Steps:
     if not length and unit.limits.write_same_to_end:
         length = unit.size - offset
     if not 0 < length <= unit.limits.max_write_same * unit.block_size:
-        raise ScsiError(INVALID_FIELD_IN_CDB.at(10 if len(command.cdb) == 16 else 7))
-    without_data = len(command.cdb) == 16 and command.cdb[1] & 0x01
-    block = bytes(unit.block_size) if without_data else _one_block(unit, command)
+        raise command.wrong_count()
+    block = _one_block(unit, command) if blocks_sent(command.cdb, 0) else bytes(unit.block_size)
     if block.count(0) < len(block):
         return filling.fill(unit, offset, length, block)
     return filling.clear(unit, offset, length, unmap=wants_unmap)
+
+
+def blocks_sent(cdb: bytes, _count: int) -> int:
+    """The data of a WRITE SAME: one block (SBC-4 5.52), or none with NDOB, which only the long CDB has."""
+    return 0 if len(cdb) == 16 and cdb[1] & NDOB else 1
 
 
 def _one_block(unit: Unit, command: Command) -> bytes:
@@ -79,10 +85,10 @@ def _one_block(unit: Unit, command: Command) -> bytes:
 def get_lba_status(unit: Unit, command: Command) -> Steps:
     """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, one at least. The
     only REPORT TYPE is that of all descriptors; others are refused by the row's mask."""
-    lba, allocation = command.field(2, 8), command.field(10, 4)
+    lba = command.lba
     if lba >= unit.blocks:
         raise ScsiError(LBA_OUT_OF_RANGE.with_information(lba))
-    return _report_runs(unit, command, lba, allocation)
+    return _report_runs(unit, command, lba)
 
 
 class Run(NamedTuple):
@@ -93,9 +99,9 @@ class Run(NamedTuple):
     mapped: bool
 
 
-def _report_runs(unit: Unit, command: Command, lba: int, allocation: int) -> Steps:
+def _report_runs(unit: Unit, command: Command, lba: int) -> Steps:
     """Asks in windows, and not for ever: a large sparse disk has more to tell than one answer holds."""
-    most = max(1, (allocation - 8) // 16)
+    most = max(1, (command.data_length - 8) // 16)
     runs: list[Run] = []
     for _ in range(WINDOWS):
         window = Extents(lba * unit.block_size, min(WINDOW, unit.size - lba * unit.block_size))
@@ -105,7 +111,7 @@ def _report_runs(unit: Unit, command: Command, lba: int, allocation: int) -> Ste
         lba += window.length // unit.block_size
         if lba == unit.blocks or len(runs) > most:
             break
-    command.reply(_lba_status(runs[:most], _completion(unit, lba, runs, most)), allocation)
+    command.reply(_lba_status(runs[:most], _completion(unit, lba, runs, most)))
 
 
 def _runs(window: Extents, block_size: int) -> Iterator[Run]:

@@ -12,12 +12,12 @@ NO_TIMEOUTS = b"\x00\x0a" + bytes(10)  # timeouts descriptor (SPC-5 6.35.4): not
 
 def report_supported_operation_codes(unit: Unit, command: Command) -> None:
     option, timeouts = command.cdb[2] & 0x07, bool(command.cdb[2] & 0x80)
-    rows = [row for row in unit.table if row.needs(unit) or row.opcode in unit.answered_above]
+    rows = [row for row in unit.table if row.needs(unit) or row.opcode in unit.answered_by_target]
     if option == 0:
-        command.reply(_all(rows, timeouts=timeouts), command.field(6, 4))
+        command.reply(_all(rows, timeouts=timeouts))
     elif option <= 3:
         row = _requested(rows, option, command.cdb[3], command.field(4, 2))
-        command.reply(_one(row, timeouts=timeouts), command.field(6, 4))
+        command.reply(_one(row, timeouts=timeouts))
     else:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2, 2))
 
@@ -68,7 +68,7 @@ def report_supported_task_management_functions(unit: Unit, command: Command) -> 
     """The short form, or with REPD the long one, without timeouts (SPC-5 tables 309 and 310)."""
     long = bool(command.cdb[2] & 0x80)
     data = unit.task_management + (bytes((0, 12)) + bytes(12) if long else bytes(2))
-    command.reply(data, command.field(6, 4))
+    command.reply(data)
 
 
 def report_luns(unit: Unit, command: Command) -> None:
@@ -80,7 +80,7 @@ def report_luns(unit: Unit, command: Command) -> None:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
     numbers = unit.luns() if select in (0x00, 0x02) else ()
     body = b"".join(_lun(number) for number in numbers)
-    command.reply(len(body).to_bytes(4, "big") + bytes(4) + body, command.field(6, 4))
+    command.reply(len(body).to_bytes(4, "big") + bytes(4) + body)
 
 
 def _lun(number: int) -> bytes:

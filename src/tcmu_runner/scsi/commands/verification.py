@@ -1,9 +1,9 @@
-"""VERIFY and WRITE AND VERIFY (SBC-4 5.40 ff., 5.44 ff.), and comparing data with the medium."""
+"""VERIFY and WRITE AND VERIFY (SBC-4 5.36 ff., 5.44 ff.), and comparing data with the medium."""
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.commands.transfer import CHUNK, data_out, look_at, write_short
+from tcmu_runner.scsi.commands.read_write import CHUNK, data_out, look_at, write_short
 from tcmu_runner.scsi.operations import Plan, Read, Steps
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, MISCOMPARE, ScsiError
 from tcmu_runner.scsi.unit import Unit
@@ -11,14 +11,19 @@ from tcmu_runner.scsi.unit import Unit
 MEDIUM, ALL_DATA, ONE_BLOCK = 0b00, 0b01, 0b11  # BYTCHK (SBC-4 table 142)
 
 
-def _bytchk(command: Command) -> int:
-    return command.cdb[1] >> 1 & 0b11
+def _bytchk(cdb: bytes) -> int:
+    return cdb[1] >> 1 & 0b11
+
+
+def blocks_sent(cdb: bytes, count: int) -> int:
+    """The data of a VERIFY, by BYTCHK (SBC-4 5.36): all blocks, one for all, or none."""
+    return {ALL_DATA: count, ONE_BLOCK: min(count, 1)}.get(_bytchk(cdb), 0)
 
 
 def verify(unit: Unit, command: Command) -> Plan:
     """Reads the blocks, or compares them with the data, or each of them with the one block sent."""
     offset, length = unit.extent(command)
-    check = _bytchk(command)
+    check = _bytchk(command.cdb)
     if check == MEDIUM:
         return look_at(offset, length)
     if check not in (ALL_DATA, ONE_BLOCK):
@@ -28,7 +33,7 @@ def verify(unit: Unit, command: Command) -> Plan:
     if check == ONE_BLOCK:
         block = iov.gather(data_out(command, unit.block_size))
         return _compare_with_one_block(offset, length, block)
-    unit.check_transfer(length // unit.block_size)
+    unit.transfer(command)
     return compare(unit, offset, data_out(command, length))
 
 
@@ -65,9 +70,8 @@ def _check_equal(on_medium: bytes, expected: bytes, at: int) -> None:
 def write_and_verify(unit: Unit, command: Command) -> Steps:
     """Writes, then reads again; with BYTCHK 01b it compares. What is stored is verified, so the write goes
     through to stable storage."""
-    offset, length = unit.extent(command)
-    unit.check_transfer(length // unit.block_size)
-    check = _bytchk(command)
+    offset, length = unit.transfer(command)
+    check = _bytchk(command.cdb)
     if check not in (MEDIUM, ALL_DATA):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 2))
     data = iov.cut(command.data, 0, length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -137,3 +138,106 @@ def test_a_cipher_that_is_not_known_is_refused(tmp_path: Path) -> None:
     ):
         place.open()
     assert place.state() == before
+
+
+OTHER_CIPHER = ("--keyslot-cipher", "aes-cbc-essiv:sha256", "--keyslot-key-size", "256")
+HASHES = ("sha224", "sha384", "sha3-256", "blake2b-512", "blake2s-256")
+VARIETIES = {
+    **{f"hash {name}": ("--hash", name) for name in HASHES},
+    "sectors of 1024": ("--sector-size", "1024"),
+    "sectors of 2048": ("--sector-size", "2048"),
+    "large metadata": ("--luks2-metadata-size", "64k"),
+    "label": ("--label", "vault", "--subsystem", "tcmu"),
+    "slot 31": ("--key-slot", "31"),
+    "offset": ("--offset", "40960"),
+    "align": ("--align-payload", "8192"),
+}  # fmt: skip
+
+
+def placed(tmp_path: Path, *arguments: str) -> Place:
+    """A volume of cryptsetup's, whose data is where its dump says."""
+    sectors = () if "--sector-size" in arguments else ("--sector-size", "512")
+    place = Place(tmp_path, header=24 << 20).format(*QUICK2, *sectors, *arguments)
+    found = re.search(r"^\toffset: (\d+) \[bytes\]", place.cryptsetup("luksDump"), re.MULTILINE)
+    assert found
+    place.header = int(found[1])
+    return place
+
+
+@pytest.mark.parametrize("variety", VARIETIES)
+def test_whatever_cryptsetup_makes_opens_here(variety: str, tmp_path: Path) -> None:
+    place = placed(tmp_path, *VARIETIES[variety])
+    sectors = re.search(r"sector: (\d+) \[bytes\]", place.cryptsetup("luksDump"))
+    assert sectors
+    disk = place.open(block_size=int(sectors[1]))
+    write(disk, 0, DATA)
+    disk.close()
+    assert decrypted(place, dumped_key(place), int(sectors[1]), 0, len(DATA)) == DATA
+
+
+@pytest.mark.parametrize(
+    "cipher", ["aes-xts-plain", "aes-cbc-plain64", "aes-xts-essiv:sha256", "aes-xts-plain64be"]
+)
+@pytest.mark.parametrize("kind", [QUICK1, QUICK2])
+def test_or_is_refused_with_a_reason(cipher: str, kind: tuple[str, ...], tmp_path: Path) -> None:
+    key_size = 256 if "cbc" in cipher else 512
+    place = Place(tmp_path, header=16 << 20).format(*kind, "--cipher", cipher, key_size=key_size)
+    with pytest.raises(DeviceError, match=f"is encrypted with {cipher}; this filter knows aes-xts-plain64"):
+        place.open()
+
+
+def add(place: Place, *arguments: str) -> None:
+    place.cryptsetup("luksAddKey", *QUICK2[2:], "-q", *arguments, after=(str(place.key),))
+
+
+def test_a_key_slot_of_another_cipher_leaves_the_volume_usable(tmp_path: Path) -> None:
+    place = placed(tmp_path)
+    add(place, "--new-key-slot", "1", *OTHER_CIPHER)
+    assert "aes-cbc-essiv:sha256" in place.cryptsetup("luksDump")
+    disk = place.open()
+    write(disk, 0, DATA)
+    disk.close()
+    place.cryptsetup("luksKillSlot", "-q", after=("0",))
+    with pytest.raises(
+        DeviceError,
+        match="has no key slot that could be used: it has a key slot 1 encrypted with aes-cbc-essiv",
+    ):
+        place.open()
+
+
+def test_an_erased_volume_has_no_key_slot_of_another_cipher_left(tmp_path: Path) -> None:
+    """SANITIZE destroys the key material of all of them, also of those that this filter cannot open."""
+    place = placed(tmp_path)
+    add(place, "--new-key-slot", "1", *OTHER_CIPHER)
+    (area,) = [slot for slot in metadata_of(place)["keyslots"].items() if slot[0] == "1"]
+    at, size = int(area[1]["area"]["offset"]), int(area[1]["area"]["size"])
+    before = place.image.read_bytes()[at : at + size]
+    disk = place.open()
+    disk.crypto_erase()
+    disk.close()
+    after = place.image.read_bytes()[at : at + size]
+    assert not any(before[n : n + 512] == after[n : n + 512] for n in range(0, size, 512))
+    place.cryptsetup("luksOpen", "--test-passphrase")
+
+
+def metadata_of(place: Place) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(header2.parse(place.image.read_bytes()[:0x4000]).json)
+    return found
+
+
+def test_unbound_key_slots_and_tokens_are_left_alone(tmp_path: Path) -> None:
+    place = placed(tmp_path)
+    add(place, "--unbound", "--key-size", "128", "--new-key-slot", "2")
+    (tmp_path / "token.json").write_text('{"type":"other","keyslots":["0"]}')
+    place.cryptsetup("token", "import", "--json-file", str(tmp_path / "token.json"))
+    disk = place.open()
+    write(disk, 0, DATA)
+    disk.close()
+    assert metadata_of(place)["tokens"]
+
+
+def test_a_reencryption_under_way_is_to_be_finished(tmp_path: Path) -> None:
+    place = placed(tmp_path)
+    place.cryptsetup("reencrypt", "--init-only", "-q", *QUICK2[2:])
+    with pytest.raises(DeviceError, match="needs online-reencrypt-v2: finish it with cryptsetup"):
+        place.open()

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tcmu_runner import ConfigError
-from tcmu_runner.filters.luks.derivation import derive
+from tcmu_runner.filters.luks.kdf import derive
 from tcmu_runner.filters.luks.secret import Secret
 from tcmu_runner.filters.luks.volume import Derivation
 

@@ -8,13 +8,13 @@ from handlers.model import machine, pieces
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from filters.stacked import Stacked, check_stack, open_stack
 from tcmu_runner import ConfigError, Device, Handler, ScsiError
 from tcmu_runner.filters.luks.filter import Luks
 from tcmu_runner.handler.stack import Layer
 from tcmu_runner.iov import gather
 from tcmu_runner.scsi.operations import WriteSame
 from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
 from .volumes import Place, read, write
 
@@ -23,7 +23,8 @@ from .volumes import Place, read, write
 @pytest.mark.parametrize("discard", [False, True])
 def test_it_keeps_the_contract(config: str, discard: bool, tmp_path: Path) -> None:
     options = Place(tmp_path).options(create=True, discard=discard)
-    check_stack(config.format(tmp_path), ("luks", options), persistent=config != "ram/")
+    report = check_filter(config.format(tmp_path), ("luks", options), persistent=config != "ram/")
+    assert report.ok, str(report)
 
 
 @pytest.mark.parametrize("block_size", [512, 4096])

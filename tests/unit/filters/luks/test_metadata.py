@@ -79,15 +79,14 @@ def test_whatever_stands_somewhere_is_understood_or_refused(path: tuple[str, ...
             "needs online-reencrypt-v2: finish it",
         ),
         (("segments", "1"), {"type": "crypt"}, "several segments"),
-        (("segments", "0", "integrity"), {}, "of a kind this filter knows not"),
+        (("segments", "0", "integrity"), {}, "has data with integrity tags, which this filter knows not"),
+        (("segments", "0", "type"), "hw-opal", "has data of the kind hw-opal, which this filter knows not"),
         (("segments", "0", "encryption"), "aes-cbc-essiv:sha256", "is encrypted with aes-cbc-essiv:sha256"),
         (("segments", "0", "sector_size"), 777, "has sectors of 777 bytes"),
         (("segments", "0", "size"), "4096", "fixed size"),
         (("segments", "0", "offset"), "32768", "a key slot 0 that lies in the data"),
-        (("keyslots", "0", "kdf", "type"), "scrypt", "unknown key derivation 'scrypt'"),
-        (("keyslots", "0", "kdf", "memory"), 1 << 40, "derives keys with 1099511627776 KiB"),
-        (("keyslots", "0", "area", "size"), "512", "key slot 0 without room"),
-        (("keyslots", "0", "af", "hash"), "whirlpool9", "hash 'whirlpool9', which this Python has not"),
+        (("segments", "0", "offset"), "0", "has its header apart from its data"),
+        (("keyslots", "0", "area", "offset"), "-1", "a key slot 0 that lies in the data"),
         (("digests",), {}, "no digest"),
     ],
 )
@@ -96,6 +95,42 @@ def test_the_reason_is_told(path: tuple[str, ...], value: object, why: str) -> N
         metadata.parse(replaced(path, value), "uuid")
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "why"),
+    [
+        (("kdf", "type"), "scrypt", "unknown key derivation 'scrypt'"),
+        (("kdf", "memory"), 1 << 40, "derives keys with 1099511627776 KiB"),
+        (("area", "size"), "512", "key slot 0 without room"),
+        (("area", "encryption"), "serpent-xts-plain64", "a key slot 0 encrypted with serpent-xts-plain64"),
+        (("area", "type"), "journal", "a key slot 0 of another kind"),
+        (("type",), "luks3", "a key slot 0 of another kind"),
+        (("key_size",), 20, "a key slot 0 with keys of a strange size"),
+        (("af", "hash"), "whirlpool9", "hash 'whirlpool9', which this Python has not"),
+        (("af", "hash"), "shake_128", "hash 'shake_128', which this Python has not"),
+    ],
+)
+def test_what_is_wrong_with_one_key_slot_leaves_the_others(
+    path: tuple[str, ...], value: object, why: str
+) -> None:
+    volume = metadata.parse(replaced(("keyslots", "0", *path), value), "uuid")
+    assert [slot.number for slot in volume.usable] == [3]
+    (other,) = volume.others
+    assert (other.number, why in other.why) == (0, True)
+    assert len(volume.areas) == 2
+
+
 def test_key_slots_of_another_kind_are_left_alone() -> None:
     volume = metadata.parse(replaced(("keyslots", "5"), {"type": "reencrypt"}), "uuid")
     assert [slot.number for slot in volume.keyslots] == [0, 3]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"[" * 100_000, id="deep"),
+        pytest.param(replaced(("segments", "0", "offset"), float("inf")), id="infinite"),
+    ],
+)
+def test_what_python_itself_cannot_take_is_refused(text: bytes) -> None:
+    with pytest.raises(HeaderError, match="has metadata that cannot be understood"):
+        metadata.parse(text, "uuid")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tcmu_runner.errors import DeviceError, TcmuError
+from tcmu_runner.errors import ConfigError, DeviceError, TcmuError
+from tcmu_runner.filters.luks import kdf
+from tcmu_runner.filters.luks.secret import Secret
 from tcmu_runner.filters.luks.volume import HeaderError
 
 from .volumes import Place, read, write
@@ -54,6 +57,7 @@ def test_one_damaged_header_is_survived_and_said(
     disk.close()
     assert place.state() == before
     assert damage in caplog.text
+    assert len(re.findall(r"at \d+ the LUKS", caplog.text)) == damage.count("at ")  # and nothing of data
     assert "the other copy is used; mend it with cryptsetup repair" in caplog.text
     caplog.clear()
 
@@ -120,3 +124,32 @@ def test_the_key_is_in_no_error_and_no_log(place: Place, caplog: pytest.LogCaptu
         place.open()
     for text in (caplog.text, repr(error.value)):
         assert "horse" not in text
+
+
+def test_a_reencryption_of_luks1_is_to_be_finished(place: Place) -> None:
+    """Its header begins otherwise meanwhile, so that nobody opens it."""
+    place.patch(0, b"LUKS\xde\xad\0\1")
+    refused(place, "is in the middle of a reencryption: finish it with cryptsetup", HeaderError)
+
+
+def test_a_key_slot_that_needs_what_is_not_there_leaves_the_others(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for argon2, or its library: another key slot needs neither."""
+    place.cryptsetup(
+        "luksAddKey", "--pbkdf", "argon2id", "--pbkdf-force-iterations", "4", "--pbkdf-memory", "4096",
+        "--new-key-slot", "1", "-q", after=(str(place.key),),
+    )  # fmt: skip
+    place.cryptsetup("config", "--key-slot", "1", "--priority", "prefer")
+
+    def nothing(*_: object) -> Secret:
+        raise ConfigError("argon2id needs the package argon2-cffi")
+
+    monkeypatch.setattr(kdf, "_argon2", nothing)
+    disk = place.open()
+    assert read(disk, 0, 512) == DATA
+    disk.close()
+    place.key.write_bytes(b"another key")
+    refused(
+        place, "opens no key slot of .*, tried 1, 0: .*; the volume has a key slot 1 for which argon2id needs"
+    )

@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from filters.stacked import Stacked, open_stack
+from tcmu_runner.testing.stacked import Stacked, open_stack
 
 SIZE = 2 << 20
 HEADER = 1 << 20

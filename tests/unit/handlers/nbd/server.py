@@ -21,11 +21,16 @@ Reply = Callable[["Server", socket.socket, int, bytes, int], bool]
 
 
 class Server:
-    """Simple replies only. flags, minimum: of its export. saboteur: gets each request first, as (server,
-    connection, type, cookie, offset); True: that was the answer. log: types of requests, in their order."""
+    """Simple replies only. flags, minimum, maximum: of its export. saboteur: gets each request first, as
+    (server, connection, type, cookie, offset); True: that was the answer. log: types of requests, in their
+    order."""
 
-    def __init__(self, path: Path, size: int = 1 << 20, *, flags: int = EVERYTHING, minimum: int = 1) -> None:
+    def __init__(
+        self, path: Path, size: int = 1 << 20, *, flags: int = EVERYTHING, minimum: int = 1,
+        maximum: int = 1 << 16,
+    ) -> None:  # fmt: skip
         self.path, self.size, self.flags, self.minimum = path, size, flags, minimum
+        self.maximum = maximum
         self.disk = bytearray(size)
         self.log: list[int] = []
         self.saboteur: Reply | None = None
@@ -90,7 +95,7 @@ class Server:
                 self._option(connection, option, 0x80000001)
                 continue
             self._option(connection, option, 3, struct.pack(">HQH", 0, self.size, self.flags))
-            self._option(connection, option, 3, struct.pack(">HIII", 3, self.minimum, 4096, 1 << 16))
+            self._option(connection, option, 3, struct.pack(">HIII", 3, self.minimum, 4096, self.maximum))
             return self._option(connection, option, 1)
 
     @staticmethod

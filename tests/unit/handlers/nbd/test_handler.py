@@ -16,10 +16,10 @@ import pytest
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device
-from tcmu_runner.handler.conformance import Outcome, check_handler, device
 from tcmu_runner.handlers.nbd import NbdHandler, NbdOptions
 from tcmu_runner.handlers.nbd.dial import Address, Place
 from tcmu_runner.scsi.unit import Capabilities
+from tcmu_runner.testing.conformance import Outcome, check_handler, device
 
 from .server import EVERYTHING, Server, answer
 
@@ -78,12 +78,25 @@ def test_parse() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        ("tcp/[::1]:1234", 1234), ("tcp/[::1]/1234", 1234), ("tcp/::1/1234", 1234), ("tcp/[::1]", 10809),
+        ("tcp/::1", 10809), ("tcp/[%3A%3A1]%3A1234", 1234), ("tcp/%3a%3a1/1234", 1234),
+    ],
+)  # fmt: skip
+def test_ipv6(text: str, port: int) -> None:
+    assert NbdHandler.parse(text).place.address == Address(host="::1", port=port)
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "'' is no address: write nbd/unix/run/disk.sock or nbd/tcp/HOST/PORT"),
         ("/run/a.sock", "is no address"),
         ("tcp/host/http", "'http' is no port"),
         ("tcp/host/10809/vol", "and the export as ;export=NAME"),
+        ("tcp/[::1]:http", "'http' is no port"),
+        ("unix/a;hold=x", "option hold=x is not a whole number"),
         ("unix/a;connections=17", "option connections=17: write 1 to 16"),
         ("unix/a;tls=pki", "write the directory's absolute path"),
         ("unix/a;tls_hostname=x", "has no effect: add ;tls=DIRECTORY"),
@@ -120,6 +133,14 @@ def test_refused(server: Server, options: str, size: int, message: str) -> None:
 def test_nobody_listens(path: Path) -> None:
     with pytest.raises(OSError, match="No such file or directory: start the NBD server, or correct the add"):
         run(path)
+
+
+@pytest.mark.parametrize("maximum", [0, 511])
+def test_a_server_that_takes_less_than_a_block(path: Path, maximum: int) -> None:
+    server = Server(path, maximum=maximum)
+    with pytest.raises(OSError, match=f"takes requests of at most {maximum} bytes: correct the server"):
+        run(path)
+    server.stop()
 
 
 def test_blocks_that_are_too_small(path: Path) -> None:
@@ -300,7 +321,7 @@ def test_commands_end_in_busy_when_the_server_stays_away(
             await read(handler, 0, 512)
         assert error.value.errno == errno.ETIMEDOUT
         server.start()
-        for _ in range(200):
+        for _ in range(1000):
             try:
                 assert await read(handler, 0, 512) == bytes(512)
             except TimeoutError:

@@ -82,6 +82,7 @@ def test_tls() -> None:
         (HELLO + reply(8, UNSUP) + reply(7, 0x80000042, b"no"), "refuses it (0x80000042) no"),
         (HELLO + reply(8, UNSUP) + reply(7, 1), "does not tell what the export is"),
         (HELLO + reply(9, UNSUP), "reply to option STRUCTURED_REPLY is garbled"),
+        (HELLO + reply(8, 3, bytes(60_000)) * 65, "option STRUCTURED_REPLY without end"),
         (HELLO + reply(8, 1, b"")[:16] + b"\xff\xff\xff\xff", "is garbled"),
     ],
 )

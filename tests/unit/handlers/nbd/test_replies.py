@@ -118,3 +118,20 @@ def test_what_no_server_should_say(reply: bytes, message: str) -> None:
     client.ask(1, Kind.READ, 512)
     with pytest.raises(NbdError, match=message):
         client.hear(reply)
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        chunk(1, 5, struct.pack(">III", 7, 512, 0), done=False) * 2,  # without end, and each is kept
+        chunk(1, 5, struct.pack(">III", 7, 0, 0)),  # asked for again, it would come again
+        chunk(1, 0),
+        chunk(2, 5, struct.pack(">III", 7, 512, 0)),
+    ],
+)
+def test_states_that_were_not_asked_for_end_the_connection(replies: bytes) -> None:
+    client = Client()
+    client.ask(1, Kind.BLOCK_STATUS, 1 << 20)
+    client.ask(2, Kind.WRITE, 512)
+    with pytest.raises(NbdError, match="state"):
+        client.hear(replies)

@@ -4,7 +4,9 @@ import errno
 import itertools
 import logging
 import random
+import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -15,10 +17,11 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from handlers.model import machine, pieces
 from tcmu_runner import ConfigError, Device, Extent, Handler
-from tcmu_runner.handler.conformance import check_class, check_handler, device
+from tcmu_runner.handlers import claims
 from tcmu_runner.handlers.zstd import ZstdHandler, store
 from tcmu_runner.handlers.zstd.handler import ZstdOptions, _runs
 from tcmu_runner.iov import gather
+from tcmu_runner.testing.conformance import check_class, check_handler, device
 
 SIZE = 4 << 20
 TEXT = b"some text that compresses well, "
@@ -199,6 +202,38 @@ def test_the_chunk_size_is_that_of_the_beginning(tmp_path: Path) -> None:
         disk.close()
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "why"),
+    [
+        (1 << 40, ConfigError, "says chunk=1099511627776"),  # memory for zeroes
+        (0, ConfigError, "says chunk=0"),
+        (5000, ConfigError, "says chunk=5000"),
+        ("many", OSError, "its setting chunk is no number"),
+    ],
+)
+def test_a_chunk_size_that_no_disk_has(
+    tmp_path: Path, value: object, error: type[Exception], why: str
+) -> None:
+    path = tmp_path / "disk.zdb"
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE settings SET value = ? WHERE name = 'chunk'", (value,))
+    with pytest.raises(error, match=why):
+        opened(path)
+
+
+def test_a_frame_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "disk.zdb"
+    opened(path).close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("INSERT INTO chunks VALUES (0, zeroblob(?))", (16 << 20,))
+    disk = opened(path)
+    with pytest.raises(OSError, match="too big") as raised:
+        read(disk, 0, 512)
+    assert raised.value.errno == errno.EIO
+    disk.close()
+
+
 @given(st.sets(st.integers(0, 30)))
 def test_runs(numbers: set[int]) -> None:
     found = list(_runs(sorted(numbers)))
@@ -234,3 +269,25 @@ def test_without_its_library_nothing_is_made(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(ConfigError, match="needs the package zstandard"):
         opened(tmp_path / "disk.zdb")
     assert not (tmp_path / "disk.zdb").exists()
+
+
+def test_one_lun_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a disk says which it is, wherever its file goes."""
+    path = tmp_path / "a.zdb"
+    first = ZstdHandler.open(Device("user_0/a", 1 << 20), ZstdHandler.parse(str(path)))
+    (entry := tmp_path / "uio" / "uio0").mkdir(parents=True)
+    (entry / "name").write_text(f"tcm-user/0/a/zstd/{path}\n")
+    monkeypatch.setattr(claims, "UIO", tmp_path / "uio")
+    monkeypatch.setattr(claims, "NEW_SECONDS", 0.05)
+    with pytest.raises(
+        OSError, match=r"a\.zdb is in use by user_0/a, .*: remove that one, or name another st"
+    ):
+        ZstdHandler.open(Device("user_0/b", 1 << 20), ZstdHandler.parse(str(path)))
+    identity = first.identity()
+    first.close()
+    path.rename(tmp_path / "b.zdb")
+    again = ZstdHandler.open(Device("user_0/a", 1 << 20), ZstdHandler.parse(f"{tmp_path}/b.zdb"))
+    other = ZstdHandler.open(Device("user_0/c", 1 << 20), ZstdHandler.parse(f"{tmp_path}/c.zdb"))
+    assert again.identity() == identity != other.identity()
+    again.close()
+    other.close()

@@ -1,0 +1,129 @@
+"""Threads and event loops: how a thread is started, blocking calls and background tasks of a loop, and the
+one loop of all asyncio handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TypeVar
+
+from tcmu_runner.errors import ExhaustedError
+
+Result = TypeVar("Result")
+
+_STAY = 2  # threads that wait for the next call
+_THREAD_LIMITS = "raise workers.memory in the settings, TasksMax= of the service, or the system's limits"
+
+
+def start_thread(name: str, run: Callable[..., object], *arguments: object) -> threading.Thread:
+    """Runs `run(*arguments)` on a new daemon thread. Raises ExhaustedError where the system refuses one."""
+    thread = threading.Thread(target=run, args=arguments, name=name, daemon=True)
+    try:
+        thread.start()
+    except (RuntimeError, MemoryError) as error:  # pthread_create(3): EAGAIN, which Python does not tell
+        raise ExhaustedError(f"cannot start the thread {name!r}: {_THREAD_LIMITS}") from error
+    return thread
+
+
+class _Helpers:
+    """Threads for blocking calls, as many as there are calls: one that hangs for ever takes no other's place.
+
+    A few stay. Where all processors are busy a thread that waits is woken at once, while a new one has to
+    wait for its first turn (docs/adr/0026).
+    """
+
+    def __init__(self) -> None:
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting = 0  # for a call that is not in the queue yet
+
+    def run(self, call: Callable[[], None]) -> None:
+        with self._lock:
+            found = self._waiting > 0
+            self._waiting -= found
+        if found:
+            self._calls.put(call)
+        else:
+            start_thread("blocking call", self._live, call)
+
+    def _live(self, first: Callable[[], None]) -> None:
+        first()
+        del first
+        while self._stays():
+            self._calls.get()()
+
+    def _stays(self) -> bool:
+        with self._lock:
+            stays = self._waiting < _STAY
+            self._waiting += stays
+            return stays
+
+
+_helpers = _Helpers()
+
+
+def in_thread(call: Callable[[], Result]) -> asyncio.Future[Result]:
+    """Begins at once, on a thread that does nothing else meanwhile; await what it returns or raises."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Result] = loop.create_future()
+
+    def tell(deliver: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile, and nobody waits
+            loop.call_soon_threadsafe(settle, deliver)
+
+    def settle(deliver: Callable[[], None]) -> None:
+        if not future.done():  # nobody waits any more after a time-out
+            deliver()
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            failure = error
+            tell(lambda: future.set_exception(failure))
+        else:
+            tell(lambda: future.set_result(result))
+
+    _helpers.run(run)
+    return future
+
+
+class Tasks:
+    """Keeps what it has started: the loop alone would let it be collected half-way."""
+
+    def __init__(self) -> None:
+        self._running: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether any of it has not ended yet."""
+        return bool(self._running)
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+
+_running: list[asyncio.AbstractEventLoop] = []
+_starting = threading.Lock()
+os.register_at_fork(after_in_child=_running.clear)  # its thread stays with the parent
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """Made when first needed, on a thread of its own."""
+    with _starting:
+        if not _running:
+            made = asyncio.new_event_loop()
+            start_thread("asyncio handlers", made.run_forever)
+            _running.append(made)
+        return _running[0]
+
+
+def run(coroutine: Coroutine[object, object, Result]) -> Result:
+    """Its result or exception; for any thread but the loop's."""
+    return asyncio.run_coroutine_threadsafe(coroutine, loop()).result()

@@ -1,0 +1,39 @@
+"""Method calls over the daemon's control socket: see control_socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from tcmu_runner.dbus.calls import CallError, Request
+from tcmu_runner.errors import DeviceError
+
+
+async def call(path: Path, request: Request) -> list[Any]:
+    """What the method gives. A connection for each call: a daemon that has restarted is found again.
+
+    Raises CallError, OSError where nobody listens or we may not connect, DeviceError where no answer comes.
+    """
+    asked = {
+        "path": request.path,
+        "interface": request.interface,
+        "method": request.method,
+        "arguments": request.arguments,
+    }
+    reader, writer = await asyncio.open_unix_connection(path)
+    try:
+        writer.write(json.dumps(asked).encode() + b"\n")
+        writer.write_eof()
+        text = await reader.read()
+    except ConnectionError:
+        text = b""
+    finally:
+        writer.close()
+    if not text:
+        raise DeviceError(f"tcmu-runner has closed {path} without an answer: look at its log")
+    answer = json.loads(text)
+    if "error" in answer:
+        raise CallError(answer["error"], answer["text"])
+    return list(answer["results"])

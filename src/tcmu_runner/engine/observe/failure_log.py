@@ -1,0 +1,93 @@
+"""The log of commands that failed: each kind in full when it begins, then how often, once a minute."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from tcmu_runner.engine.observe.statistics import Statistics
+from tcmu_runner.handler.device import Device
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.operations import Operation
+from tcmu_runner.scsi.sense import Sense
+
+REPEAT_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class _Kind:
+    """Failures that differ in their command alone. since: when it was last told, by the clock. unsaid: how
+    many were not told since."""
+
+    text: str
+    since: float
+    unsaid: int = 0
+
+
+class FailureLog:
+    """Of one device; the last failure is in its statistics, too. Any thread."""
+
+    def __init__(
+        self, device: Device, statistics: Statistics, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._device = device
+        self._statistics = statistics
+        self._clock = clock
+        self._kinds: dict[Hashable, _Kind] = {}
+        self._lock = threading.Lock()
+
+    def failed(self, command: Command, operation: Operation | None, error: OSError) -> None:
+        """The storage has refused an operation of the command."""
+        what = type(operation).__name__.lower() if operation is not None else "command"
+        text = f"{type(error).__name__}: {error}"
+        if self._is_new((type(error), error.errno, what), f"{what} failed: {text}"):
+            self._device.log.warning("%s of command %s failed: %s", what, command.cdb.hex(), text)
+
+    def raised(self, command: Command, error: BaseException) -> None:
+        """The handler has a bug; the traceback is told once."""
+        text = f"bug in the handler: {type(error).__name__}: {error}"
+        if self._is_new((type(error), _place(error)), text):
+            self._device.log.error(
+                "bug in the handler while it did command %s", command.cdb.hex(), exc_info=error
+            )
+
+    def refused(self, operation: Operation, sense: Sense) -> None:
+        """A handler or filter has chosen the sense by itself, and the log's words, too."""
+        what = f"{sense.key:X}/{sense.asc:02X}/{sense.ascq:02X}"
+        with self._lock:
+            self._statistics.record_failure(f"{type(operation).__name__.lower()} failed: sense {what}")
+
+    def _is_new(self, key: Hashable, text: str) -> bool:
+        """Whether nothing of the kind has happened for REPEAT_SECONDS; else it is counted."""
+        with self._lock:
+            self._statistics.record_failure(text)
+            kind = self._kinds.get(key)
+            if kind is None or (not kind.unsaid and kind.since <= self._clock() - REPEAT_SECONDS):
+                self._kinds[key] = _Kind(text, self._clock())
+                return True
+            kind.unsaid += 1
+            return False
+
+    def tell(self) -> None:
+        """To be called about every second: one line a minute for each kind that goes on."""
+        with self._lock:
+            due = self._clock() - REPEAT_SECONDS
+            old = [(key, kind) for key, kind in self._kinds.items() if kind.since <= due]
+            for key, kind in old:
+                if kind.unsaid:
+                    self._kinds[key] = _Kind(kind.text, self._clock())
+                else:
+                    del self._kinds[key]  # it is over; the next one is told in full
+        for _, kind in old:
+            if kind.unsaid:
+                self._device.log.warning("%d more commands failed so: %s", kind.unsaid, kind.text)
+
+
+def _place(error: BaseException) -> tuple[str, int]:
+    """File and line that raised it."""
+    place, trace = ("", 0), error.__traceback__
+    while trace is not None:
+        place, trace = (trace.tb_frame.f_code.co_filename, trace.tb_lineno), trace.tb_next
+    return place

@@ -1,0 +1,308 @@
+"""What is done on a ring: fetches all there is, starts every command, publishes what has finished."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+
+from tcmu_runner.engine.observe.statistics import Statistics
+from tcmu_runner.engine.serve.fast_path import FastPath
+from tcmu_runner.engine.serve.inflight import Completions, InFlight, Job
+from tcmu_runner.engine.serve.late import Deadlines
+from tcmu_runner.engine.serve.range_locks import RangeLocks
+from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.serve.transport import Transport
+from tcmu_runner.engine.storage.executors import Executor, Finished
+from tcmu_runner.engine.storage.perform import ABORTED, OperationError
+from tcmu_runner.errors import ExhaustedError
+from tcmu_runner.handler.device import Device
+from tcmu_runner.logs import COMMANDS
+from tcmu_runner.ring.consumer import Consumer, RingReset, TaskManagement
+from tcmu_runner.ring.layout import MailboxFlag, TmrType
+from tcmu_runner.scsi.command import Command, Nexus
+from tcmu_runner.scsi.operations import Plan
+from tcmu_runner.scsi.unit import Unit
+
+PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
+POLL_SECONDS = 0.005
+STALE_SECONDS = 1.0  # the shortest time after which the kernel ends a command that we have not (cmd_time_out)
+RELIEF_SECONDS = 1.0  # a storage that holds up the ring's thread so long serves the rest from other threads
+
+
+class RingDispatcher:
+    """Serves one ring from `start` to `stop`: the unit begins each command, and the executor does what that
+    asks of the storage.
+
+    broken: called on the ring's thread, which ends then, when the ring cannot be served any longer. nexus_of:
+    called on the ring's thread: over which nexus the command with this id came. None behind LIO, which does
+    not tell: there is one nexus, and a logical unit reset comes over the ring; elsewhere the front end resets
+    its units itself.
+    """
+
+    def __init__(
+        self,
+        unit: Unit,
+        device: Device,
+        transport: Transport,
+        consumer: Consumer,
+        *,
+        deadlines: Deadlines,
+        statistics: Statistics,
+        broken: Callable[[Exception], None],
+        nexus_of: Callable[[int], Nexus] | None,
+    ) -> None:
+        self._unit = unit
+        self._device = device
+        self._transport = transport
+        self._consumer = consumer
+        self._statistics = statistics
+        self.broken = broken
+        self.pending = consumer.pending
+        self._deadlines = deadlines
+        self._nexus_of = nexus_of
+        self._only_nexus = next(iter(unit.nexuses), Nexus())
+        self._range_locks = RangeLocks(unit.footprint)
+        self.completions = Completions(consumer, transport.kick, statistics, self._ring_failed)
+        self.in_flight = InFlight(
+            device, self.completions, self._range_locks, self.wake,
+            can_tell_length=bool(consumer.flags & MailboxFlag.READ_LEN), statistics=statistics,
+        )  # fmt: skip
+        self._failure: Exception | None = None
+        self._thread: RingThread | None = None  # None: the caller's own
+        self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._left_over: deque[Job | TaskManagement] = deque()  # fetched, and to be started first
+        self.executor: Executor
+        self._fast_path: FastPath | None = None
+
+    def wake(self) -> None:
+        """Something has to be done on the ring's thread. Any thread."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def start(self, executor: Executor, fast_path: FastPath | None, thread: RingThread | None) -> None:
+        """thread: None where the caller's is the ring's thread; it calls `poll` as long as that has something
+        to do, whenever there are commands or `wake_fd` is readable.
+        """
+        self.executor = executor
+        self._fast_path = fast_path
+        self._thread = thread
+        if thread is not None:
+            thread.join(self, self._transport.fileno(), self._wake_fd)
+
+    @property
+    def wake_fd(self) -> int:
+        """An eventfd: readable when something has to be done on the ring's thread."""
+        return self._wake_fd
+
+    @property
+    def finished(self) -> Finished:
+        """What executors call, on any thread, when a command's plan has ended."""
+        return self.in_flight.finished
+
+    def publish(self) -> None:
+        self.completions.publish()
+
+    def drain(self, seconds: float) -> bool:
+        """Waits until every fetched command is answered and the ring is empty; False when time is up."""
+        deadline = time.monotonic() + seconds
+        while not self._consumer.idle:
+            if self._failure is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        return True
+
+    def settle(self) -> None:
+        """Waits until no command is under way any more, however long that takes."""
+        if self._fast_path is not None:
+            self._fast_path.finish()
+        if self.executor.unfinished:
+            self.executor.finish()
+            self.completions.publish()
+        while self.in_flight.under_way:
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """Leaves the thread, and returns when no command is with the executor any more; commands still on the
+        ring stay there. Not to be called from the ring's thread."""
+        if self._thread is not None:
+            self._thread.leave(self)
+        self.settle()
+        self.executor.close()
+        os.close(self._wake_fd)
+
+    def watch(self) -> None:
+        """To be called about every second: sees to late commands, and relieves a ring's thread that a storage
+        holds up, so that the other commands go on."""
+        self.in_flight.tell()
+        self.in_flight.hold_since(time.monotonic() - STALE_SECONDS)
+        waiting = self.in_flight.waiting()
+        oldest = min((command.began for command in waiting), default=None)
+        self._statistics.gauge(self._consumer.outstanding, oldest)
+        self._see_to_late(self._deadlines.check(waiting))
+        since = self.executor.detector.busy_since
+        if since is not None and self._thread is not None and time.monotonic() - since > RELIEF_SECONDS:
+            self._device.log.warning(
+                "its storage holds up the ring's thread for %.0f s: moved the ring to a new thread",
+                RELIEF_SECONDS,
+            )
+            self.executor.detector.held_up(time.monotonic())
+            self._thread.relieve()
+
+    def _see_to_late(self, late: set[Command]) -> None:
+        if late:
+            if self._deadlines.ending is not None:
+                self.in_flight.withdraw(late.__contains__, self._deadlines.ending, self._begun)
+                self.completions.publish()
+            self._deadlines.expired()
+
+    def busy(self) -> object:
+        """Threads of ours need the interpreter."""
+        return self.in_flight.under_way
+
+    def _is_ring_thread(self) -> bool:
+        """Not any more after `watch` has relieved this thread."""
+        return self._thread is None or self._thread.is_mine()
+
+    def poll(self) -> bool:
+        """Does on the ring's thread what there is to do; False when there was nothing. Raises what `broken`
+        is told elsewhere."""
+        try:
+            batch = self._consumer.fetch_as(Job)
+        except RingReset as error:
+            self._failure = error
+        else:
+            if batch or self._left_over or (self._fast_path is not None and self._fast_path.queue):
+                self._start_all(batch)
+                if self.executor.unfinished:
+                    self._go_on()
+                return True
+        if self._failure is not None:
+            self._recover()
+            return True
+        if self._range_locks.active:
+            self._run_released()
+        return bool(self.executor.unfinished) and self._go_on()
+
+    def _go_on(self) -> bool:
+        """A part of a long command. Whether to be called again at once: a caller that has other things to do
+        as well is called back by `wake`."""
+        self.executor.go_on()
+        self.completions.publish()
+        if self._thread is None:
+            self.wake()
+        return self._thread is not None
+
+    def _trace(self, batch: list[Job | TaskManagement]) -> None:
+        for entry in batch:
+            self._device.log.log(COMMANDS, "%s", entry.cdb.hex(" ") if isinstance(entry, Job) else entry)
+
+    def _start_all(self, batch: list[Job | TaskManagement]) -> None:
+        if self._device.log.isEnabledFor(COMMANDS):
+            self._trace(batch)
+        now = time.monotonic()
+        at = self._take_fast_path(self._fast_path, batch, now) if self._fast_path is not None else 0
+        if at < len(batch) or self._left_over:
+            self._start_rest(batch, at, now)
+
+    def _take_fast_path(self, fast_path: FastPath, batch: list[Job | TaskManagement], now: float) -> int:
+        """Does the plain commands, from the first on: so many. Where the storage turns out to wait, the rest
+        of them go the general way."""
+        at = 0 if self._range_locks.active or self._left_over else fast_path.take(batch, now)
+        fast_path.work(self._is_ring_thread)
+        if fast_path.queue and self._is_ring_thread():
+            self._left_over.extend(fast_path.give_back())
+        return at
+
+    def _start_rest(self, batch: list[Job | TaskManagement], at: int, now: float) -> None:
+        alone = self._consumer.outstanding == 1
+        while self._left_over:
+            self._take(self._left_over.popleft(), now, alone=False)
+        while at < len(batch) and self._is_ring_thread():
+            for request in batch[at : at + PUBLISH_EVERY]:
+                at += 1
+                self._take(request, now, alone=alone)
+            self.completions.publish()
+        self._leave_over(batch[at:])
+        self.executor.batch_done()
+        self.completions.publish()
+
+    def _take(self, request: Job | TaskManagement, now: float, *, alone: bool) -> None:
+        if isinstance(request, TaskManagement):
+            self._abort(request)
+        else:
+            self._start(request, now, alone=alone)
+
+    def _abort(self, function: TaskManagement) -> None:
+        """Commands that the initiator has given up do not begin any more. They all have to end, the kernel
+        waits for that; with which status, it does not care."""
+        given_up = set(function.ids)
+
+        def unwanted(command: Command) -> bool:
+            return command.id in given_up
+
+        self.in_flight.withdraw(unwanted, ABORTED, self._begun)
+        if function.type == TmrType.LUN_RESET and self._nexus_of is None:
+            self._unit.reset(attention=None)  # LIO itself tells the initiators
+
+    def _begun(self, command: Command) -> bool:
+        return not self.executor.withdraw(command)
+
+    def _leave_over(self, rest: list[Job | TaskManagement]) -> None:
+        """A thread that was relieved leaves what it has not begun to its successor."""
+        if rest:
+            self._left_over.extend(rest)
+            self.wake()
+
+    def _start(self, command: Job, now: float, *, alone: bool) -> None:
+        if command.withdrawn is not None:  # given back by the fast path
+            self.in_flight.finished(command, OperationError(command.withdrawn, None))
+            return
+        command.began = now
+        command.nexus = self._only_nexus if self._nexus_of is None else self._nexus_of(command.id)
+        try:
+            plan = self._unit.begin(command)
+        except Exception as error:
+            self.in_flight.finished(command, OperationError(error, None))
+            return
+        if plan is None:
+            self.in_flight.finished(command, None)
+            return
+        exclusive = command.row is not None and command.row.exclusive
+        if (exclusive or self._range_locks.active) and not self._range_locks.admit(
+            command, plan, self.in_flight.under_way, exclusive=exclusive
+        ):
+            return
+        self._run_plan(command, plan, alone=alone)
+
+    def _run_plan(self, command: Command, plan: Plan, *, alone: bool) -> None:
+        self.in_flight.under_way.add(command)
+        try:
+            self.executor.submit(command, plan, alone=alone)
+        except ExhaustedError:  # this process cannot serve it; `settle` must not wait for it
+            self.in_flight.under_way.discard(command)
+            raise
+
+    def _run_released(self) -> None:
+        """Commands that had to wait for others on their blocks."""
+        for parked in self._range_locks.released():
+            self._run_plan(parked.command, parked.plan, alone=False)
+        self.executor.batch_done()
+        self.completions.publish()
+
+    def _ring_failed(self, error: Exception) -> None:
+        self._failure = error
+        self.wake()
+
+    def _recover(self) -> None:
+        """An administrator's reset_ring is survived once nothing runs any more; all else is not."""
+        if self._failure is not None and not isinstance(self._failure, RingReset):
+            raise self._failure
+        self._device.log.warning(
+            "its ring was reset from outside; commands that were under way are forgotten"
+        )
+        self.settle()
+        self._left_over.clear()
+        self._range_locks.forget()
+        self.completions.reset()
+        self._failure = None  # not before: what ended since then has met the reset, too

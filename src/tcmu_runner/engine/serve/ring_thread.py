@@ -1,0 +1,223 @@
+"""The thread on rings: waits for commands, and has each ring do what there is to do on it."""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from tcmu_runner.aio import start_thread
+from tcmu_runner.engine.serve.busy_poll import BusyPoller
+from tcmu_runner.engine.storage.blocking import CAUTION
+from tcmu_runner.errors import ExhaustedError, TransportGoneError
+
+EVENTS = select.EPOLLIN | select.EPOLLET
+
+
+class Ring(Protocol):
+    """All but `wake` is called on the ring's thread."""
+
+    def poll(self) -> bool:
+        """Does what there is to do; False when there was nothing. Raises what `broken` is to be told."""
+
+    def pending(self) -> bool:
+        """Whether there are new commands. Cheap."""
+
+    def busy(self) -> object:
+        """Whether threads of ours need the interpreter."""
+
+    def broken(self, error: Exception) -> None:
+        """It is not served any more."""
+
+    def wake(self) -> None:
+        """Makes its `wake` readable."""
+
+
+@dataclass(slots=True, eq=False)
+class _Registration:
+    """A ring that is served. events, wake: descriptors, readable when the kernel, or we, have something to be
+    done. left: set when nobody serves it any more."""
+
+    ring: Ring
+    events: int
+    wake_fd: int
+    left: threading.Event
+    leaving: bool = False
+
+
+class RingThread:
+    """Serves rings from `join` to `leave`, which are for any other thread.
+
+    One thread for several rings of a process is faster than one for each: at every system call a thread gives
+    the interpreter lock away, and then waits for it (docs/adr/0020). It is there while there are rings.
+
+    caution: see BlockingDetector; for the storages of these rings. errand: called once on the thread when the
+    next ring has joined, before it is looked at.
+    """
+
+    def __init__(self, name: str, caution: float = CAUTION) -> None:
+        self._name = name
+        self.caution = caution
+        self._lock = threading.Lock()
+        self._registrations: list[_Registration] = []
+        self._awake: list[_Registration] = []  # where something came lately; only these are looked at
+        self._poller = select.epoll()
+        self._ident = 0
+        self._running = False
+        self._some_leave = False
+        self._stands_by = False
+        self.errand: Callable[[], None] | None = None
+        self._busy_poller = BusyPoller(self._pending)
+
+    def stand_by(self) -> None:
+        """Starts the thread, which waits for its first ring: where all processors are busy a new thread would
+        wait for its first turn."""
+        with self._lock:
+            self._stands_by = True
+            self._start()
+
+    def join(self, ring: Ring, events: int, wake_fd: int) -> None:
+        """Begins with whatever is on the ring already: that makes no descriptor readable."""
+        registration = _Registration(ring, events, wake_fd, threading.Event())
+        with self._lock:
+            # Edge-triggered: each doorbell of the kernel wakes us once, and no read() is needed to re-arm it.
+            self._poller.register(events, EVENTS)
+            self._poller.register(wake_fd, EVENTS)
+            self._registrations.append(registration)
+            self._stands_by = False
+            ring.wake()
+            if not self._running:
+                self._start_for(registration)
+
+    def leave(self, ring: Ring) -> None:
+        """Returns when the thread has let go of the ring."""
+        with self._lock:
+            mine = [each for each in self._registrations if each.ring is ring]
+            for registration in mine:
+                registration.leaving = self._some_leave = True
+        for registration in mine:
+            registration.ring.wake()
+            registration.left.wait()
+
+    def relieve(self) -> None:
+        """Another thread goes on: this one is held up by a storage, and will end after it."""
+        with self._lock:
+            self._start()
+
+    def is_mine(self) -> bool:
+        """Whether the calling thread still is this one; not any more after `relieve`."""
+        return self._ident == threading.get_ident()
+
+    def _start_for(self, registration: _Registration) -> None:
+        """Its ring is not served where there is no thread for it: `leave` finds none then."""
+        try:
+            self._start()
+        except ExhaustedError:
+            self._poller.unregister(registration.events)
+            self._poller.unregister(registration.wake_fd)
+            self._registrations.remove(registration)
+            raise
+
+    def _start(self) -> None:
+        """Raises ExhaustedError: the thread that was the rings' goes on as such."""
+        before = self._running, self._ident
+        self._running, self._ident = True, 0
+        try:
+            start_thread(self._name, self._run)
+        except ExhaustedError:
+            self._running, self._ident = before
+            raise
+
+    def _run(self) -> None:
+        self._ident = threading.get_ident()
+        self._awake = list(self._registrations)
+        self._do_errand()
+        busy = False
+        while self.is_mine() and self._any_left():
+            if self._round():
+                busy = True
+            elif not busy or not self._busy_poller.sees(self._occupied):
+                busy = False
+                self._sleep()
+
+    def _sleep(self) -> None:
+        events = self._poller.poll()
+        self._do_errand()
+        self._awake = self._waked(events)
+
+    def _do_errand(self) -> None:
+        """Between when a ring is seen to have joined and its first turn."""
+        if self.errand is not None:
+            self.errand()
+            self.errand = None
+
+    def _any_left(self) -> bool:
+        """Lets those go that leave; without any ring the thread ends."""
+        if self._some_leave:
+            self._some_leave = False
+            for registration in [
+                registration for registration in self._registrations if registration.leaving
+            ]:
+                self._let_go(registration)
+        if self._registrations:
+            return True
+        with self._lock:
+            self._running = bool(self._registrations) or self._stands_by
+            return self._running
+
+    def _round(self) -> bool:
+        found = False
+        for registration in self._awake:
+            try:
+                if registration.ring.poll():
+                    found = True
+            except Exception as error:  # a corrupt ring; whatever it is, the LUN cannot go on by itself
+                self._lose(registration, error)
+                return True
+            if found and not self.is_mine():
+                return True
+        if found and len(self._registrations) > 1:
+            self._awake += [
+                registration
+                for registration in self._waked(self._poller.poll(0))
+                if registration not in self._awake
+            ]
+        return found
+
+    def _waked(self, events: list[tuple[int, int]]) -> list[_Registration]:
+        found = {fd for fd, _ in events}
+        gone = {fd for fd, mask in events if mask & select.EPOLLHUP}
+        for registration in [
+            registration for registration in self._registrations if registration.events in gone
+        ]:
+            # the kernel has removed the device while events were blocked, or will never tell us more
+            self._lose(registration, TransportGoneError())
+        return [
+            registration
+            for registration in self._registrations
+            if registration.events in found or registration.wake_fd in found
+        ]
+
+    def _lose(self, registration: _Registration, error: Exception) -> None:
+        if registration in self._registrations:  # else the thread that went on for this one has done it
+            self._let_go(registration)
+            registration.ring.broken(error)
+
+    def _let_go(self, registration: _Registration) -> None:
+        with self._lock:
+            self._poller.unregister(registration.events)
+            self._poller.unregister(registration.wake_fd)
+            self._registrations.remove(registration)
+        self._awake = [awake for awake in self._awake if awake is not registration]
+        registration.left.set()
+
+    def _pending(self) -> bool:
+        for registration in self._awake:  # noqa: SIM110 - any() costs twice as much
+            if registration.ring.pending():
+                return True
+        return False
+
+    def _occupied(self) -> bool:
+        return any(each.ring.busy() for each in self._awake)

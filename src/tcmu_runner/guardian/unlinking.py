@@ -1,0 +1,135 @@
+"""LUNs that are unlinked while no daemon serves them.
+
+tcm_loop removes the disk while `rm` of the LUN's link waits, and the disk flushes once more. A device
+without a daemon is blocked and says BUSY, so Linux repeats that flush for 18 minutes (sd_sync_cache: three
+times, each (5 retries + 1) x twice the disk's timeout). Answered NOT READY it is given up after three tries.
+
+While `rm` waits, the kernel holds the lock of the directory lun_N: listing that directory sleeps, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tcmu_runner.kernel import sysfs
+from tcmu_runner.kernel.configfs import Backstore, ResetStatus
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.uio import UioDevice, UioEntry, scan
+from tcmu_runner.lock import DaemonLock
+
+UNLINK = "tcm_loop_port_unlink"  # in the kernel's stack of the process that waits (drivers/target/loopback)
+GRACE_SECONDS = 30.0  # for a daemon that is restarted or upgraded: until then initiators are kept waiting
+LOOK_SECONDS = 2.0
+ANSWER_SECONDS = 0.25
+ANSWERS = 32  # in a row, while a daemon that starts waits for the lock (10 s)
+
+log = logging.getLogger(__name__)
+
+
+def sleepers(function: str, proc: Path) -> list[str]:
+    """The processes that sleep in this function of the kernel: "rm (123)". None unless root asks."""
+    found = []
+    for stack in sysfs.find(proc, "[0-9]*/stack"):
+        with suppress(OSError):  # it has ended, or we are not root
+            if function in stack.read_text():
+                found.append(f"{(stack.parent / 'comm').read_text().strip()} ({stack.parent.name})")
+    return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Unlinking:
+    """A device whose LUN is being unlinked. shared: another of its exports is a disk that may be in use."""
+
+    entry: UioEntry
+    shared: bool
+
+    @property
+    def name(self) -> str:
+        """user_0/vol0"""
+        return f"user_{self.entry.name.hba}/{self.entry.name.device}"
+
+
+def unlinking(paths: Paths) -> list[Unlinking]:
+    """Devices with a LUN below tcm_loop whose disk is half removed while somebody waits for that."""
+    found = [each for entry in scan(paths) if (each := _half_removed(entry, paths)) is not None]
+    return found if found and sleepers(UNLINK, paths.proc) else []
+
+
+def _half_removed(entry: UioEntry, paths: Paths) -> Unlinking | None:
+    present = [_has_disk(member, paths) for member in _members(entry, paths)]
+    return Unlinking(entry, any(present)) if not all(present) else None
+
+
+def _members(entry: UioEntry, paths: Paths) -> Iterator[str]:
+    """The LUNs of the device, loopback/naa.50014051/tpgt_1/lun_0. No directory of theirs is looked at."""
+    store = paths.target / "core" / f"user_{entry.name.hba}" / entry.name.device
+    for group in sysfs.find(store / "alua", "*/members"):
+        with suppress(OSError):
+            yield from sysfs.read(group).replace("\0", "").split()  # the kernel ends each with one
+
+
+def _has_disk(member: str, paths: Paths) -> bool:
+    """True for LUNs of other fabrics: to unlink one is not to wait for its initiator."""
+    fabric, target, group, lun = member.split("/")
+    if fabric != "loopback":
+        return True
+    try:
+        address = sysfs.read(paths.target / fabric / target / group / "address")
+    except OSError:
+        return True
+    return (paths.scsi / f"{address}:{lun.removeprefix('lun_')}").exists()
+
+
+def answer(found: Unlinking, paths: Paths) -> None:
+    """Ends the wait for one device, whose other exports may get an I/O error meanwhile. Blocks; only for who
+    has the daemon's lock. Raises OSError: a process serves the device, or it is gone."""
+    store = Backstore(found.entry.name.hba, found.entry.name.device, paths)
+    with closing(UioDevice.open(found.entry.minor, paths)):  # nobody else writes to its ring
+        try:
+            store.unblock()
+            for _ in range(ANSWERS):
+                store.reset_ring(ResetStatus.NOT_READY)
+                time.sleep(ANSWER_SECONDS)
+                if all(each.entry != found.entry for each in unlinking(paths)):
+                    log.warning("%s: unlinked without a daemon: its last flush ended NOT READY", found.name)
+                    return
+            log.error("%s: still being unlinked after %d answers", found.name, ANSWERS)
+        finally:
+            with suppress(OSError):  # it was removed right after
+                store.block()
+                store.reset_ring(ResetStatus.BUSY)
+
+
+def answer_all(paths: Paths, lock: DaemonLock, *, even_shared: bool) -> None:
+    """Ends the waits of now. Does nothing while a daemon has the lock. even_shared: also where another disk
+    of the same device may get an I/O error by that."""
+    if not lock.try_acquire():
+        return
+    with lock:
+        for found in unlinking(paths):
+            if found.shared and not even_shared:
+                continue
+            try:
+                answer(found, paths)
+            except OSError as error:
+                log.info("%s", error)
+
+
+def stay(
+    paths: Paths, lock: Callable[[], DaemonLock], daemon: int = 0, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Looks after unlinkings until another daemon than `daemon`, a process that ends, serves this machine or
+    there are no devices. A wait is ended when it has lasted GRACE_SECONDS."""
+    since: dict[UioEntry, float] = {}
+    while scan(paths) and not lock().is_anothers(daemon or os.getpid()):
+        waiting = [each.entry for each in unlinking(paths) if not each.shared]
+        since = {entry: since.get(entry, time.monotonic()) for entry in waiting}
+        if any(time.monotonic() - began >= GRACE_SECONDS for began in since.values()):
+            answer_all(paths, lock(), even_shared=False)
+        sleep(LOOK_SECONDS)

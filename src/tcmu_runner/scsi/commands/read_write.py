@@ -1,0 +1,125 @@
+"""READ, WRITE, SYNCHRONIZE CACHE and PRE-FETCH (SBC-4 5.13 to 5.19, 5.33, 5.34, 5.40 to 5.43)."""
+
+from tcmu_runner import iov
+from tcmu_runner.iov import Buffers
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.operations import Flush, Plan, Read, Steps, Write
+from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
+from tcmu_runner.scsi.table import Run
+from tcmu_runner.scsi.unit import Unit
+
+FUA = 0x08
+CHUNK = 1 << 20  # bytes looked at in one read
+PREFETCH = 8 << 20  # bytes a PRE-FETCH reads at most: how much the caches below keep is not known here
+
+
+def data_out(command: Command, length: int) -> Buffers:
+    """The `length` bytes a write-like command needs. An initiator that sent fewer is refused: the length of
+    the buffers comes from the transport, not from the CDB."""
+    if iov.length(command.data) < length:
+        raise ScsiError(INVALID_FIELD_IN_CDB)
+    return iov.cut(command.data, 0, length)
+
+
+def through(unit: Unit, command: Command) -> bool:
+    """Whether a write with FUA in byte 1 has to be on stable storage before it ends."""
+    return bool(command.cdb[1] & FUA) or not unit.mode.write_cache
+
+
+def _read_of(fua: int) -> Run:
+    """A READ. fua: its bit FUA in byte 1, if it has one."""
+
+    def read(unit: Unit, command: Command) -> Plan:
+        offset, length = unit.transfer(command)
+        flush_first = command.cdb[1] & fua and unit.mode.write_cache
+        into = command.data
+        room = len(into[0]) if len(into) == 1 else iov.length(into)
+        if room == length and not flush_first:
+            command.returned = length
+            return Read(offset, into) if length else None
+        return _read_with_care(unit, command, offset, length, flush_first=bool(flush_first))
+
+    return read
+
+
+def _read_with_care(unit: Unit, command: Command, offset: int, length: int, *, flush_first: bool) -> Steps:
+    """The initiator's buffer is not as long as the CDB says, or FUA wants the cache empty."""
+    if flush_first:
+        yield Flush()  # SBC-4 table 69: FUA reads what is on the medium, so the cache goes there first
+    room = iov.length(command.data)
+    wanted = min(room, length)
+    whole = wanted // unit.block_size * unit.block_size
+    command.returned = wanted
+    if whole:
+        yield Read(offset, iov.cut(command.data, 0, whole))
+    if whole < wanted:
+        block = iov.allocate(unit.block_size)
+        yield Read(offset + whole, block)
+        iov.scatter(iov.cut(command.data, whole, wanted - whole), iov.gather(block)[: wanted - whole])
+
+
+def _write_with_care(unit: Unit, command: Command, offset: int, length: int, *, fua: bool) -> Plan:
+    """The initiator sent more or less data than the CDB says."""
+    data = command.data
+    sent = iov.length(data)
+    if sent > length:
+        return Write(offset, iov.cut(data, 0, length), fua) if length else None
+    if not unit.tells_residuals:
+        raise ScsiError(INVALID_FIELD_IN_CDB)  # it would believe that everything is stored
+    return write_short(unit, offset, data, fua=fua)
+
+
+def write_short(unit: Unit, offset: int, data: Buffers, *, fua: bool) -> Steps:
+    """All that was sent is written, and the transport tells how much was not (RFC 7143 11.4.5.1)."""
+    sent = iov.length(data)
+    whole = sent // unit.block_size * unit.block_size
+    if whole:
+        yield Write(offset, iov.cut(data, 0, whole), fua)
+    if whole < sent:
+        block = iov.allocate(unit.block_size)
+        yield Read(offset + whole, block)
+        iov.scatter(block, iov.gather(iov.cut(data, whole, sent - whole)))
+        yield Write(offset + whole, block, fua)
+
+
+def _write_of(fua: int) -> Run:
+    """A WRITE. fua: its bit FUA in byte 1, if it has one."""
+
+    def write(unit: Unit, command: Command) -> Plan:
+        offset, length = unit.transfer(command)
+        forced = bool(command.cdb[1] & fua) or not unit.mode.write_cache
+        data = command.data
+        sent = len(data[0]) if len(data) == 1 else iov.length(data)
+        if sent == length:
+            return Write(offset, data, forced) if length else None
+        return _write_with_care(unit, command, offset, length, fua=forced)
+
+    return write
+
+
+def synchronize_cache(unit: Unit, command: Command) -> Plan:
+    """The whole cache is written, which covers any range asked for; IMMED is answered when it is done.
+    SYNC_NV of older standards is taken: there is no cache that would outlast a loss of power."""
+    unit.extent(command)
+    return Flush() if unit.capabilities.flush else None
+
+
+def prefetch(unit: Unit, command: Command) -> Steps:
+    """Reads the blocks, so that whatever caches below have them. GOOD, not CONDITION MET: nobody promises
+    that they keep all of them (SBC-4 5.13). No blocks: to the end of the medium."""
+    offset, length = unit.extent(command)
+    length = min(length or unit.size - offset, PREFETCH)
+    return look_at(offset, length)
+
+
+def look_at(offset: int, length: int) -> Steps:
+    """Reads a range for the sake of reading it."""
+    scratch = iov.allocate(min(CHUNK, length))
+    end = offset + length
+    while offset < end:
+        yield Read(offset, iov.cut(scratch, 0, end - offset))
+        offset += min(CHUNK, end - offset)
+
+
+read, read_6 = _read_of(FUA), _read_of(0)
+write, write_6 = _write_of(FUA), _write_of(0)

@@ -1,0 +1,201 @@
+"""Front end 1, the real kernel: netlink events in, devices served, replies out.
+
+Everything that may block runs on threads or in workers; the event loop only decides. No event stays
+unanswered: an opening that takes too long is refused, and whatever comes of it later is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+from typing import assert_never
+
+from tcmu_runner.aio import Tasks, in_thread
+from tcmu_runner.errors import explain
+from tcmu_runner.guardian.guardian import Guardian
+from tcmu_runner.guardian.process import GONE, RELEASED
+from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange, WriteCacheChange
+from tcmu_runner.kernel.modules import NetlinkGate
+from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.ring_monitor import RingMonitor
+from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
+from tcmu_runner.supervisor.coexistence import OtherDaemons
+from tcmu_runner.supervisor.device_manager import DeviceManager, RefusedError
+from tcmu_runner.supervisor.heartbeat import Heartbeat
+from tcmu_runner.systemd import ServiceManager
+
+log = logging.getLogger(__name__)
+
+
+class NetlinkEvents:
+    """Passes what the kernel and the guardian say to the device manager, and its answers to the kernel.
+
+    ring_monitor: of the devices' rings. manager: systemd, which hears when devices can be made, and that the
+    event loop lives. other_daemons: for whose devices other daemons answer.
+    """
+
+    def __init__(
+        self,
+        device_manager: DeviceManager,
+        paths: Paths,
+        guardian: Guardian,
+        ring_monitor: RingMonitor,
+        manager: ServiceManager,
+        *,
+        other_daemons: OtherDaemons,
+    ) -> None:
+        self._device_manager = device_manager
+        self._other_daemons = other_daemons
+        self._manager = manager
+        self._paths = paths
+        self._guardian = guardian
+        self._heartbeat = Heartbeat(guardian, ring_monitor, self._stirs)
+        self._tasks = Tasks()
+        self._gate = NetlinkGate(paths)
+        self._netlink: TcmuNetlink
+        self._loop: asyncio.AbstractEventLoop
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serves until `stop` is set, then drains every device and leaves it blocked: initiators retry until
+        a daemon is back. Raises TcmuError or OSError when the kernel refuses."""
+        self._loop = asyncio.get_running_loop()
+        with self._gate, TcmuNetlink() as self._netlink:
+            self._heartbeat.start()  # a storage may take longer to open than the guardian waits for a beat
+            adopted = await self._adopt_all()
+            self._gate.unblock()
+            # Scripts take this line for "ready". While netlink is blocked `enable` fails with EAGAIN.
+            log.info("%d handlers found, %d devices found", len(self._device_manager.handlers()), adopted)
+            self._loop.add_reader(self._netlink.fileno(), self._receive)
+            self._loop.add_reader(self._guardian.fileno(), self._catch_up)
+            self._guardian.hear(self._netlink.fileno())
+            self._reassure()
+            self._manager.ready(f"{len(self._device_manager.devices())} devices at the start")
+            await stop.wait()
+            self._manager.stopping()
+            self._loop.remove_reader(self._netlink.fileno())
+            self._loop.remove_reader(self._guardian.fileno())
+            self._gate.block_and_reset()
+            await self._device_manager.stop()
+            self._netlink.set_features(False)
+            self._heartbeat.stop()
+            self._guardian.say_goodbye()
+
+    # -- devices that exist already ---------------------------------------------------------------
+
+    async def _adopt_all(self) -> int:
+        """Takes over what is there; returns how many devices that were."""
+        found = [entry for entry in self._scan() if self._device_manager.at(entry.minor) is None]
+        await asyncio.gather(*(self._device_manager.adopt(entry) for entry in found))
+        await self._device_manager.settle()
+        return len(found)
+
+    def _scan(self) -> list[UioEntry]:
+        return [entry for entry in scan(self._paths) if entry.name.config not in self._other_daemons]
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        self._heartbeat.wake()
+        try:
+            events = self._netlink.receive()
+        except EventsLost as lost:
+            events = lost.events
+            log.warning("%s", lost)
+            self._tasks.spawn(self._rescan())
+        for event in events:
+            if not self._other_daemons.concerns(event):
+                self._tasks.spawn(self._handle(event))
+
+    async def _handle(self, event: Event) -> None:
+        steps = {
+            EventKind.ADDED: self._added,
+            EventKind.REMOVED: self._removed,
+            EventKind.RECONFIG: self._reconfigured,
+        }
+        async with self._device_manager.turn(event.minor):
+            status = 0
+            try:
+                await steps[event.kind](event)
+            except RefusedError as refused:
+                status = -refused.errno
+            except Exception as error:  # whatever goes wrong, the administrator's command must not hang
+                log.exception("%s: %s could not be handled", event.device, event.kind.name)
+                status = -explain(error)[0]
+            await in_thread(lambda: self._netlink.reply(event, status))
+
+    async def _added(self, event: Event) -> None:
+        entry = UioEntry(event.minor, DeviceName.parse(event.device))
+        known = self._device_manager.at(event.minor)
+        if known is None or known.entry != entry:  # else seen in a scan before its event
+            await self._device_manager.add(entry)
+
+    async def _removed(self, event: Event) -> None:
+        await self._device_manager.remove(event.minor)
+
+    async def _reconfigured(self, event: Event) -> None:
+        device = self._device_manager.at(event.minor)
+        if device is None:
+            raise RefusedError(f"{event.device} is not served", errno.ENODEV)
+        match event.change:
+            case SizeChange(size):
+                await self._device_manager.set_size(device, size)
+            case ConfigChange(config):
+                self._device_manager.set_config(device, config)
+            case WriteCacheChange(on):
+                await self._device_manager.set_write_cache(device, on)
+            case None:
+                text = "a reconfiguration of a kind newer than this program"
+                log.error("%s: %s: refused", event.device, text)
+                raise RefusedError(text, errno.EOPNOTSUPP)
+            case _:
+                assert_never(event.change)
+
+    async def _rescan(self) -> None:
+        """Answers additions whose event was lost. Nobody waits for any other lost event: the kernel fails a
+        reconfiguration that was not delivered and goes on with a removal, which the ring's thread notices."""
+        for entry in self._scan():
+            known = self._device_manager.at(entry.minor)
+            if known is not None and known.entry.name != entry.name:
+                await self._device_manager.forget(known)  # the minor was used again
+                known = None
+            if known is None:
+                await self._adopt_pending(entry)
+
+    async def _adopt_pending(self, entry: UioEntry) -> None:
+        pending = await in_thread(self._device_manager.device(entry).pending_addition)
+        if pending is not None:
+            await self._handle(pending)
+        else:
+            await self._device_manager.adopt(entry)
+
+    # -- who sees to it that we live --------------------------------------------------------------
+
+    def _stirs(self) -> bool:
+        """Whether anybody has to be looked after, or the kernel waits for what we do."""
+        return self._device_manager.look_after() or self._tasks.busy
+
+    def _reassure(self) -> None:
+        """By itself: an idle daemon is woken by nothing else, and not at all where nobody asks for it."""
+        if self._manager.patience:
+            self._manager.alive()
+            self._loop.call_later(self._manager.patience / 3, self._reassure)
+
+    def _catch_up(self) -> None:
+        """The guardian is gone; or we stood still, and it ended the kernel's waits: waits are wanted again,
+        and what was added or removed meanwhile has to be found."""
+        heard = self._guardian.told()
+        if heard == RELEASED:
+            self._heartbeat.wake()
+            log.warning(
+                "the event loop stood still: kernel waits were released, looking at all devices again"
+            )
+            self._netlink.set_features(True)
+            self._tasks.spawn(self._rescan())
+        elif heard == GONE:
+            self._loop.remove_reader(self._guardian.fileno())
+            log.error(
+                "the guardian process has ended: should this one die, too, enable and rmdir will hang; "
+                "restart tcmu-runner"
+            )

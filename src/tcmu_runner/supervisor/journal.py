@@ -1,0 +1,109 @@
+"""What state each device is in, and what has happened to it: told to the log and to whoever watches."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
+from tcmu_runner.supervisor.device import KernelDevice
+
+KEPT = 200  # events
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Record:
+    """See DeviceView."""
+
+    device: KernelDevice
+    state: State
+    since: float
+    last_error: str = ""
+    restarts: int = 0
+
+    def enter(self, state: State, now: float) -> None:
+        if state is not self.state:
+            self.restarts += state is State.SERVING and self.state is not State.OPENING
+            self.state, self.since = state, now
+
+    def view(self) -> DeviceView:
+        device = self.device
+        config = device.entry.name.config
+        return DeviceView(
+            name=device.name,
+            minor=device.entry.minor,
+            handler=config.partition("/")[0],
+            config=config,
+            size=device.size,
+            block_size=device.block_size,
+            state=self.state,
+            since=self.since,
+            last_error=self.last_error,
+            restarts=self.restarts,
+            pid=device.pid,
+            statistics=device.snapshot(),
+        )
+
+
+class Journal:
+    """On the event loop. A device has a record from `open` to `close`; a minor has one at a time."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._records: dict[int, Record] = {}
+        self._device_events: deque[DeviceEvent] = deque(maxlen=KEPT)
+        self._watchers: list[Callable[[str], None]] = []
+
+    def __iter__(self) -> Iterator[Record]:
+        """By name of the device."""
+        return iter(sorted(self._records.values(), key=lambda record: record.device.name))
+
+    def device_events(self) -> list[DeviceEvent]:
+        """The last ones, oldest first."""
+        return list(self._device_events)
+
+    def watch(self, changed: Callable[[str], None]) -> None:
+        """`changed` gets the name of each device that something happens to from now on."""
+        self._watchers.append(changed)
+
+    def open(self, device: KernelDevice) -> None:
+        """A new device, or one that is taken over: OPENING."""
+        self._records[device.entry.minor] = Record(device, State.OPENING, self._clock())
+        self._tell(device)
+
+    def close(self, minor: int) -> None:
+        """The device of this minor, if it has a record, is gone."""
+        record = self._records.pop(minor, None)
+        if record is not None:
+            self._tell(record.device)
+
+    def state(self, device: KernelDevice) -> State | None:
+        """None: it has no record."""
+        record = self._records.get(device.entry.minor)
+        return record.state if record is not None and record.device is device else None
+
+    def note(self, device: KernelDevice, level: int, text: str, state: State | None = None) -> None:
+        """Something has happened to a device that has a record, and brought it into `state`."""
+        record = self._records[device.entry.minor]
+        now = self._clock()
+        log.log(level, "%s: %s", device.title, text)
+        self._device_events.append(DeviceEvent(now, device.name, level, text))
+        if level >= logging.ERROR:
+            record.last_error = text
+        if state is not None:
+            record.enter(state, now)
+        self._tell(device)
+
+    def enter(self, device: KernelDevice, state: State) -> None:
+        """Its state is another; the log has no need to say so."""
+        self._records[device.entry.minor].enter(state, self._clock())
+        self._tell(device)
+
+    def _tell(self, device: KernelDevice) -> None:
+        for changed in self._watchers:
+            changed(device.name)

@@ -1,0 +1,194 @@
+"""A device of the kernel as the process that serves it sees it: UIO descriptor, configuration, LUN."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable, Mapping
+
+from tcmu_runner.engine.lun import Description, Lun
+from tcmu_runner.engine.observe.statistics import Statistics
+from tcmu_runner.engine.overrides import Overrides
+from tcmu_runner.engine.record import Record
+from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.serve.transport import unmap
+from tcmu_runner.engine.unit_memory import UnitMemory
+from tcmu_runner.errors import DeviceError
+from tcmu_runner.handler.device import Origin
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.configfs import Backstore
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.uio import DeviceName, UioDevice
+from tcmu_runner.ring.layout import Layout
+from tcmu_runner.scsi.sense import INQUIRY_DATA_CHANGED
+from tcmu_runner.scsi.unit import Identity, Limits
+from tcmu_runner.workers import unit_services
+from tcmu_runner.workers.ring_ready import wait_for
+
+log = logging.getLogger(__name__)
+
+
+class UioTransport:
+    """The engine's view of a UIO device."""
+
+    def __init__(self, uio: UioDevice, log: logging.LoggerAdapter[logging.Logger]) -> None:
+        self._uio = uio
+        self._log = log
+        self._map = uio.map()
+        self.kick = uio.kick
+
+    def area(self) -> memoryview:
+        return memoryview(self._map)
+
+    def fileno(self) -> int:
+        return self._uio.fileno()
+
+    def close(self) -> None:
+        """Lets the kernel free the device."""
+        unmap(self._map, self._log)
+        self._uio.close()
+
+
+class KernelLun:
+    """Owns `uio` and the descriptors `statistics`, `state` (see StateFiles; None: nothing is kept) and
+    `ring_ready` (None: there is nothing to wait for). Methods block and are called one at a time."""
+
+    def __init__(
+        self,
+        uio: UioDevice,
+        statistics: int,
+        name: DeviceName,
+        registry: Registry,
+        paths: Paths,
+        *,
+        overrides: Overrides,
+        origin: Origin = Origin.NEW,
+        state: tuple[int, int] | None = None,
+        serial: str = "",
+        ring_ready: int | None = None,
+    ) -> None:
+        """serial: the unit serial number as long as LIO has none."""
+        self._uio = uio
+        self._ring_ready = ring_ready
+        self._statistics = Statistics(statistics)
+        os.close(statistics)  # the mapping stays
+        self._name = name
+        self._registry = registry
+        self._paths = paths
+        self._store = Backstore(name.hba, name.device, paths)
+        self._overrides = overrides
+        self._origin = origin
+        self._serial = serial
+        self._told = Limits()  # by the kernel
+        self._memory = (
+            UnitMemory(Record(state[0]), Record(state[1], lasting=True)) if state is not None else None
+        )
+        self._lun: Lun | None = None
+        self._transport: UioTransport | None = None
+
+    def open(self) -> Description:
+        """Opens the storage and waits for the go-ahead; does not look at the ring, that may still be reset.
+        Raises TcmuError or OSError: all is closed again then."""
+        try:
+            description = self._describe()
+            self._lun = Lun.open(description, self._registry, self._statistics)
+            unit_services.unit_services(self._lun.unit, self._store, self._paths)
+            self._transport = UioTransport(self._uio, self._lun.device.log)
+            if self._ring_ready is not None:
+                wait_for(self._ring_ready)
+        except BaseException:
+            self.close()
+            raise
+        return description
+
+    def attach(
+        self,
+        thread: RingThread,
+        broken: Callable[[Exception], None],
+        restart: Callable[[], None] | None = None,
+    ) -> None:
+        """Serves the ring, after `open`. Raises TcmuError: all is closed again then. broken, restart: see
+        Lun.attach."""
+        if self._lun is None or self._transport is None:
+            raise DeviceError(f"{self._store.name} is closed already")
+        try:
+            layout = Layout.for_machine(os.uname().machine)
+            self._lun.attach(
+                self._transport, layout, broken, restart=restart, thread=thread, memory=self._memory
+            )
+        except BaseException:
+            self.close()
+            raise
+
+    def _describe(self) -> Description:
+        store, block_size = self._store, self._store.block_size()
+        return Description(
+            name=store.name,
+            config=self._name.config,
+            size=store.size(),
+            block_size=block_size,
+            limits=self._limits(block_size),
+            identify=self._identify,
+            origin=self._origin,
+        )
+
+    def _limits(self, block_size: int) -> Limits:
+        """hw_max_sectors is advice: to refuse more would fail initiators that do not ask for limits."""
+        longest = self._store.data_area() // block_size
+        self._told = Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors())
+        return self._overrides.limit(self._told)
+
+    def _identify(self) -> Identity:
+        """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""
+        serial = self._store.serial() or self._serial
+        rotational = self._lun.stack.handler.rotational if self._lun else False
+        return self._overrides.identify(
+            Identity(serial=serial, company_id=self._store.company_id(), rotational=rotational)
+        )
+
+    def watch(self) -> None:
+        """Looks after commands that take long; about every second."""
+        if (lun := self._lun) is not None:
+            lun.watch()
+
+    def drain(self, seconds: float) -> bool:
+        """Waits until no command is under way; False when time is up."""
+        return self._lun is None or self._lun.drain(seconds)
+
+    def close(self) -> None:
+        """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
+        lun, transport = self._lun, self._transport
+        self._lun = self._transport = None
+        if lun is not None:
+            lun.detach()
+        if transport is not None:
+            transport.close()
+        self._uio.close()
+        if self._ring_ready is not None:
+            os.close(self._ring_ready)
+            self._ring_ready = None
+        if lun is not None:
+            lun.close()
+        if self._memory is not None:
+            self._memory.close()
+            self._memory = None
+
+    def control(self, layer: str, table: Mapping[str, object]) -> Mapping[str, object]:
+        """See Stack.control."""
+        if self._lun is None:
+            raise DeviceError(f"{self._store.name} is not served at the moment: try again", errno.EAGAIN)
+        return self._lun.stack.control(layer, table)
+
+    def adjust(self, overrides: Overrides) -> None:
+        """The administrator's new ones, at once; initiators are told to look again. As `close`, this does not
+        look at configfs."""
+        self._overrides = overrides
+        if self._lun is not None:
+            self._lun.unit.limits = overrides.limit(self._told)
+            self._lun.unit.queue_unit_attention(INQUIRY_DATA_CHANGED)
+
+    def resize(self, size: int) -> None:
+        """Raises TcmuError or OSError: the size is as before."""
+        if self._lun is not None:
+            self._lun.resize(size)

@@ -1,0 +1,188 @@
+"""Which worker process serves a device, and what is asked of it there. All on the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from tcmu_runner.engine.overrides import Overrides
+from tcmu_runner.handler.device import Origin
+from tcmu_runner.kernel.uio import UioDevice, UioEntry
+from tcmu_runner.workers.forkserver import ForkServer
+from tcmu_runner.workers.handle import WorkerDiedError, WorkerHandle
+from tcmu_runner.workers.protocol import Adjust, Close, Control, Drain, Forked, Resize, Serve, Table
+from tcmu_runner.workers.ring_ready import RingReady
+from tcmu_runner.workers.server import Facts, Terms, Trouble
+from tcmu_runner.workers.state_files import StateFiles
+
+log = logging.getLogger(__name__)
+QUIET_SECONDS = 1.0  # after the last new worker, before a spare one is made
+
+
+class Pool:
+    """The workers: one for each device (`count` None), or `count` processes that all devices share.
+
+    In quiet times a spare one stands by: a device whose worker has died is served again at once. A new device
+    has the time to wait for a fork, and what the spare has rehearsed would cost it memory.
+    """
+
+    def __init__(self, fork_server: ForkServer, count: int | None, end: Callable[[], None]) -> None:
+        """end: called when the forkserver has ended, and with it all workers: there will be no others."""
+        self._fork_server = fork_server
+        self._count = count
+        self._end = end
+        self.lost = False
+        asyncio.get_running_loop().add_reader(fork_server.fileno(), self._hear)
+        self._workers: set[WorkerHandle] = set()  # until the forkserver has said how each ended
+        self._unnamed: deque[WorkerHandle] = deque()  # forked, and not named by the forkserver yet
+        self._shared: list[WorkerHandle] = []
+        self._spare: WorkerHandle | None = None
+        self._preparing: asyncio.TimerHandle | None = None
+
+    def lease(self, *, urgent: bool) -> WorkerHandle:
+        """A worker for one more device: the one with the fewest. urgent: initiators wait for it already.
+        Raises OSError when none can be forked."""
+        if self._count is None:
+            return self._new(urgent)
+        self._shared = [worker for worker in self._shared if worker.alive]
+        if len(self._shared) < self._count:
+            self._shared.append(self._new(urgent))
+        return min(self._shared, key=lambda worker: len(worker.troubles))
+
+    def _new(self, urgent: bool) -> WorkerHandle:
+        self._prepare_later()
+        spare = self._spare
+        if not urgent or spare is None or not spare.ready:
+            return self._fork()
+        self._spare = None
+        return spare
+
+    def close(self) -> None:
+        """Forks no more workers, before the forkserver is closed."""
+        self._do_not_prepare()
+        asyncio.get_running_loop().remove_reader(self._fork_server.fileno())
+
+    def _do_not_prepare(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+
+    def _prepare_later(self) -> None:
+        self._do_not_prepare()
+        self._preparing = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._prepare)
+
+    def _prepare(self) -> None:
+        if self._spare is None or not self._spare.alive:
+            try:
+                self._spare = self._fork(rehearsed=True)
+            except OSError as error:
+                log.warning("no spare worker: %s: the next worker that dies is replaced more slowly", error)
+
+    def _fork(self, *, rehearsed: bool = False) -> WorkerHandle:
+        worker = WorkerHandle(self._fork_server.fork(rehearsed=rehearsed))
+        self._workers.add(worker)
+        self._unnamed.append(worker)
+        return worker
+
+    def _hear(self) -> None:
+        message = self._fork_server.receive()
+        if message is None:
+            self.lost = True
+            self.close()
+            self._end()
+        elif isinstance(message, Forked):
+            self._name(self._unnamed.popleft(), message.pid)
+        else:
+            for worker in [each for each in self._workers if each.pid == message.pid]:
+                worker.explain(message.status)
+                self._workers.discard(worker)
+
+    def _name(self, worker: WorkerHandle, pid: int) -> None:
+        if pid:
+            worker.is_process(pid)
+        else:
+            self._workers.discard(worker)  # its socket is closed, and no Ended follows
+
+    def log_to(self, level: int, descriptor: int) -> None:
+        """For all workers, and those to come."""
+        self._fork_server.log_to(level, descriptor)
+        for worker in self._workers:
+            worker.log_to(level, descriptor)
+
+    def give_back(self, worker: WorkerHandle) -> None:
+        """The device is closed; a worker of its own ends with it."""
+        if worker not in self._shared:
+            worker.end()
+
+
+class WorkerServer:
+    """Serves in a worker process."""
+
+    def __init__(self, entry: UioEntry, pool: Pool, terms: Terms, trouble: Trouble) -> None:
+        self._entry = entry
+        self._terms = terms
+        self._pool = pool
+        self._worker = pool.lease(urgent=terms.origin is Origin.RUNNING)
+        self._worker.troubles[entry.minor] = self._early
+        self._trouble = trouble
+
+    @property
+    def pid(self) -> int:
+        """0 until the forkserver has named it."""
+        return self._worker.pid
+
+    @property
+    def ended(self) -> bool:
+        return not self._worker.alive
+
+    def _early(self, _error: Exception) -> None:
+        """Before the device is served its caller hears of a death by itself."""
+
+    async def serve(
+        self, uio: UioDevice, statistics: int, state: StateFiles, ring_ready: RingReady | None
+    ) -> Facts:
+        minor, name = self._entry.minor, str(self._entry.name)
+        descriptors = [uio.fileno(), statistics, *state.descriptors]
+        if ring_ready is not None:
+            descriptors.append(ring_ready.waits_at)
+        told, stack = self._terms.overrides, self._terms.stack
+        table, origin = stack.table if stack is not None else None, self._terms.origin.value
+        done = await self._worker.call(
+            lambda number: Serve(
+                number, minor, name, told.identity, told.limits, table, origin, self._terms.serial
+            ),
+            descriptors,
+        )
+        self._worker.troubles[minor] = self._trouble
+        return done.size, done.block_size
+
+    async def drain(self, seconds: float) -> bool:
+        done = await self._worker.call(lambda number: Drain(number, self._entry.minor, seconds))
+        return done.drained
+
+    async def resize(self, size: int) -> None:
+        await self._worker.call(lambda number: Resize(number, self._entry.minor, size))
+
+    async def control(self, layer: str, table: Table) -> Table:
+        done = await self._worker.call(lambda number: Control(number, self._entry.minor, layer, table))
+        return done.table
+
+    async def adjust(self, overrides: Overrides) -> None:
+        minor = self._entry.minor
+        await self._worker.call(lambda number: Adjust(number, minor, overrides.identity, overrides.limits))
+
+    async def close(self) -> None:
+        self._worker.troubles.pop(self._entry.minor, None)
+        with suppress(WorkerDiedError):
+            await self._worker.call(lambda number: Close(number, self._entry.minor))
+            self._pool.give_back(self._worker)
+
+    def watch(self) -> None:
+        self._worker.watch()
+
+    def kill(self) -> None:
+        """All devices of the worker hear of it and start anew."""
+        self._worker.troubles.pop(self._entry.minor, None)
+        self._worker.kill()

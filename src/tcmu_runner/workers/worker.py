@@ -1,0 +1,242 @@
+"""A worker process: serves the devices that the supervisor hands it, until the supervisor is gone.
+
+Its main thread speaks with the supervisor and otherwise sleeps: an idle device costs nothing. What may block
+runs on a thread, so that it always answers.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from tcmu_runner.aio import start_thread
+from tcmu_runner.engine.overrides import Overrides
+from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.storage.blocking import CAUTION, MORE_CAUTION
+from tcmu_runner.errors import DeviceError, ExhaustedError, TcmuError, TransportGoneError, explain
+from tcmu_runner.handler.device import Origin
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.uio import DeviceName, UioDevice
+from tcmu_runner.logs import Log
+from tcmu_runner.sandbox import Confinement, calm_down, confine, give_up, name_process
+from tcmu_runner.settings import StackSettings
+from tcmu_runner.workers.lun import KernelLun
+from tcmu_runner.workers.protocol import (
+    MAX_LENGTH,
+    Adjust,
+    Broken,
+    Close,
+    Control,
+    Done,
+    Drain,
+    LogTo,
+    Message,
+    Request,
+    Resize,
+    Serve,
+    Started,
+    Watch,
+    decode,
+    encode,
+)
+from tcmu_runner.workers.warm_spare import warm_up
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One process; `run` returns when the supervisor has closed the socket."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        registry: Registry,
+        paths: Paths,
+        limits: Confinement,
+        logs: Log,
+        *,
+        shared: bool,
+    ) -> None:
+        self._control = control
+        self._limits = limits
+        self._shared = shared
+        self._thread = RingThread("rings", MORE_CAUTION if shared else CAUTION)
+        self._confined = False
+        self._kept: frozenset[str] | None = None  # of the privileges, by a spare worker that is ready
+        self._hastens = True
+        self._registry = registry
+        self._paths = paths
+        self._logs = logs
+        self._luns: dict[int, KernelLun] = {}
+        self._sending = threading.Lock()
+
+    def get_ready(self) -> None:
+        """Before `run`, so that it serves its first device sooner: has a dry run, gives up what no handler
+        asks for, and starts its thread."""
+        urgency = os.getpriority(os.PRIO_PROCESS, 0)
+        calm_down(self._limits.nice)  # nobody waits for it yet
+        warm_up()
+        gc.freeze()  # the collector need not touch it again
+        kept = self._asked_by_any()
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, urgency)
+            confine(self._limits, kept, for_now=True)
+        except (TcmuError, OSError) as error:  # who wants a device served hears of it then
+            log.debug("no spare worker: %s", error)
+            return
+        self._kept = kept
+        self._thread.stand_by()
+
+    def run(self) -> None:
+        self._say(Started())
+        while True:
+            try:
+                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 5)
+            except ConnectionResetError:  # the supervisor died before it had read everything
+                return
+            if not datagram:
+                return
+            self._take(decode(datagram), descriptors)
+
+    def _take(self, message: Message, descriptors: list[int]) -> None:
+        match message:
+            case LogTo():
+                self._logs.set_level(message.level)
+                self._logs.follow(*descriptors)
+            case Watch():
+                for lun in list(self._luns.values()):
+                    lun.watch()
+                self._say(Done(message.id))
+                self._calm_down()
+            case Serve() if not self._prepare(message):
+                pass
+            case Serve() if not self._shared:
+                self._answer(message, descriptors)  # nothing else to do, and nobody else to wait
+            case _:
+                start_thread("request", self._answer, message, descriptors)
+
+    def _prepare(self, request: Serve) -> bool:
+        """What is for the main thread to do; False when that failed, and was answered."""
+        if request.stack is not None:
+            name = DeviceName.parse(request.name).config.partition("/")[0]
+            stack = StackSettings.parse(name, request.stack)
+            self._registry.put(
+                self._registry.definition(stack.name, stack.handler, stack.layers, stack.description)
+            )
+        return self._confined or self._confine(request)
+
+    def _confine(self, first: Serve) -> bool:
+        """Before there is another thread. What its first device's handler asks for is left; where devices of
+        all kinds may come, what any handler asks for. False when that failed, and was answered."""
+        name_process("tcmu-worker" if self._shared else f"tcmu-dev:uio{first.minor}")
+        try:
+            self._keep_only(self._privileges(first))
+        except (TcmuError, OSError) as error:
+            self._say(Done(first.id, *explain(error)))
+            return False
+        self._confined = True
+        return True
+
+    def _keep_only(self, privileges: frozenset[str]) -> None:
+        if self._kept is None:
+            confine(self._limits, privileges)
+            return
+        if lost := privileges - self._kept:
+            raise DeviceError(f"the spare worker has given up {', '.join(sorted(lost))}: another one follows")
+        narrow = partial(give_up, privileges, self._kept)
+        self._thread.errand = partial(self._confine_ring_thread, narrow)
+        narrow()
+
+    def _confine_ring_thread(self, narrow: Callable[[], None]) -> None:
+        """On the ring's thread. `_calm_down` had no right to its priority before."""
+        _do_or_end(narrow)
+        if not self._hastens:
+            calm_down(self._limits.nice)
+
+    def _privileges(self, first: Serve) -> frozenset[str]:
+        if self._shared:
+            return self._asked_by_any()
+        return self._registry.find(DeviceName.parse(first.name).config)[0].privileges
+
+    def _asked_by_any(self) -> frozenset[str]:
+        return frozenset().union(*(handler.privileges for handler in self._registry))
+
+    def _answer(self, request: Message, descriptors: list[int]) -> None:
+        assert isinstance(request, Request)
+        try:
+            done = self._do(request, descriptors)
+        except Exception as error:
+            code, text = explain(error)
+            if not isinstance(error, OSError) and code and text.startswith("bug"):
+                log.exception("%s failed", type(request).__name__)
+            done = Done(request.id, code, text)
+        self._say(done)
+
+    def _do(self, request: Request, descriptors: list[int]) -> Done:
+        match request:
+            case Serve():
+                return self._serve(request, *descriptors)
+            case Drain():
+                return Done(request.id, drained=self._luns[request.minor].drain(request.seconds))
+            case Close():
+                self._luns.pop(request.minor).close()
+            case Resize():
+                self._luns[request.minor].resize(request.size)
+            case Control(table=table, layer=layer):
+                return Done(request.id, table=dict(self._luns[request.minor].control(layer, table)))
+            case Adjust():
+                self._luns[request.minor].adjust(Overrides(request.identity, request.limits))
+        return Done(request.id)
+
+    def _calm_down(self) -> None:
+        """Initiators that have waited for this process were served before others; from now on as all."""
+        if self._hastens:
+            self._hastens = False
+            calm_down(self._limits.nice)
+
+    def _serve(self, request: Serve, descriptor: int, statistics: int, *others: int) -> Done:
+        current, lasting, *rest = others
+        minor, uio = request.minor, UioDevice(request.minor, descriptor, self._paths)
+        name = DeviceName.parse(request.name)
+        overrides = Overrides(request.identity, request.limits)
+        lun = KernelLun(
+            uio, statistics, name, self._registry, self._paths,
+            overrides=overrides, origin=Origin(request.origin), state=(current, lasting),
+            serial=request.serial, ring_ready=rest[0] if rest else None,
+        )  # fmt: skip
+        description = lun.open()
+        lun.attach(self._thread, lambda error: self._broken(minor, error), _end)
+        self._luns[minor] = lun
+        return Done(request.id, size=description.size, block_size=description.block_size)
+
+    def _broken(self, minor: int, error: Exception) -> None:
+        if isinstance(error, ExhaustedError):
+            log.error("worker process %d ends: %s", os.getpid(), error)
+            os._exit(1)
+        self._say(Broken(minor, str(error), isinstance(error, TransportGoneError)))
+
+    def _say(self, message: Message) -> None:
+        with self._sending, suppress(OSError):  # the supervisor is gone: `run` sees it, too
+            self._control.send(encode(message))
+
+
+def _do_or_end(narrow: Callable[[], None]) -> None:
+    """No thread serves with more privileges than it should have."""
+    try:
+        narrow()
+    except OSError:
+        log.exception("a thread cannot give up its privileges: this worker process makes way for another one")
+        os._exit(1)
+
+
+def _end() -> None:
+    """Whatever hangs ends with the process; the supervisor starts a new one, and commands are retried."""
+    log.error("commands are late: this worker process makes way for another one")
+    os._exit(1)

@@ -1,0 +1,201 @@
+"""The rules of the house, as far as a program can judge them.
+
+What broke a rule when it was made stands in debts.toml. Entries there are only ever removed: a test fails
+when something new breaks a rule, and when an entry is not needed any longer.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tree import SOURCE, Module, modules
+
+from tcmu_runner.ring.layout import CDB_LENGTHS
+from tcmu_runner.scsi.opcodes import DISK
+
+DEBTS: dict[str, Any] = tomllib.loads((Path(__file__).parent / "debts.toml").read_text())
+LINES_OF_A_MODULE = 300
+LINES_OF_A_FUNCTION = 40
+RIDDLES = re.compile(r"\b(who|whoever|whom|whose|told|shall|any more|is none's)\b", re.IGNORECASE)
+SAYS_OPCODE = re.compile(r"\bopcode\b|\bcdb\[0\]")
+OPCODES: dict[str, set[int]] = {}  # by name, as a constant may be called
+for row in DISK:
+    OPCODES.setdefault(re.sub(r"\W+", "_", row.name).strip("_"), set()).add(row.opcode)
+KNOWN = {row.opcode for row in DISK}
+
+
+@pytest.fixture(scope="module")
+def tree() -> list[Module]:
+    return modules()
+
+
+def agrees(found: set[str], rule: str) -> None:
+    """What was found is what debts.toml lists for the rule."""
+    listed = set(DEBTS[rule])
+    assert not (new := found - listed), f"{rule}: breaks the rule: {sorted(new)}"
+    assert not (paid := listed - found), f"{rule}: remove from debts.toml: {sorted(paid)}"
+
+
+def test_modules_are_of_a_size_to_be_read(tree: list[Module]) -> None:
+    agrees({each.name for each in tree if each.text.count("\n") > LINES_OF_A_MODULE}, "large_modules")
+
+
+def test_functions_fit_on_a_screen(tree: list[Module]) -> None:
+    long = {
+        f"{module.name}::{node.name}"
+        for module in tree
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno is not None
+        and node.end_lineno - node.lineno >= LINES_OF_A_FUNCTION
+    }
+    agrees(long, "long_functions")
+
+
+def test_a_name_means_one_class(tree: list[Module]) -> None:
+    places = defaultdict(set)
+    for module in tree:
+        for node in ast.walk(module.tree):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].add(module.name)
+    agrees({name for name, found in places.items() if len(found) > 1}, "classes_of_one_name")
+
+
+def test_a_name_means_one_module(tree: list[Module]) -> None:
+    """A search for a file finds one. __init__.py and __main__.py are Python's names."""
+    names = Counter(Path(module.name).name for module in tree)
+    agrees({name for name, count in names.items() if count > 1 and "__" not in name}, "modules_of_one_name")
+
+
+def opcodes_written(module: Module) -> set[str]:
+    """Where it writes an opcode: as a command's name, beside what is one, among others, in a CDB."""
+    return {
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(module.tree)
+        if (isinstance(node, ast.Assign) and named_for_its_opcode(node))
+        or (isinstance(node, ast.Compare) and compares_an_opcode(node))
+        or (isinstance(node, ast.Set | ast.Tuple | ast.List) and all_are_opcodes(node, module.text))
+        or (isinstance(node, ast.Constant) and is_cdb(node.value))
+    }
+
+
+def named_for_its_opcode(node: ast.Assign) -> bool:
+    """EXTENDED_COPY = 0x83, _READ_16 = b"\\x88\\0", VERIFY_10, ... = 0x2F, ..."""
+    pairs = zip(elements(node.targets[0]), elements(node.value), strict=False)
+    return any(
+        value in codes
+        for target, constant in pairs
+        if isinstance(target, ast.Name) and (value := first_byte(constant)) is not None
+        for name, codes in OPCODES.items()
+        if f"{name}_".startswith(f"{target.id.strip('_')}_")
+    )
+
+
+def compares_an_opcode(node: ast.Compare) -> bool:
+    """cdb[0] == 0x28, opcode in (0x28, ...)"""
+    sides = [node.left, *node.comparators]
+    return any(SAYS_OPCODE.search(ast.unparse(side)) for side in sides) and any(
+        first_byte(constant) in KNOWN for side in sides for constant in elements(side)
+    )
+
+
+def all_are_opcodes(node: ast.Set | ast.Tuple | ast.List, text: str) -> bool:
+    """{0x16, 0x17, 0x56}: at least three, in hexadecimal"""
+    return len(node.elts) > 2 and all(
+        first_byte(each) in KNOWN and (ast.get_source_segment(text, each) or "").startswith("0x")
+        for each in node.elts
+    )
+
+
+def is_cdb(value: object) -> bool:
+    """ "28 00 00000000 00 0008 00": a CDB of a command that is in the table, in hexadecimal"""
+    if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-fA-F]{2} ?){6,}", value):
+        return False
+    cdb = bytes.fromhex(value)
+    return cdb[0] in KNOWN and len(cdb) == CDB_LENGTHS[cdb[0]]
+
+
+def first_byte(node: ast.expr) -> int | None:
+    value = node.value if isinstance(node, ast.Constant) else None
+    if isinstance(value, bytes) and value:
+        return value[0]
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def elements(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple | ast.List | ast.Set) else [node]
+
+
+def test_opcodes_stand_in_the_table(tree: list[Module]) -> None:
+    """Other modules name the command: DISK.row("WRITE SAME(16)")."""
+    found = {module.name: opcodes_written(module) for module in tree if module.name != "scsi/opcodes.py"}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("EXTENDED_COPY, WRITE_ATOMIC = 0x83, 0x9C", True),
+        ("_REPORT_LUNS = 0xA0", True),
+        ('READ_16, WRITE_16 = b"\\x88\\0", b"\\x8a\\0"', True),
+        ("REPORT_TARGET_PORT_GROUPS = (0xA3, 0x0A)", True),
+        ("READ, WRITE = 0x40, 0x20", False),  # flags of iSCSI
+        ("rows = [row for row in DISK if row.opcode in (0x28, 0x2A)]", True),
+        ("writes = cdb[0] == 0x2A", True),
+        ("is_long = opcode == 0x7F", False),  # not in the table
+        ("reservations = {0x16, 0x17, 0x56}", True),
+        ("answers = (0, 2, 10)", False),
+        ('COMMANDS = ("28 00 00000000 00 0008 00", "120000002400")', True),
+        ('NOBODY = "c10000000000"', False),
+    ],
+)
+def test_what_is_an_opcode(text: str, found: bool) -> None:
+    assert bool(opcodes_written(Module("made/up.py", text))) == found
+
+
+def test_handlers_are_written_from_public_names() -> None:
+    """What an author of a handler copies from: examples, the documents' code, the handlers of the tests."""
+    root = SOURCE.parents[1]
+    copied = [*(root / "examples").glob("*.py"), *(root / "tests/vm/handlers").glob("*.py")]
+    internal = {
+        f"{path.relative_to(root)}: {name}"
+        for path in (*copied, root / "README.md", *(root / "docs").rglob("*.md"))
+        for name in re.findall(r"^[> ]*(?:from|import) (tcmu_runner[\w.]*)", path.read_text(), re.MULTILINE)
+        if name not in ("tcmu_runner", "tcmu_runner.testing")
+    }
+    assert not internal
+
+
+def test_a_package_lists_its_modules(tree: list[Module]) -> None:
+    """A reader who opens a room finds each module with what it knows, in a line of its own."""
+    listed: dict[str, set[str]] = {
+        module.room: set(re.findall(r"^ *(\w+)/?  +\S", ast.get_docstring(module.tree) or "", re.MULTILINE))
+        for module in tree
+        if Path(module.name).name == "__init__.py"
+    }
+    missing = {
+        module.name
+        for module in tree
+        if module.room != "."
+        and (stem := Path(module.name).stem) != "__init__"
+        and stem not in listed[module.room]
+    }
+    agrees(missing, "modules_not_listed")
+
+
+def test_prose_names_its_actors(tree: list[Module]) -> None:
+    """Subject, verb, object: for each room debts.toml has the number of riddles that may be left."""
+    found: Counter[str] = Counter()
+    for module in tree:
+        found[module.room] += sum(len(RIDDLES.findall(text)) for text in module.prose())
+    left: dict[str, int] = DEBTS["riddles"]
+    more = {room: count for room, count in found.items() if count > left.get(room, 0)}
+    assert not more, f"name the actor: {more}; allowed: {left}"
+    fewer = {room: found[room] for room, count in left.items() if found[room] < count}
+    assert not fewer, f"lower the numbers in debts.toml: {fewer}"

@@ -1,0 +1,92 @@
+"""What the log says of commands that fail, one after the other."""
+
+import errno
+import logging
+
+import pytest
+
+from tcmu_runner.engine.observe.failure_log import REPEAT_SECONDS, FailureLog
+from tcmu_runner.engine.observe.statistics import FAILURE_BYTES, Statistics
+from tcmu_runner.handler.device import Device
+from tcmu_runner.scsi.command import Command, Nexus
+from tcmu_runner.scsi.operations import Flush, Operation, Read
+
+READ_10 = Command(bytes.fromhex("28000000000800000100"), [], Nexus())
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.counters = Statistics()
+        self.log = FailureLog(Device("user_0/vol0", 1 << 20), self.counters, lambda: self.now)
+
+    def fail(self, code: int = errno.EIO, operation: Operation | None = None) -> None:
+        self.log.failed(READ_10, operation or Read(0, []), OSError(code, "no"))
+
+    def bug(self) -> None:
+        try:
+            _ = 1 // 0
+        except ZeroDivisionError as error:
+            self.log.raised(READ_10, error)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def test_the_first_bug_has_a_traceback_and_the_others_are_counted(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(2000):
+        bench.bug()
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR and record.exc_info
+    for _ in range(3):  # minutes
+        bench.now += REPEAT_SECONDS
+        bench.log.tell()
+        bench.log.tell()
+        bench.bug()
+    assert caplog.messages[1:] == [
+        f"user_0/vol0: {count} more commands failed so: bug in the handler: "
+        "ZeroDivisionError: integer division or modulo by zero"
+        for count in (1999, 1, 1)
+    ]
+    assert len(caplog.text) < 2500
+    caplog.clear()
+
+
+def test_kinds_are_told_apart(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(5):
+        bench.fail()
+        bench.fail(errno.ENOSPC)
+        bench.fail(operation=Flush())
+    assert [message.split(" of")[0] for message in caplog.messages] == [
+        "user_0/vol0: read", "user_0/vol0: read", "user_0/vol0: flush",
+    ]  # fmt: skip
+    caplog.clear()
+
+
+def test_after_a_minute_of_silence_it_is_new(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.bug()
+    for tells in (True, False):  # an idle device is not looked after
+        bench.now += REPEAT_SECONDS
+        if tells:
+            bench.log.tell()
+        bench.bug()
+    assert ["Traceback" in caplog.text, len(caplog.records)] == [True, 3]
+    assert all(record.exc_info for record in caplog.records)
+    caplog.clear()
+
+
+def test_the_last_is_in_the_statistics(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    assert (bench.counters.snapshot().failure, bench.counters.snapshot().failed_at) == ("", 0.0)
+    bench.fail()
+    found = bench.counters.snapshot()
+    assert found.failure == "read failed: OSError: [Errno 5] no"
+    assert found.failed_at > 1e9
+    bench.log.failed(READ_10, None, OSError(errno.EIO, "ä" * FAILURE_BYTES))
+    assert bench.counters.snapshot().failure.endswith("ää")
+    bench.counters.record_failure("no \udcff")
+    assert bench.counters.snapshot().failure == r"no \udcff"
+    caplog.clear()

@@ -1,0 +1,294 @@
+"""What the guardian makes of the daemon's messages, in this process."""
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+from kernel.tree import make_uio
+
+from tcmu_runner.guardian import process as process_module
+from tcmu_runner.guardian.guardian import Guardian
+from tcmu_runner.guardian.process import GONE, RELEASED, Ends, Served, watch
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.lock import DaemonLock
+from tcmu_runner.logs import Log
+
+SECONDS = 0.05
+LONG = 6 * SECONDS
+
+
+class NoLog(Log):
+    def __init__(self) -> None:
+        """The test's own log stays as it is."""
+
+
+class Bench:
+    """Both ends; a pipe is what the daemon reads events from. The waits that were ended are counted."""
+
+    def __init__(self, paths: Paths) -> None:
+        ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.end_of_all, life = os.pipe()
+        self.daemon = Guardian(ours, life)
+        self._paths = paths
+        self.replaced = False
+        self.releases = 0
+        self.on_release = lambda: None
+        self.events, self.kernel = os.pipe()
+
+    def release(self, _paths: Paths) -> None:
+        self.releases += 1
+        self.on_release()
+
+    def die(self) -> None:
+        self.daemon.close()
+
+    @contextmanager
+    def worker(self, life: Callable[[], None]) -> Iterator[Callable[[], None]]:
+        """A process that the daemon has forked; it does what `life` says, then waits. Gives what ends it."""
+        waits_at, ends_it = os.pipe()
+        did_it, does_it = os.pipe()
+        if os.fork() == 0:
+            for descriptor in (ends_it, did_it, self.theirs.fileno(), self.end_of_all):
+                os.close(descriptor)
+            life()
+            os.close(does_it)
+            os.read(waits_at, 1)
+            os._exit(0)
+        for descriptor in (waits_at, does_it):
+            os.close(descriptor)
+        with open(did_it, "rb") as done:
+            done.read()
+        yield partial(os.close, ends_it)
+        os.wait()
+
+    def die_later(self) -> None:
+        threading.Timer(LONG, self.die).start()
+
+    def watch(self) -> Served | None:
+        """What it has heard in the end."""
+        return watch(Ends(self.theirs, self.end_of_all), self._paths, NoLog(), lambda: self.replaced)
+
+    def listeners(self) -> int:
+        """Descriptors of this process that are the daemon's events."""
+        ours = os.fstat(self.events)
+        found = 0
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - their numbers
+            with suppress(OSError):
+                found += os.path.samestat(os.fstat(int(name)), ours)
+        return found
+
+    def close(self) -> None:
+        self.daemon.close()
+        self.theirs.close()
+        for descriptor in (self.events, self.kernel, self.end_of_all):
+            os.close(descriptor)
+
+
+@pytest.fixture
+def bench(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    with closing(Bench(paths)) as bench:
+        monkeypatch.setattr(process_module, "release_waits", bench.release)
+        monkeypatch.setattr(process_module, "STALL_SECONDS", SECONDS)
+        yield bench
+
+
+def test_a_daemon_that_dies_leaves_what_it_served(bench: Bench) -> None:
+    bench.daemon.serving(0, "vol0")
+    bench.daemon.serving(1, "vol1")
+    bench.daemon.dropped(0, "vol0")
+    bench.daemon.beat()
+    bench.die()
+    assert bench.watch() == {(1, "vol1")}
+    assert bench.releases == 0
+
+
+def test_a_goodbye_leaves_nothing(bench: Bench) -> None:
+    bench.daemon.serving(0, "vol0")
+    bench.daemon.say_goodbye()
+    assert bench.watch() is None
+
+
+def test_what_a_worker_says_is_not_believed(bench: Bench) -> None:
+    """It may be another's by now; only the supervisor speaks with the guardian."""
+    bench.daemon.serving(0, "vol0")
+
+    def life() -> None:
+        bench.daemon.fall_silent()
+        bench.daemon.dropped(0, "vol0")
+        bench.daemon.serving(0, "anothers")
+        bench.daemon._send("bye")
+
+    with bench.worker(life) as end:
+        end()
+        bench.die()
+        assert bench.watch() == {(0, "vol0")}
+
+
+def test_the_rings_are_left_alone_until_the_last_worker_has_ended(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Though it writes what it likes to what it holds. Waits end before, since nobody would answer them."""
+    bench.daemon.serving(0, "vol0")
+    bench.daemon.beat()
+
+    def life() -> None:
+        bench.daemon.fall_silent()
+        os.write(bench.daemon._life, b"bye")
+
+    ended: list[int] = []
+    with bench.worker(life) as end:
+
+        def end_it() -> None:
+            ended.append(bench.releases)
+            end()
+
+        bench.die()
+        bench.on_release = lambda: threading.Timer(LONG, end_it).start()
+        assert bench.watch() == {(0, "vol0")}
+    assert ended == [1]
+    caplog.clear()
+
+
+def test_who_stands_still_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+
+    def hear_and_leave() -> None:
+        select.select([bench.daemon.fileno()], [], [])
+        told.append(bench.daemon.told())
+        bench.daemon.say_goodbye()
+
+    bench.daemon.beat()
+    daemon = threading.Thread(target=hear_and_leave)
+    daemon.start()
+    assert bench.watch() is None
+    daemon.join()
+    assert (bench.releases, told) == (1, [RELEASED])
+    caplog.clear()
+
+
+def test_who_dies_while_it_stands_still_leaves_what_it_served(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And has not read what it was told."""
+    bench.daemon.serving(0, "vol0")
+    bench.on_release = bench.die_later
+    assert bench.watch() == {(0, "vol0")}
+    assert bench.releases == 1
+    caplog.clear()
+
+
+def test_who_dies_while_its_waits_are_ended_leaves_what_it_served(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And is not there any more to be told."""
+    bench.daemon.serving(0, "vol0")
+    bench.on_release = bench.die
+    assert bench.watch() == {(0, "vol0")}
+    caplog.clear()
+
+
+def test_a_daemon_may_rest(bench: Bench) -> None:
+    bench.daemon.hear(bench.events)
+    bench.daemon.rest()
+    bench.die_later()
+    assert bench.watch() == set()
+    assert bench.releases == 0
+
+
+def test_but_not_when_the_kernel_waits_for_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.daemon.hear(bench.events)
+    bench.daemon.rest()
+    threading.Timer(SECONDS, os.write, (bench.kernel, b"event")).start()
+    bench.on_release = bench.die_later
+    assert bench.watch() == set()
+    assert bench.releases == 1
+    caplog.clear()
+
+
+def test_nor_when_it_has_beaten_since(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.daemon.hear(bench.events)
+    bench.daemon.rest()
+    bench.daemon.beat()
+    bench.on_release = bench.die_later
+    assert bench.watch() == set()
+    assert bench.releases == 1
+    caplog.clear()
+
+
+def test_the_waits_of_another_daemon_are_left_alone(bench: Bench) -> None:
+    """One that has taken the place of ours, of which a worker lives on."""
+    bench.replaced = True
+    bench.daemon.beat()
+    bench.die_later()
+    assert bench.watch() == set()
+    assert bench.releases == 0
+
+
+@pytest.mark.parametrize("end", ["die", "goodbye"])
+def test_nothing_listens_to_the_kernel_for_a_daemon_that_has_ended(bench: Bench, end: str) -> None:
+    before = bench.listeners()
+    bench.daemon.hear(bench.events)
+    bench.daemon.hear(bench.events)
+    if end == "die":
+        bench.die()
+    else:
+        bench.daemon.say_goodbye()
+    bench.watch()
+    assert bench.listeners() == before
+
+
+def test_a_guardian_that_is_gone_costs_nothing(bench: Bench) -> None:
+    bench.theirs.close()
+    bench.daemon.beat()
+    bench.daemon.hear(bench.events)
+    bench.daemon.rest()
+    assert bench.daemon.told() == GONE
+
+
+def test_who_reads_the_daemons_output_sees_its_end(paths: Paths, tmp_path: Path) -> None:
+    """Though the guardian stays, as long as there are devices; it can be asked to end."""
+    make_uio(paths)
+    read, write = os.pipe()
+    if os.fork() == 0:  # a daemon, which ends
+        os.dup2(write, 2)
+        os.close(write)
+        guardian = Guardian.start(paths, lambda: DaemonLock(tmp_path / "lock"), NoLog())
+        os.write(2, Path(f"/proc/self/task/{os.getpid()}/children").read_bytes())
+        guardian.say_goodbye()
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as output:
+        guardian_pid = int(output.read())
+    assert Path(f"/proc/{guardian_pid}/comm").read_text() == "tcmu-unlinking\n"
+    os.kill(guardian_pid, signal.SIGTERM)
+    os.wait()
+
+
+def test_one_that_was_asked_to_end_while_the_daemon_lived_does_not_stay(paths: Paths, tmp_path: Path) -> None:
+    """A shutdown sends SIGTERM to all processes at once, and waits for the last one."""
+    make_uio(paths)
+    read, write = os.pipe()
+    if os.fork() == 0:  # a daemon, which ends
+        guardian = Guardian.start(paths, lambda: DaemonLock(tmp_path / "lock"), NoLog())
+        pid = int(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
+        while Path(f"/proc/{pid}/comm").read_text() != "tcmu-guardian\n":
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGTERM)
+        os.write(write, str(pid).encode())
+        guardian.say_goodbye()
+        os._exit(0)
+    os.close(write)
+    with open(read, "rb") as output:
+        pid = int(output.read())
+    os.wait()
+    stat = Path(f"/proc/{pid}/stat")
+    while stat.exists() and ") Z " not in stat.read_text():
+        time.sleep(0.01)

@@ -1,0 +1,68 @@
+"""Which file it is, whatever its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tcmu_runner.handler import identity as module
+from tcmu_runner.handler.identity import identity_of
+
+
+def of(path: Path) -> str:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return identity_of(fd, str(path))
+    finally:
+        os.close(fd)
+
+
+def test_a_renamed_file_is_the_same_and_a_new_one_under_its_name_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "a.img"
+    path.touch()
+    before = of(path)
+    path.write_bytes(b"content")
+    assert of(path) == before
+    assert of(path.rename(tmp_path / "b.img")) == before
+    (tmp_path / "b.img").unlink()  # its inode is free again
+    path.touch()
+    assert of(path) != before
+
+
+def test_where_inodes_may_be_others_after_a_mount_the_path_has_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_made", lambda _fd: [])
+    monkeypatch.setattr(module, "_generation", lambda _fd: [])
+    (tmp_path / "a.img").touch()
+    assert of(tmp_path / "a.img") == f"path {tmp_path}/a.img"
+
+
+@contextmanager
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **files: str) -> Iterator[str]:
+    """What a block device of the numbers 7:1 is called where sysfs has these files."""
+    for name, content in files.items():
+        path = tmp_path / "7:1" / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    monkeypatch.setattr(module, "BLOCK_DEVICES", tmp_path)
+    yield module._block_device(os.makedev(7, 1), "/dev/x")
+
+
+def test_a_block_device_is_known_by_what_does_not_change_at_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with node(tmp_path, monkeypatch, dm__uuid="LVM-abc\n") as found:
+        assert found == "disk LVM-abc"
+    with node(tmp_path / "2", monkeypatch, size="8") as found:
+        assert found == "path /dev/x"
+
+
+def test_a_partition_is_known_by_its_disk_and_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "wwid").write_text("naa.5000\n")  # the disk's, whose directory has the partition's in it
+    with node(tmp_path, monkeypatch, partition="2\n") as found:
+        assert found == "disk naa.5000, partition 2"

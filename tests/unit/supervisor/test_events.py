@@ -1,0 +1,277 @@
+"""What the front end tells those who see to it that the daemon lives, on an imitated kernel."""
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from typing import cast
+
+import pytest
+from kernel.hurry import run
+from kernel.stub import StubKernel
+from kernel.tree import load_module
+
+from tcmu_runner.guardian.guardian import Guardian
+from tcmu_runner.guardian.process import RELEASED
+from tcmu_runner.handler.registry import Provider, Registry
+from tcmu_runner.kernel.genl import Change, Event, EventKind
+from tcmu_runner.kernel.netlink import TcmuNetlink
+from tcmu_runner.kernel.paths import Paths
+from tcmu_runner.kernel.ring_monitor import RingMonitor
+from tcmu_runner.kernel.uio import DeviceName, UioEntry
+from tcmu_runner.supervisor import events as events_module
+from tcmu_runner.supervisor.coexistence import OtherDaemons
+from tcmu_runner.supervisor.events import NetlinkEvents
+from tcmu_runner.supervisor.heartbeat import BEAT_SECONDS, QUIET_BEATS
+from tcmu_runner.systemd import ServiceManager
+
+LONG = 20 * BEAT_SECONDS
+NAME = "tcm-user/0/vol0/ram/"
+ENTRY = UioEntry(0, DeviceName.parse(NAME))
+FALLEN_ASLEEP = ["beat"] * QUIET_BEATS + ["rest"]
+
+
+async def at_once(call: Callable[[], object]) -> object:
+    return call()
+
+
+class SlowFleet:
+    """Of no devices; to add one takes until `added` is set, to take over those that are there until `settled`
+    is."""
+
+    def __init__(self) -> None:
+        self.added = asyncio.Event()
+        self.settled = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    def at(self, _minor: int) -> None:
+        return None
+
+    def devices(self) -> list[None]:
+        return []
+
+    def handlers(self) -> list[Provider]:
+        return []
+
+    def turn(self, _minor: int) -> asyncio.Lock:
+        return self._turn
+
+    def look_after(self) -> bool:
+        return False
+
+    async def settle(self) -> None:
+        await self.settled.wait()
+
+    async def add(self, _entry: UioEntry) -> None:
+        await self.added.wait()
+
+    async def stop(self) -> None:
+        return
+
+
+class Manager(ServiceManager):
+    def __init__(self) -> None:
+        super().__init__("")
+        self.patience = 0.0
+        self.heard = 0
+
+    def alive(self) -> None:
+        self.heard += 1
+
+
+class Bench:
+    """A front end that runs, and the guardian's end of the line to it."""
+
+    def __init__(self, paths: Paths, kernel: StubKernel) -> None:
+        self.kernel = kernel
+        self.manager = Manager()
+        self.guardian, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.guardian.setblocking(False)
+        self._line = Guardian(ours, -1)
+        self._paths = paths
+        self.kernels = -1  # descriptor on which the kernel speaks
+        self.device_manager: SlowFleet
+
+    async def run(self, life: Callable[["Bench"], Awaitable[None]]) -> None:
+        self.device_manager, stop = SlowFleet(), asyncio.Event()
+        events = NetlinkEvents(
+            self.device_manager,  # type: ignore[arg-type]
+            self._paths,
+            self._line,
+            RingMonitor(),
+            self.manager,
+            other_daemons=OtherDaemons(Registry(), ()),
+        )
+        running = asyncio.create_task(events.run(stop))
+        await life(self)
+        stop.set()
+        await running
+
+    def heard(self) -> list[str]:
+        """By the guardian, since it was asked last."""
+        words = []
+        while True:
+            try:
+                datagram, descriptors, _, _ = socket.recv_fds(self.guardian, 64, 1)
+            except BlockingIOError:
+                return words
+            words.append(datagram.decode())
+            if descriptors:
+                (self.kernels,) = descriptors
+
+    async def rests(self) -> None:
+        """From its start on."""
+        self.device_manager.settled.set()
+        await asyncio.sleep(LONG)
+        first, *rest = FALLEN_ASLEEP
+        assert self.heard() == [first, "hear", *rest]
+
+    def close(self) -> None:
+        self.guardian.close()
+        self._line.say_goodbye()
+        if self.kernels >= 0:
+            os.close(self.kernels)
+
+
+Life = Callable[[Bench], Awaitable[None]]
+
+
+@pytest.fixture
+def bench(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    load_module(paths)
+    kernel = StubKernel()
+    monkeypatch.setattr(events_module, "TcmuNetlink", lambda: TcmuNetlink(port=kernel.port))
+    monkeypatch.setattr(events_module, "in_thread", at_once)  # the loop does not wait for threads
+    with closing(Bench(paths, kernel)) as bench:
+        yield bench
+    kernel.check()
+
+
+def test_it_beats_while_devices_are_taken_over(bench: Bench) -> None:
+    """A storage that took ten seconds to open made the guardian end the kernel's waits."""
+
+    async def life(bench: Bench) -> None:
+        await asyncio.sleep(LONG)
+        assert bench.heard() == FALLEN_ASLEEP
+        bench.device_manager.settled.set()
+        await asyncio.sleep(LONG)
+        assert bench.heard() == ["hear"]
+
+    run(bench.run(life))
+
+
+def test_while_it_rests_the_guardian_sees_that_the_kernel_wants_something(bench: Bench) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.rests()
+        assert not select.select([bench.kernels], [], [], 0)[0]
+        bench.device_manager.added.set()
+        bench.kernel.add(0, NAME)
+        assert select.select([bench.kernels], [], [], 0)[0]
+        await asyncio.sleep(LONG)
+        assert bench.heard() == FALLEN_ASLEEP
+
+    run(bench.run(life))
+
+
+def test_it_beats_before_it_takes_an_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody would notice that it stands still with the event in its hands."""
+    before: list[str] = []
+    receive = TcmuNetlink.receive
+
+    def noted(netlink: TcmuNetlink) -> list[Event]:
+        before.extend(bench.heard())
+        return receive(netlink)
+
+    monkeypatch.setattr(TcmuNetlink, "receive", noted)
+
+    async def life(bench: Bench) -> None:
+        await bench.rests()
+        bench.device_manager.added.set()
+        bench.kernel.add(0, NAME)
+        await asyncio.sleep(LONG)
+
+    run(bench.run(life))
+    assert before == ["beat"]
+
+
+def test_it_does_not_rest_while_the_kernel_waits(bench: Bench) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.rests()
+        enable = bench.kernel.add(0, NAME)
+        await asyncio.sleep(LONG)
+        assert set(bench.heard()) == {"beat"}
+        assert enable.status is None
+        bench.device_manager.added.set()
+        await asyncio.sleep(LONG)
+        assert enable.status == 0
+        assert bench.heard()[-1] == "rest"
+
+    run(bench.run(life))
+
+
+def test_after_a_stall_it_beats_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.rests()
+        bench.kernel.replies_wanted = False
+        bench.guardian.send(RELEASED.encode())
+        await asyncio.sleep(LONG)
+        assert bench.heard() == FALLEN_ASLEEP
+        assert bench.kernel.replies_wanted
+
+    run(bench.run(life))
+    caplog.clear()
+
+
+@pytest.mark.parametrize(("patience", "least", "most"), [(3.0, 20, 21), (0.0, 0, 0)])
+def test_only_systemds_watchdog_keeps_it_from_sleeping(
+    bench: Bench, patience: float, least: int, most: int
+) -> None:
+    bench.manager.patience = patience
+
+    async def life(bench: Bench) -> None:
+        await bench.rests()
+        assert least <= bench.manager.heard <= most
+
+    run(bench.run(life))
+
+
+def test_it_says_that_it_is_ready_once_the_kernel_takes_new_devices(
+    bench: Bench, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = paths.module / "target_core_user/parameters/block_netlink"
+    seen: list[tuple[str, str]] = []
+
+    def note(text: str, *words: object) -> None:
+        seen.append((text % words, gate.read_text()))
+
+    monkeypatch.setattr(events_module.log, "info", note)
+
+    async def life(bench: Bench) -> None:
+        await bench.rests()
+
+    run(bench.run(life))
+    assert seen == [("0 handlers found, 0 devices found", "0")]
+
+
+def test_a_change_for_which_there_is_no_case_is_not_accepted(paths: Paths) -> None:
+    """mypy finds it first: a member of genl.Change that nobody handles."""
+
+    class Known(SlowFleet):
+        def at(self, _minor: int) -> None:
+            return cast("None", ENTRY)
+
+    line, guardian = socket.socketpair()
+    with line, guardian:
+        events = NetlinkEvents(
+            Known(),  # type: ignore[arg-type]
+            paths,
+            Guardian(line, -1),
+            RingMonitor(),
+            Manager(),
+            other_daemons=OtherDaemons(Registry(), ()),
+        )
+        event = Event(EventKind.RECONFIG, NAME, 0, 1, 2, cast("Change", "of a new kind"))
+        with pytest.raises(AssertionError, match="of a new kind"):
+            asyncio.run(events._reconfigured(event))

@@ -1,0 +1,64 @@
+"""Threads for blocking calls."""
+
+import asyncio
+import threading
+
+import pytest
+
+from tcmu_runner.aio import in_thread
+
+
+def test_calls_one_after_another_share_a_thread() -> None:
+    async def main() -> list[int]:
+        return [await in_thread(threading.get_ident) for _ in range(5)]
+
+    first, *others = asyncio.run(main())
+    # the thread may still be on its way to wait when the next call comes
+    assert len({first, *others}) <= 3
+
+
+def test_one_that_hangs_takes_no_others_place() -> None:
+    release = threading.Event()
+
+    async def main() -> int:
+        hanging = [in_thread(lambda: release.wait(60)) for _ in range(20)]
+        free = await asyncio.wait_for(in_thread(lambda: 4711), 60)
+        release.set()
+        assert await asyncio.gather(*hanging) == [True] * 20
+        return free
+
+    assert asyncio.run(main()) == 4711
+
+
+def test_few_stay() -> None:
+    barrier = threading.Barrier(20)
+
+    async def main() -> None:
+        await asyncio.gather(*(in_thread(lambda: barrier.wait(60)) for _ in range(20)))
+        while sum(thread.name == "blocking call" for thread in threading.enumerate()) > 2:
+            await asyncio.sleep(0.001)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_what_it_raises_is_raised() -> None:
+    def fail() -> None:
+        raise KeyError("x")
+
+    async def main() -> None:
+        await in_thread(fail)
+
+    with pytest.raises(KeyError):
+        asyncio.run(main())
+
+
+def test_nobody_need_wait_for_it_any_more() -> None:
+    release = threading.Event()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(in_thread(lambda: release.wait(60)), 0.01)
+        release.set()
+        await in_thread(lambda: None)
+
+    asyncio.run(main())
