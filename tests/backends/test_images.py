@@ -256,7 +256,7 @@ def without_format(image: Path) -> None:
 
 def test_what_is_refused(tmp_path: Path) -> None:
     image = create(tmp_path / "disk.qcow2")
-    assert "has 8388608 bytes (8 MiB), not 16777216: set dev_size to 8388608 or less" in refused(
+    assert "has 8388608 bytes (8 MiB), not 16777216: set --size to 8388608 or less" in refused(
         f"qcow/{image}", 2 * SIZE
     )
     assert "make an image with qemu-img create -f qcow2" in refused(f"qcow/{tmp_path}/none.qcow2")
@@ -277,7 +277,7 @@ def test_an_image_is_served_once(tmp_path: Path) -> None:
     image = create(tmp_path / "disk.qcow2")
     with served(image):
         said = refused(f"qcow/{image}")
-    assert 'Failed to get "write" lock' in said
+    assert f"{image} is in use by" in said
 
 
 def test_the_daemon_dies_with_its_worker(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_the_daemon_dies_with_its_worker(tmp_path: Path) -> None:
     lun.start()
     (daemon,) = backend.daemons()
     lun.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while backend.daemons():
         assert time.monotonic() < deadline, f"{daemon} lives on"
         time.sleep(0.01)

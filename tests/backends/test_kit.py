@@ -15,8 +15,8 @@ from harness import Backend
 from harness.served import PROGRAM
 from namespace import inside
 
-from tcmu_runner.handler.conformance import SIZE, check_handler, device
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.testing.conformance import SIZE, check_handler, device
 
 PROBE = """
 import sys
@@ -36,12 +36,12 @@ def test_kit(tmp_path: Path, make: Callable[[Path, int], Backend], block_size: i
     backend.start()
     registry = Registry()
     registry.load_entry_points()
-    offer, parts = registry.find(backend.config)
-    assert isinstance(offer, type)
-    options = offer.parse(parts.rest)
-    assert offer.probe(options) == ROOM
+    provider, parts = registry.find(backend.config)
+    assert isinstance(provider, type)
+    options = provider.parse(parts.rest)
+    assert provider.probe(options) == ROOM
     report = check_handler(
-        lambda: offer.open(device(block_size=block_size), options),
+        lambda: provider.open(device(block_size=block_size), options),
         block_size=block_size, persistent=True,
     )  # fmt: skip
     backend.stop()

@@ -16,9 +16,9 @@ from harness.model import Model
 from harness.served import Served
 from harness.writers import SLOT, Writers, content
 
-from tcmu_runner.handler.conformance import Openable, check_handler, device
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.scsi.sense import SPACE_ALLOCATION_FAILED as FULL
+from tcmu_runner.testing.conformance import Openable, check_handler, device
 
 GONE_SECONDS = float(os.environ.get("BACKENDS_GONE_SECONDS", "4"))
 KILLS = int(os.environ.get("BACKENDS_KILLS", "3"))
@@ -34,12 +34,12 @@ def test_contract(case: Case, backend: Backend) -> None:
         pytest.skip("a stack: the tests of its filters run the kit on them")
     registry = Registry()
     registry.load_entry_points()
-    offer, parts = registry.find(backend.config)
-    assert isinstance(offer, type)
-    options = offer.parse(parts.rest)
+    provider, parts = registry.find(backend.config)
+    assert isinstance(provider, type)
+    options = provider.parse(parts.rest)
 
     def open_handler() -> Openable[object]:
-        return offer.open(device(case.size, case.block_size), options)
+        return provider.open(device(case.size, case.block_size), options)
 
     report = check_handler(open_handler, size=case.size, block_size=case.block_size, persistent=True)
     assert report.ok, str(report)

@@ -1,6 +1,7 @@
 """The daemon as a service: handlers get what they need in spite of its hardening; and what is around it."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from support.loopback import Loopback
 from .conftest import UNIT, is_active, systemctl
 
 MIB = 1 << 20
+UNLINKING = "tcmu-runner-unlinking.service"
 PATTERN = b"\xa5" * 4096
 
 
@@ -43,6 +45,38 @@ def test_after_a_stop_no_command_hangs_and_doctor_says_how_to_go_on() -> None:
     disk = Loopback().create().add(backstore)
     raw.write(disk, 0, PATTERN)
     assert raw.read(disk, 0, 4096) == PATTERN
+
+
+@pytest.mark.usefixtures("service")
+def test_looking_does_not_start_the_daemon() -> None:
+    """An activation by D-Bus cancelled the stop while `top` was open, and `list` started the daemon again."""
+    Backstore.create("vol0", "ram/", 32 * MIB).enable()
+    look = ["tcmu-runner", "top", "--json", "--interval", "0.1"]
+    with subprocess.Popen(look, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as top:
+        assert top.stdout is not None
+        assert top.stdout.readline()
+        systemctl("stop", UNIT)
+        assert not is_active()
+        looked = attempt("tcmu-runner", "list")
+        top.terminate()
+    assert not is_active()
+    assert looked.status != 0
+    assert "tcmu-runner is stopped; 1 LUN waits for it" in looked.errors
+    systemctl("start", UNIT)
+
+
+@pytest.mark.usefixtures("service")
+def test_a_stopped_daemon_leaves_somebody_for_those_who_unlink() -> None:
+    """Linux repeats the last flush of a disk for 18 minutes; tcmu-runner-unlinking answers it."""
+    backstore = Backstore.create("vol0", "ram/", 32 * MIB)
+    backstore.enable()
+    loopback = Loopback().create()
+    loopback.add(backstore)
+    systemctl("stop", UNIT)
+    eventually("the unit", lambda: systemctl("show", "-P", "ActiveState", UNLINKING).strip() == "active")
+    command("rm", loopback.group / "lun/lun_0" / backstore.name, seconds=110)
+    systemctl("start", UNIT)
+    eventually("its end", lambda: systemctl("show", "-P", "ActiveState", UNLINKING).strip() == "inactive")
 
 
 @pytest.mark.usefixtures("service")

@@ -12,6 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 from vm import cli, host, install, serve
+from vm.kinds import QEMU
 from vm.machine import Machine
 
 PORT = 9809
@@ -24,14 +25,16 @@ Act = Callable[..., None]
 
 @pytest.fixture(scope="session")
 def machine() -> Iterator[Machine]:
-    """The machine of `./dev vm serve` if it runs, else one of our own."""
+    """The machine of `./dev vm serve` if it runs and is QEMU's, whose ports can be reached; else one of our
+    own.
+    """
     with ExitStack() as stack:
-        if (running := serve.running()) is not None:
+        if (running := serve.running()) is not None and running.kind == QEMU:
             stack.enter_context(serve.held("tests/page"))
             serve.refresh(running)
             yield running
         else:
-            yield stack.enter_context(cli.fresh("page"))
+            yield stack.enter_context(cli.fresh("page", QEMU))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ sys.path.insert(0, "tests/vm")
 from support import cleanup
 from support.configfs import Backstore
 from support.deadline import attempt, command, eventually
+from support.handlers import handler_path
 from support.loopback import Loopback
 
 PORT = 9809
@@ -25,7 +26,7 @@ READ_AT_TRIGGER = "28 00 00 00 88 00 00 00 08 00"  # 4096 bytes at 17 MiB, see t
 def start() -> None:
     command("modprobe", "-a", "target_core_user", "tcm_loop")
     SETTINGS.write_text(f'[metrics]\nport = {PORT}\nhost = "0.0.0.0"\n')
-    options = ["--handler-path", f"{Path.cwd()}/tests/vm/handlers", "--settings", str(SETTINGS)]
+    options = [*handler_path(), "--settings", str(SETTINGS)]
     command("systemd-run", f"--unit={UNIT}", "--collect", "tcmu-runner", *options)
     eventually("an answer of the page", answers, 120)
 

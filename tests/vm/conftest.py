@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import cleanup
+from support import cleanup, plan
 from support.configfs import Backstore
 from support.daemon import Daemon, Expectation, unexpected
 from support.deadline import command, rescue
@@ -14,9 +14,27 @@ from support.lower_disk import LowerDisk
 
 
 def pytest_sessionstart() -> None:
-    if not Path("/dev/virtio-ports/vm.agent").exists():
-        pytest.exit("these tests change the kernel's state: run them in the machine, by ./dev test vm", 2)
+    if not Path("/host/checkout").is_mount():
+        pytest.exit("these tests change the kernel's state: run them by ./dev test kernel", 2)
     command("modprobe", "-a", "target_core_user", "tcm_loop", "iscsi_target_mod")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--everything", action="store_true", help="all that this machine can run")
+    parser.addoption("--core", action="store_true", help="the core set, for any kernel")
+    parser.addoption("--part", default="1/1", help="I/N: the I-th of N parts, by module")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves the tests of this machine, of the set and of the part that are asked for."""
+    if config.option.core:
+        kept = [item for item in items if plan.belongs(item, plan.CORE)]
+    else:
+        kept = [item for item in items if config.option.everything or plan.wanted(item)]
+    modules = plan.part_of(sorted({item.path.name for item in kept}), config.option.part)
+    kept = [item for item in kept if item.path.name in modules]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
 
 
 @pytest.fixture

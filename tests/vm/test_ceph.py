@@ -30,7 +30,6 @@ def ceph() -> Iterator[Ceph]:
             made.close()
 
 
-@pytest.mark.timeout(500)
 def test_a_disk_of_a_cluster_across_a_crash_and_a_restart(
     daemon: Daemon, ceph: Ceph, make_backstore: MakeBackstore, expected_log: ExpectedLog, tmp_path: Path,
 ) -> None:  # fmt: skip

@@ -1,6 +1,5 @@
 """Two daemons on one kernel: each serves its own subtypes, and is silent about those of the other."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 from support import disk as raw
 from support.configfs import Backstore
 from support.daemon import Daemon
-from support.deadline import attempt, command, eventually
+from support.deadline import GENEROUS, attempt, background, command, eventually
 from support.loopback import Loopback
 
 C_DAEMON = "/usr/bin/tcmu-runner"
@@ -101,14 +100,14 @@ def test_each_serves_its_own_and_leaves_the_other_alone(
 
 @contextmanager
 def the_c_daemon(directory: Path) -> Iterator[None]:
-    words = [C_DAEMON, "--tcmu-log-dir", str(directory)]
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+    with background(C_DAEMON, "--tcmu-log-dir", directory) as running:
         try:
             tree = ("busctl", "tree", "--list", "org.kernel.TCMUService1")
             eventually("its handlers", lambda: "/qcow" in attempt(*tree).output)
             yield
         finally:
             running.terminate()
+            running.wait(GENEROUS)
 
 
 def test_ours_beside_the_c_daemon(daemon: Daemon, second: Daemon, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from support.fixtures import MIB, ExpectedLog
 from support.iscsi import PORTAL, Initiator
 
 SAVED = Path("/etc/rtslib-fb-target/saveconfig.json")
+TOML = Path("/etc/tcmu/tcmu-runner.toml")
 IQN = "iqn.2026-11.com.example:made"
 MEDIUM_ERROR = 3  # an exit status of sg3-utils
 
@@ -23,6 +24,7 @@ def saved() -> Iterator[None]:
     SAVED.unlink(missing_ok=True)
     yield
     SAVED.unlink(missing_ok=True)
+    TOML.unlink(missing_ok=True)
 
 
 class Made:
@@ -92,8 +94,8 @@ def test_a_lun_comes_back_as_targetcli_would_bring_it_back(daemon: Daemon, tmp_p
 def test_over_iscsi_for_the_initiators_that_are_named(daemon: Daemon, tmp_path: Path) -> None:
     access = ("--iscsi", IQN, "--portal", PORTAL, "--initiator", Initiator().iqn)
     told("create", "vol0", "ram", "--size", "16M", *access)
-    made = told("create", "vol1", "file", tmp_path / "b.img", "--size", "8M", "--iscsi", IQN)
-    assert made["lun"] == 1
+    made = told("create", "vol1", "file", tmp_path / "b.img", "--size", "8M", *access)
+    assert (made["lun"], made["portals"], made["initiators"]) == (1, [PORTAL], [Initiator().iqn])
     disk = Initiator().login(Made(), lun=1)
     raw.write(disk, 0, b"over" * 1024)
     assert raw.size(disk) == 8 * MIB
@@ -102,6 +104,91 @@ def test_over_iscsi_for_the_initiators_that_are_named(daemon: Daemon, tmp_path: 
     assert told("delete", "vol1") == {"name": "user_1/vol1", "empty_targets": []}
     assert told("delete", "vol0") == {"name": "user_0/vol0", "empty_targets": [f"iscsi {IQN}"]}
     assert (tmp_path / "b.img").read_bytes()[:4] == b"over"
+
+
+def test_a_target_that_exists_is_not_opened_to_others(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is not is refused; an initiator that is not named does not see the LUN."""
+    monkeypatch.setenv("CHAP_SECRET", "a secret of length")
+    mine, other = Initiator().iqn, "iqn.2026-11.com.example:other"
+    told("create", "vol0", "ram", "--size", "8M", "--iscsi", IQN, "--portal", PORTAL, "--initiator", mine)
+    more = ("create", "vol1", "ram", "--size", "8M", "--iscsi", IQN)
+    assert f"has these initiators: {mine}. who may log in?" in refused(*more)
+    assert "admits initiators by name only" in refused(*more, "--any-initiator")
+    assert f"listens on {PORTAL}, not on [::1]:3260" in refused(
+        *more, "--initiator", mine, "--portal", "[::1]:3260"
+    )
+    assert "does not demand CHAP" in refused(*more, "--initiator", other, "--user", "alice")
+    assert told("list")[0]["name"] == "user_0/vol0"
+    made = told(*more, "--initiator", other)
+    assert (made["portals"], made["initiators"], made["chap"]) == ([PORTAL], [other], False)
+    rules = TARGET / "iscsi" / IQN / "tpgt_1/acls"
+    assert [path.name for path in (rules / mine).glob("lun_*")] == ["lun_0"]
+    assert [path.name for path in (rules / other).glob("lun_*")] == ["lun_1"]
+
+
+def test_an_open_target_is_called_open(daemon: Daemon) -> None:
+    access = ("--iscsi", IQN, "--portal", PORTAL)
+    told("create", "vol0", "ram", "--size", "8M", *access, "--any-initiator")
+    more = ("create", "vol1", "ram", "--size", "8M", *access)
+    assert "admits any initiator" in refused(*more, "--initiator", Initiator().iqn)
+    assert told(*more, "--any-initiator")["anybody"]
+
+
+def test_where_nothing_was_ever_saved(daemon: Daemon) -> None:
+    """Debian's python3-rtslib-fb alone does not bring the directory."""
+    kept = SAVED.parent.with_suffix(".kept")
+    SAVED.parent.rename(kept)
+    try:
+        assert f"{SAVED.parent} is missing" in attempt("tcmu-runner", "doctor").output
+        told("create", "vol0", "ram", "--size", "8M")
+        assert saved_names() == ["vol0"]
+    finally:
+        command("rm", "-rf", SAVED.parent)
+        kept.rename(SAVED.parent)
+
+
+def disk_of(name: str) -> Path:
+    """By what `list` says, whatever the HBA."""
+
+    def found() -> str:
+        (lun,) = (each for each in told("list") if each["name"].endswith(f"/{name}"))
+        return str(lun["exports"][0]["disk"])
+
+    eventually(f"the disk of {name}", lambda: bool(found()))
+    return Path(found())
+
+
+def serial_of(name: str) -> str:
+    (file,) = TARGET.glob(f"core/user_*/{name}/wwn/vpd_unit_serial")
+    return file.read_text()
+
+
+def test_a_lun_is_itself_after_a_reboot(daemon: Daemon, tmp_path: Path) -> None:
+    """LIO's tools number HBAs in the order in which they restore: data of filters, settings and identity go
+    by the LUN's name."""
+    TOML.parent.mkdir(exist_ok=True)
+    filters = f'filters = [{{ filter = "cow", directory = "{tmp_path}" }}]'
+    TOML.write_text(f'[stacks.ov]\nhandler = "file"\n{filters}\n[devices."user_2/c"]\nvendor = "ACME"\n')
+    eventually("the stack", lambda: '"ov"' in command("tcmu-runner", "handlers", "--json"))
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.img").write_bytes(bytes(8 * MIB))
+        told("create", name, "ov", tmp_path / f"{name}.img", "--loopback")
+        raw.write(disk_of(name), 0, name.encode() * 4096)
+    told("delete", "a")
+    before = {name: serial_of(name) for name in ("b", "c")}
+    names = {each["name"] for each in told("list")}
+    command("targetctl", "clear")
+    daemon.stop()
+    daemon.start()
+    command("targetctl", "restore")
+    assert {each["name"] for each in told("list")} != names, "this order shows nothing: make another one"
+    for name in ("b", "c"):
+        assert raw.read(disk_of(name), 0, 4096) == name.encode() * 4096
+        assert serial_of(name) == before[name]
+    assert "ACME" in command("sg_inq", disk_of("c"))
+    assert sorted(path.name for path in tmp_path.glob("*.cow")) == ["a.cow", "b.cow", "c.cow"]
 
 
 def test_what_the_handler_refuses_is_told_with_its_reason_and_leaves_nothing(
@@ -159,6 +246,16 @@ def test_drain_and_restart(daemon: Daemon) -> None:
     told("restart", "vol0")
     assert told("list")[0]["state"] == "serving"
     assert "user_0/vol0" in command("tcmu-runner", "top", "--count", "1", "--interval", "0.1")
+
+
+def test_without_a_bus(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container: the daemon's own socket answers."""
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/absent")
+    told("create", "vol0", "ram", "--size", "8M")
+    told("restart", "vol0")
+    assert [(each["name"], each["state"]) for each in told("list")] == [("user_0/vol0", "serving")]
+    assert "no LUN vol1; there are: user_0/vol0" in refused("show", "vol1")
+    told("delete", "vol0")
 
 
 @pytest.fixture

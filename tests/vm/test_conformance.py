@@ -17,13 +17,14 @@ from support import libiscsi
 from support.configfs import Backstore
 from support.deadline import command
 from support.fileio import fileio
+from support.filesystem import HELD_UP
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
+from support.handlers import handler_path
 from support.iscsi import PORTAL, IscsiTarget
 from support.reservations import registrations
 
 FULL = os.environ.get("TCMU_TEST_CONFORMANCE") == "full"
 EXPECTED = libiscsi.expected(Path(__file__).with_name("expected_failures.txt"))
-HANDLERS = Path(__file__).parent / "handlers"
 SIZE = 100 * MIB
 SOME = """
     Inquiry Mandatory ModeSense6 ReadCapacity10 ReadCapacity16 ReportSupportedOpcodes TestUnitReady Read6
@@ -38,7 +39,7 @@ ALWAYS = {test for test, reason in EXPECTED.items() if not reason.startswith("so
 
 @pytest.fixture(scope="module")
 def daemon_arguments() -> tuple[str, ...]:
-    return ("--handler-path", str(HANDLERS))
+    return handler_path()
 
 
 @pytest.fixture(autouse=True)
@@ -68,13 +69,11 @@ def check(report: libiscsi.Report) -> None:
 
 
 @pytest.mark.skipif(FULL, reason="the full run includes these")
-@pytest.mark.timeout(1000)
 def test_some_suites(ours: Backstore) -> None:
     tests = ",".join(f"ALL.{suite}" for suite in SOME.split())
     check(libiscsi.run(url(IscsiTarget().create(ours)), tests=tests, seconds=900))
 
 
-@pytest.mark.timeout(600)
 def test_two_paths(ours: Backstore) -> None:
     """Two targets, each with a port to the same LUN."""
     first, second = (IscsiTarget(number).create(ours) for number in range(2))
@@ -84,7 +83,6 @@ def test_two_paths(ours: Backstore) -> None:
 
 
 @pytest.mark.skipif(not FULL, reason="takes a minute: TCMU_TEST_CONFORMANCE=full")
-@pytest.mark.timeout(300)
 def test_sanitize_outlives_resets(make_backstore: MakeBackstore) -> None:
     target = IscsiTarget().create(make_backstore("unhurried/", SIZE))
     report = libiscsi.run(url(target), tests=f"ALL.{SLOW}", seconds=250)
@@ -94,7 +92,7 @@ def test_sanitize_outlives_resets(make_backstore: MakeBackstore) -> None:
 @pytest.mark.skipif(not FULL, reason="takes up to half an hour: TCMU_TEST_CONFORMANCE=full")
 @pytest.mark.timeout(SECONDS + 200)
 def test_all_suites_beside_fileio(ours: Backstore, tmp_path: Path, expected_log: ExpectedLog) -> None:
-    expected_log("its storage holds up a command", optional=True)  # a machine that others load
+    expected_log(HELD_UP, optional=True)
     with fileio("peer", tmp_path / "peer.img", SIZE) as theirs, ThreadPoolExecutor() as pool:
         targets = [IscsiTarget(number).create(disk) for number, disk in enumerate((ours, named(theirs, 2)))]
         try:

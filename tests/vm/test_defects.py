@@ -10,15 +10,15 @@ from support import sg
 from support.daemon import Daemon
 from support.deadline import command
 from support.fixtures import ExpectedLog, MakeBackstore
+from support.handlers import handler_path
 from support.loopback import Loopback
 
-HANDLERS = Path(__file__).parent / "handlers"
 MARK = b"\xee" * 65536
 
 
 @pytest.fixture(scope="module")
 def daemon_arguments() -> tuple[str, ...]:
-    return ("--handler-path", str(HANDLERS))
+    return handler_path()
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def lun(make_backstore: MakeBackstore, loopback: Loopback, tmp_path: Path) -> Pa
 def test_unknown_opcodes_are_answered_at_once(lun: Path) -> None:
     """#8: C0 to FF and the reserved group were never completed; the initiator hung."""
     for opcode in (0x02, 0x20, *range(0x60, 0x7E), 0x99, *range(0xC0, 0x100)):
-        reply = sg.raw(lun, f"{opcode:02x}" + "00" * 15, seconds=10)
+        reply = sg.raw(lun, f"{opcode:02x}" + "00" * 15)
         assert reply.status == sg.INVALID_OPCODE, f"{opcode:02x}: {reply.text}"
 
 
@@ -88,7 +88,7 @@ def test_a_late_command_of_any_length_is_told(
     gate = tmp_path / "gate"
     disk = loopback.add(make_backstore(f"vendor/{gate};tcmur_cmd_time_out=1"))
     with ThreadPoolExecutor() as pool:
-        reply = pool.submit(sg.raw, disk, cdb, seconds=60)
+        reply = pool.submit(sg.raw, disk, cdb)
         try:
             daemon.wait_for_log(late)
         finally:

@@ -11,8 +11,10 @@ import pytest
 from support import processes
 from support.configfs import Backstore
 from support.daemon import Daemon
-from support.deadline import PARAMETERS, attempt, command, eventually
+from support.deadline import GENEROUS, PARAMETERS, attempt, background, command, eventually
+from support.filesystem import HELD_UP
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
+from support.handlers import handler_path
 from support.loopback import Loopback
 
 C_DAEMON = "/usr/bin/tcmu-runner"
@@ -21,7 +23,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="module")
 def daemon_arguments() -> tuple[str, ...]:
-    return ("--handler-path", str(HERE / "handlers"))
+    return handler_path()
 
 
 class Finding(TypedDict):
@@ -51,8 +53,27 @@ def follow(finding: Finding) -> None:
             command("sh", "-c", line)
 
 
-def fine(what: str) -> bool:
-    return diagnosis()[what]["fine"]
+def fine(what: str) -> None:
+    """Becomes so: a new worker answers commands before the supervisor process knows that it does."""
+    eventually(f"{what} is fine", lambda: diagnosis()[what]["fine"])
+
+
+def test_two_luns_of_one_identifier(
+    daemon: Daemon, make_backstore: MakeBackstore, expected_log: ExpectedLog
+) -> None:
+    """NAA identifiers have the hexadecimal digits of the serial alone."""
+    expected_log(r"user_0/vol. .*: same identifier as user_0/vol., naa.6001405")
+    for serial in ("sum-3", "vol3"):
+        make_backstore("ram/").store("wwn/vpd_unit_serial", serial)
+    assert "naa.60014053" in wrong("user_0/vol0 and user_0/vol1")["told"]
+    daemon.wait_for_log("user_0/vol1 .*same identifier as user_0/vol0")
+
+
+def test_luns_without_a_serial_have_different_ones(daemon: Daemon, make_backstore: MakeBackstore) -> None:
+    """The kernel has them, so that targetcli saves them."""
+    serials = {make_backstore("ram/").show("wwn/vpd_unit_serial").partition(":")[2] for _ in range(2)}
+    assert len(serials) == 2
+    assert all(len(each.strip()) == 36 for each in serials)
 
 
 def test_a_healthy_daemon_and_its_device(daemon: Daemon, make_backstore: MakeBackstore) -> None:
@@ -72,7 +93,7 @@ def test_the_module_is_missing(daemon: Daemon) -> None:
     finding = wrong("kernel module")
     assert finding["fix"] == ["modprobe target_core_user"]
     follow(finding)
-    assert fine("kernel module")
+    fine("kernel module")
 
 
 def test_configfs_is_not_mounted(daemon: Daemon) -> None:
@@ -80,7 +101,7 @@ def test_configfs_is_not_mounted(daemon: Daemon) -> None:
     command("umount", "/sys/kernel/config")
     finding = wrong("configfs")
     follow(finding)
-    assert fine("configfs")
+    fine("configfs")
 
 
 def test_not_root(daemon: Daemon) -> None:
@@ -97,20 +118,20 @@ def test_no_daemon(daemon: Daemon) -> None:
 
 def test_another_daemon(daemon: Daemon) -> None:
     daemon.stop()
-    with subprocess.Popen([C_DAEMON], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
+    with background(C_DAEMON) as other:
         eventually("the C daemon's lock", lambda: "another" in diagnosis()["daemon"]["told"])
         finding = wrong("daemon")
         assert finding["told"] == f"another daemon serves this machine: {C_DAEMON}, process {other.pid}"
         follow(finding)
-        other.wait(30)
+        other.wait(GENEROUS)
     daemon.start()
-    assert fine("daemon")
+    fine("daemon")
 
 
 def test_netlink_is_blocked(daemon: Daemon) -> None:
     (PARAMETERS / "block_netlink").write_text("1")
     follow(wrong("netlink"))
-    assert fine("netlink")
+    fine("netlink")
 
 
 def test_a_command_that_waits_for_a_dead_daemon(daemon: Daemon, expected_log: ExpectedLog) -> None:
@@ -127,8 +148,8 @@ def test_a_command_that_waits_for_a_dead_daemon(daemon: Daemon, expected_log: Ex
     assert f"sh ({enable.pid})" in finding["told"]
     assert enable.poll() is None
     follow(finding)
-    enable.communicate(timeout=30)
-    assert fine("waiting commands")
+    enable.communicate(timeout=GENEROUS)
+    fine("waiting commands")
 
 
 def test_a_device_that_was_drained(daemon: Daemon, make_backstore: MakeBackstore) -> None:
@@ -137,7 +158,7 @@ def test_a_device_that_was_drained(daemon: Daemon, make_backstore: MakeBackstore
     finding = wrong("user_0/vol0")
     assert finding["fix"] == ["tcmu-runner restart user_0/vol0"]
     follow(finding)
-    assert fine("user_0/vol0")
+    fine("user_0/vol0")
 
 
 def test_a_storage_that_does_not_answer(
@@ -148,7 +169,7 @@ def test_a_storage_that_does_not_answer(
     tmp_path: Path,
 ) -> None:
     """The kernel gives a command up after 30 s; with cmd_time_out=0 it waits, and so does the initiator."""
-    expected_log(r"its storage holds up a command", optional=True)
+    expected_log(HELD_UP, optional=True)
     expected_log(r"user_0/vol0 .*: its handler did not close in \d+ s and is killed", optional=True)
     backstore = make_backstore(f"stallonce/{tmp_path}/seen", 64 * MIB)
     backstore.store("attrib/cmd_time_out", 0)
@@ -163,13 +184,13 @@ def test_a_storage_that_does_not_answer(
         f"skip={(17 << 20) // 4096}",
         "iflag=direct",
     ]
-    with subprocess.Popen(read, stderr=subprocess.DEVNULL) as reader:
-        eventually("an old command", lambda: not diagnosis()["user_0/vol0"]["fine"], seconds=90)
+    with background(*read) as reader:
+        eventually("an old command", lambda: not diagnosis()["user_0/vol0"]["fine"])
         finding = wrong("user_0/vol0")
         assert "its storage does not answer: a command waits for" in finding["told"]
         follow(finding)
-        assert reader.wait(60) == 0
-    assert fine("user_0/vol0")
+        assert reader.wait(GENEROUS) == 0
+    fine("user_0/vol0")
 
 
 def test_settings_that_the_next_start_would_trip_over(daemon: Daemon, expected_log: ExpectedLog) -> None:

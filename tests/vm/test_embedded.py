@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support import disk as bytes_of
-from support.deadline import command
+from support.deadline import GENEROUS, command
 from support.fio import Job, verify, verifying
 from support.fixtures import MIB
 from support.iscsi import Initiator
@@ -31,7 +31,7 @@ class Embedded:
     def kill(self) -> None:
         """As a crash does."""
         self.process.kill()
-        self.process.wait(60)
+        self.process.wait(GENEROUS)
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def trying(*arguments: str | Path, **environment: str) -> Iterator[Embedded]:
     finally:
         killed = process.poll() == -signal.SIGKILL
         process.terminate()
-        _, complaints = process.communicate(timeout=60)
+        _, complaints = process.communicate(timeout=GENEROUS)
     assert (process.returncode, complaints) == (-signal.SIGKILL if killed else 0, "")
 
 

@@ -1,5 +1,9 @@
-"""Many devices, and many times the same one: nothing stays behind, everybody is served, the log has names."""
+"""Many devices, and many times the same one: nothing stays behind, everybody is served, the log has names.
 
+The number of devices below is for CI. The full one: TCMU_TEST_LUNS=64.
+"""
+
+import os
 import time
 
 from support import disk as raw
@@ -13,7 +17,7 @@ from support.processes import Holdings, holdings
 
 ROUNDS = 100
 SPARE = "tcmu-idle"
-DEVICES = 64
+DEVICES = int(os.environ.get("TCMU_TEST_LUNS", "32"))
 INTERVAL = 5.0  # seconds
 SMALL = {"max_data_area_mb": 1, "cmd_ring_size_mb": 1}
 GROWTH = 4 * MIB  # a heap's own movement; 100 devices that leaked their statistics alone would be 6.5 MiB

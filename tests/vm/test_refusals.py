@@ -12,19 +12,17 @@ from support.configfs import Backstore
 from support.daemon import Daemon
 from support.deadline import eventually
 from support.fixtures import MIB, ExpectedLog
-
-HANDLERS = Path(__file__).parent / "handlers"
-OPEN_TIME_OUT = 10  # seconds the daemon gives a handler's open (docs/rescue.md)
+from support.handlers import handler_path
 
 
 @pytest.fixture(scope="module")
 def daemon_arguments() -> tuple[str, ...]:
-    return ("--handler-path", str(HANDLERS))
+    return handler_path()
 
 
-def refused(backstore: Backstore, seconds: float = 20) -> int:
+def refused(backstore: Backstore) -> int:
     with pytest.raises(OSError, match="enable") as caught:
-        backstore.enable(seconds)
+        backstore.enable()
     assert caught.value.errno is not None
     return caught.value.errno
 
@@ -86,7 +84,7 @@ def test_an_open_that_hangs_is_refused(daemon: Daemon, expected_log: ExpectedLog
     expected_log(r"user_0/slow \(slowopen/\S+\): refused: .*did not answer in time")
     gate = tmp_path / "gate"
     slow = Backstore.create("slow", f"slowopen/{gate}", 64 * MIB)
-    assert errno.errorcode[refused(slow, OPEN_TIME_OUT + 20)] == "ETIMEDOUT"
+    assert errno.errorcode[refused(slow)] == "ETIMEDOUT"
     gate.touch()
     slow.enable()
     assert len(processes.named(processes.WORKER)) == 1
@@ -105,8 +103,8 @@ def test_slow_opens_hold_up_nobody_else(daemon: Daemon, expected_log: ExpectedLo
     expected_log(r"refused: .*did not answer in time")
     slow = [Backstore.create(f"slow{n}", f"slowopen/{tmp_path}/gate", 64 * MIB) for n in range(6)]
     with ThreadPoolExecutor(len(slow)) as pool:
-        waiting = [pool.submit(refused, backstore, OPEN_TIME_OUT * 4) for backstore in slow]
+        waiting = [pool.submit(refused, backstore) for backstore in slow]
         eventually("all of them to wait", lambda: len(processes.uio_devices()) == len(slow))
-        Backstore.create("good", "ram/", 64 * MIB).enable(OPEN_TIME_OUT)
+        Backstore.create("good", "ram/", 64 * MIB).enable()
         assert not any(future.done() for future in waiting)
         assert {errno.errorcode[future.result()] for future in waiting} == {"ETIMEDOUT"}

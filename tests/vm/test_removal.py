@@ -1,37 +1,30 @@
 """A device goes while fio is at work on it. LIO wants the initiator's side gone first."""
 
 import errno
-import subprocess
 from pathlib import Path
 
 import pytest
 from support import processes
 from support.configfs import Backstore
 from support.daemon import Daemon
-from support.deadline import eventually
+from support.deadline import GENEROUS, background, eventually
 from support.fio import Job, completed, verifying
 from support.fixtures import MIB, MakeBackstore
 from support.loopback import Loopback
 
-
-def start_endless_io(disk: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [
-            "fio", "--name=endless", f"--filename={disk}", "--direct=1", "--ioengine=libaio", "--rw=randrw",
-            "--iodepth=16", "--bs=4k", "--time_based", "--runtime=600",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+ENDLESS = [
+    "--name=endless", "--direct=1", "--ioengine=libaio", "--rw=randrw", "--iodepth=16", "--bs=4k",
+    "--time_based", "--runtime=6000",
+]  # fmt: skip
 
 
 def remove_under_io(loopback: Loopback, backstore: Backstore, disk: Path, lun: int) -> None:
     before = completed(disk)
-    fio = start_endless_io(disk)
-    eventually(f"I/O on {disk}", lambda: completed(disk) > before + 100)
-    loopback.remove(lun)
-    backstore.remove()
-    assert fio.wait(60) != 0, "fio did not notice that its disk is gone"
+    with background("fio", f"--filename={disk}", *ENDLESS) as fio:
+        eventually(f"I/O on {disk}", lambda: completed(disk) > before + 100)
+        loopback.remove(lun)
+        backstore.remove()
+        assert fio.wait(GENEROUS) != 0, "fio did not notice that its disk is gone"
 
 
 def test_removal_under_io(

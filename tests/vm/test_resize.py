@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support import disk as raw_disk
 from support.configfs import Backstore
-from support.deadline import within
+from support.deadline import GENEROUS, within
 from support.fio import Job, verifying
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
 from support.iscsi import Initiator, IscsiTarget
@@ -19,7 +19,7 @@ PATTERN = b"\x5a" * 4096
 
 
 def rescan(disk: Path) -> None:
-    within(20, (Path("/sys/block") / disk.name / "device/rescan").write_text, "1")
+    within(GENEROUS, (Path("/sys/block") / disk.name / "device/rescan").write_text, "1")
 
 
 def told_of_a_new_capacity(backstore: Backstore, disk: Path, size: int) -> bool:
@@ -76,6 +76,7 @@ def test_under_io(make_backstore: MakeBackstore, loopback: Loopback, tmp_path: P
     [
         (64 * MIB + 100, errno.EINVAL, "not a multiple of the block size 512"),
         (0, errno.EINVAL, "dev_size is not set"),
+        ((1 << 64) - 512, errno.EINVAL, "is more than 9223372036854775807 bytes"),
         (1 << 60, errno.EFBIG, "set a smaller dev_size"),  # no file system here has files that long
     ],
 )

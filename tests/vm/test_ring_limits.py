@@ -11,7 +11,6 @@ from support.loopback import Loopback
 SMALLEST_ENTRY = 112  # bytes of a command's entry without its CDB (tcmu: struct tcmu_cmd_entry)
 
 
-@pytest.mark.timeout(400)
 def test_the_ring_wraps(make_backstore: MakeBackstore, loopback: Loopback) -> None:
     backstore = make_backstore("ram/", 64 * MIB, cmd_ring_size_mb=1)
     assert backstore.show("attrib/cmd_ring_size_mb") == "1"

@@ -8,6 +8,7 @@ import pytest
 from support import disk as bytes_of
 from support import sg
 from support.deadline import command, eventually
+from support.filesystem import small
 from support.fixtures import MIB, ExpectedLog, MakeBackstore
 from support.kernel_log import kernel_log
 from support.loopback import Loopback
@@ -28,11 +29,8 @@ def daemon_arguments(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...
 @pytest.fixture
 def narrow(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for half of the disk."""
-    directory = tmp_path / "narrow"
-    directory.mkdir()
-    command("mount", "-t", "tmpfs", "-o", f"size={ROOM}", "none", directory)
-    yield directory
-    command("umount", "--lazy", directory)  # the daemon lets go of the file with the device, later
+    with small(tmp_path / "narrow", ROOM) as directory:
+        yield directory
 
 
 def said(disk: Path) -> str:

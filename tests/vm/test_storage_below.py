@@ -18,7 +18,6 @@ GONE_SECONDS = float(os.environ.get("TCMU_TEST_GONE_SECONDS", "4"))
 PATIENCE = 300  # seconds that the initiator gives a command
 
 
-@pytest.mark.timeout(500)
 @pytest.mark.parametrize("config", ["file/{}/disk.img;direct", "zstd/{}/disk.zdb"])
 def test_a_disk_that_is_slow_and_one_that_stands_still(
     make_backstore: MakeBackstore, loopback: Loopback, lower: LowerDisk, expected_log: ExpectedLog,
@@ -38,5 +37,5 @@ def test_a_disk_that_is_slow_and_one_that_stands_still(
         time.sleep(GONE_SECONDS)
         lower.go_on()
         fio.progress(50)
-    loopback.remove(seconds=60)
-    backstore.remove(seconds=60)
+    loopback.remove()
+    backstore.remove()

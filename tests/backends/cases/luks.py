@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness import NO_SERVER, Backend, Case, stack
 
-from tcmu_runner.engine.stack import Stack
+from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler import Device
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handler.stack import Layer
@@ -22,9 +22,9 @@ def make_volume(config: str, below: str, layer: dict[str, object], size: int, *,
     registry.load_entry_points()
     stack_name = config.partition("/")[0]
     layers = (Layer.parse("luks", {**layer, "create": True}),)
-    registry.put(registry.recipe(stack_name, below, layers))
-    offer, parts = registry.find(config)
-    stack = Stack.open(offer, offer.parse(parts.rest), Device("vault", size))
+    registry.put(registry.definition(stack_name, below, layers))
+    provider, parts = registry.find(config)
+    stack = Stack.open(provider, provider.parse(parts.rest), Device("vault", size))
     perform = stack.perform()
     for at in range(0, size, PIECE) if zeroes else ():
         perform(Write(at, [memoryview(bytearray(PIECE))]))

@@ -59,7 +59,7 @@ class ImageBackend(Backend):
         return found
 
     def _signal(self, number: signal.Signals) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not (found := self.daemons()):
             assert time.monotonic() < deadline, "there is no daemon"
             time.sleep(0.01)

@@ -3,9 +3,8 @@
 import time
 from pathlib import Path
 
-from tcmu_runner import Device
-from tcmu_runner.handlers.ram import RamHandler
-from tcmu_runner.iov import Buffers
+from tcmu_runner import Buffers, Device
+from tcmu_runner.testing import RamHandler
 
 
 class Gated(RamHandler):

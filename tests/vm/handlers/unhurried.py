@@ -2,8 +2,8 @@
 
 import time
 
-from tcmu_runner.handlers.ram import RamHandler
-from tcmu_runner.iov import Buffers
+from tcmu_runner import Buffers
+from tcmu_runner.testing import RamHandler
 
 LARGE = 1 << 20  # bytes
 SPEED = 3 << 20  # bytes per second

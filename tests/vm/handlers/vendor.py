@@ -4,11 +4,8 @@ import errno
 import time
 from pathlib import Path
 
-from tcmu_runner import NOT_HANDLED, Device, NotHandled, RawHandler, iov
-from tcmu_runner.handlers.ram import RamHandler
-from tcmu_runner.iov import Buffers
-from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.sense import Status
+from tcmu_runner import NOT_HANDLED, Buffers, Command, Device, NotHandled, RawHandler, Status, iov
+from tcmu_runner.testing import RamHandler
 
 VENDOR_SPECIFIC, VARIABLE_LENGTH = 0xC1, 0x7F
 

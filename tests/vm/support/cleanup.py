@@ -1,13 +1,12 @@
 """The way back from whatever a test has made, also when it failed half-way. What does not go raises."""
 
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from support import iscsi, loopback, processes
-from support.configfs import SECONDS, TARGET, Backstore, store
-from support.deadline import within
+from support.configfs import TARGET, Backstore, store
+from support.deadline import GENEROUS, background, within
 
 ANSWER_FOR_THE_DEAD = f"""
 while sleep 0.3; do
@@ -31,12 +30,8 @@ def _no_command_waits_for_the_dead() -> Iterator[None]:
     if processes.named(processes.SUPERVISOR):
         yield
         return
-    loop = subprocess.Popen(["sh", "-c", ANSWER_FOR_THE_DEAD], stdin=subprocess.DEVNULL)
-    try:
+    with background("sh", "-c", ANSWER_FOR_THE_DEAD):
         yield
-    finally:
-        loop.kill()
-        loop.wait()
 
 
 def _everything() -> None:
@@ -55,10 +50,10 @@ def _everything() -> None:
 def _remove_group(group: Path) -> None:
     """A target portal group, whoever has made it; ends its sessions, which waits for their commands."""
     if (group / "enable").exists():
-        within(SECONDS, store, group / "enable", 0)
+        within(GENEROUS, store, group / "enable", 0)
     for lun in [*group.glob("acls/*/lun_*"), *group.glob("lun/lun_*")]:
         for link in loopback.links(lun):
-            within(SECONDS, link.unlink)
+            within(GENEROUS, link.unlink)
         lun.rmdir()
     for made in [*group.glob("acls/*"), *group.glob("np/*")]:
         made.rmdir()

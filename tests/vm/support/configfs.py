@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from support.deadline import within
+from support.deadline import GENEROUS, within
 
 TARGET = Path("/sys/kernel/config/target")
-SECONDS = 20.0
-"""For one step: a healthy daemon answers at once, a busy emulated machine needs a while."""
 libc = ctypes.CDLL(None, use_errno=True)
 EMPTY: Mapping[str, str | int] = MappingProxyType({})
 
@@ -22,7 +20,7 @@ def store(path: Path, value: object) -> None:
 
     Python's own os.write() would hide an EINTR, and write again.
     """
-    text = str(value).encode()
+    text = os.fsencode(str(value))
     fd = os.open(path, os.O_WRONLY)
     try:
         if libc.write(fd, text, len(text)) < 0:
@@ -58,18 +56,18 @@ class Backstore:
         backstore.store("control", ",".join(f"{key}={value}" for key, value in keys.items()))
         return backstore
 
-    def enable(self, seconds: float = SECONDS) -> None:
+    def enable(self, seconds: float = GENEROUS) -> None:
         """Waits for the daemon, which may refuse: OSError with the errno it gave."""
         self.store("enable", 1, seconds)
 
-    def store(self, attribute: str, value: object, seconds: float = SECONDS) -> None:
+    def store(self, attribute: str, value: object, seconds: float = GENEROUS) -> None:
         within(seconds, store, self.path / attribute, value)
 
     def show(self, attribute: str) -> str:
         return show(self.path / attribute)
 
-    def remove(self, seconds: float = SECONDS) -> None:
+    def remove(self) -> None:
         """Waits for the daemon to let go. The HBA goes with its last device."""
-        within(seconds, self.path.rmdir)
+        within(GENEROUS, self.path.rmdir)
         with contextlib.suppress(OSError):
             self.path.parent.rmdir()

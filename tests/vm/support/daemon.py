@@ -9,12 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.deadline import StuckError, eventually, kernel_stack
+from support.deadline import GENEROUS, StuckError, eventually, kernel_stack
 
 READY = r"\d+ handlers found"
 COMPLAINT = re.compile(r"\[(WARNING|ERROR|CRITICAL)\]|^Traceback|Warning: |^Fatal Python error")
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
 
 
 class Daemon:
@@ -38,7 +36,7 @@ class Daemon:
     def start(self) -> None:
         """Returns when it has found its handlers and devices."""
         self.launch()
-        self.wait_for_log(READY, seconds=START_SECONDS, since=self._started_at)
+        self.wait_for_log(READY, since=self._started_at)
 
     def launch(self) -> None:
         """Only starts the process."""
@@ -54,13 +52,13 @@ class Daemon:
                 start_new_session=True,
             )
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
+    def stop(self) -> None:
         """The administrator's stop. It must end with status 0; if it does not end, it is made to."""
         if self.process is None:
             return
         self.process.terminate()
         try:
-            status = self.process.wait(seconds)
+            status = self.process.wait(GENEROUS)
         except subprocess.TimeoutExpired:
             raise StuckError(f"the daemon does not stop; {self.end_by_force()}\n{self.text()}") from None
         self.process = None
@@ -70,7 +68,7 @@ class Daemon:
         """SIGKILL, to the daemon's first process alone; returns when it is gone."""
         os.kill(self.pid, signal.SIGKILL)
         assert self.process is not None
-        self.process.wait(STOP_SECONDS)
+        self.process.wait(GENEROUS)
         self.process = None
 
     def signal(self, number: signal.Signals) -> None:
@@ -100,7 +98,7 @@ class Daemon:
     def text(self, since: int = 0) -> str:
         return self.log.read_bytes()[since:].decode(errors="replace") if self.log.exists() else ""
 
-    def wait_for_log(self, pattern: str, *, seconds: float = 20, since: int = 0) -> "re.Match[str]":
+    def wait_for_log(self, pattern: str, *, since: int = 0) -> "re.Match[str]":
         """Waits until a line after the first `since` bytes matches. Fails when the daemon has died."""
 
         def found() -> bool:
@@ -108,7 +106,7 @@ class Daemon:
             return bool(self._search(pattern, since)) or ended
 
         try:
-            eventually(f"/{pattern}/ in the daemon's log", found, seconds)
+            eventually(f"/{pattern}/ in the daemon's log", found)
         except StuckError as error:
             raise StuckError(f"{error}:\n{self.text()}") from None
         match = self._search(pattern, since)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +9,14 @@ from pathlib import Path
 from support import processes
 from support.configfs import Backstore
 from support.daemon import Daemon
-from support.deadline import command, eventually
+from support.deadline import GENEROUS, background, command, eventually
 from support.fio import completed
 from support.iscsi import Initiator, IscsiTarget
 
 TREE = Path("/usr/lib/python3.11/email")  # some hundred files, of all sizes and with directories
-SECONDS = 120.0
 DIED = r"its worker process has ended( \(SIG\w+\))?; everything under way is retried"
 """What the daemon logs when somebody has killed one."""
-HELD_UP = "its storage holds up a command"
+HELD_UP = r"its storage holds up (a command|the ring's thread)"
 """And what it may log where the host of the emulated machine is busy."""
 
 
@@ -30,7 +28,18 @@ def mounted(disk: Path, mountpoint: Path, *options: str) -> Iterator[Path]:
     try:
         yield mountpoint
     finally:
-        command("umount", mountpoint, seconds=SECONDS)
+        command("umount", mountpoint)
+
+
+@contextmanager
+def small(directory: Path, size: int) -> Iterator[Path]:
+    """A new directory that is a file system of so many bytes, for the file below a LUN."""
+    directory.mkdir()
+    command("mount", "-t", "tmpfs", "-o", f"size={size}", "none", directory)
+    try:
+        yield directory
+    finally:
+        command("umount", "--lazy", directory)  # the daemon lets go of the file with the device, later
 
 
 @contextmanager
@@ -38,13 +47,10 @@ def copying(target: Path, disk: Path) -> Iterator[None]:
     """A copy of TREE is being written to `target`, on that disk, and is on it in the end."""
     before = completed(disk)
     line = f"cp -r {TREE} {target} && sync -f {target}"
-    process = subprocess.Popen(["sh", "-c", line], stdin=subprocess.DEVNULL, start_new_session=True)
-    try:
-        eventually("the copy's first writes", lambda: completed(disk) > before + 10, SECONDS)
+    with background("sh", "-c", line) as process:
+        eventually("the copy's first writes", lambda: completed(disk) > before + 10)
         yield
-        assert process.wait(SECONDS) == 0
-    finally:
-        process.kill()
+        assert process.wait(GENEROUS) == 0
 
 
 def across_a_crash_and_a_restart(daemon: Daemon, backstore: Backstore, mountpoint: Path) -> None:
@@ -53,16 +59,16 @@ def across_a_crash_and_a_restart(daemon: Daemon, backstore: Backstore, mountpoin
     target, initiator = IscsiTarget().create(backstore), Initiator()
     disk = initiator.login(target)
     try:
-        command("mkfs.ext4", "-q", "-F", disk, seconds=SECONDS)
+        command("mkfs.ext4", "-q", "-F", disk)
         with mounted(disk, mountpoint):
             with copying(mountpoint / "crash", disk):
                 os.kill(processes.worker(processes.minor_of(backstore.name)), signal.SIGKILL)
             with copying(mountpoint / "restart", disk):
                 daemon.stop()
                 daemon.start()
-        command("fsck.ext4", "-f", "-n", disk, seconds=SECONDS)
+        command("fsck.ext4", "-f", "-n", disk)
         with mounted(disk, mountpoint, "-o", "ro"):  # a new mount reads from the disk
             for name in ("crash", "restart"):
-                command("diff", "-r", TREE, mountpoint / name, seconds=SECONDS)
+                command("diff", "-r", TREE, mountpoint / name)
     finally:
         initiator.logout(target)

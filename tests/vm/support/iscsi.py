@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from support.configfs import SECONDS, TARGET, Backstore, show, store
-from support.deadline import CommandError, command, eventually, within
+from support.configfs import TARGET, Backstore, show, store
+from support.deadline import GENEROUS, CommandError, command, eventually, within
 from support.loopback import links
 
 FABRIC = TARGET / "iscsi"
@@ -61,12 +61,12 @@ class IscsiTarget:
         store(self.group / "enable", 1)
         return self
 
-    def delete(self, seconds: float = SECONDS) -> None:
+    def delete(self) -> None:
         """Ends its sessions, which waits for their commands."""
-        within(seconds, store, self.group / "enable", 0)
+        within(GENEROUS, store, self.group / "enable", 0)
         for lun in (self.group / "lun").iterdir():
             for link in links(lun):
-                within(seconds, link.unlink)
+                within(GENEROUS, link.unlink)
             lun.rmdir()
         for portal in (self.group / "np").iterdir():
             portal.rmdir()
@@ -88,11 +88,15 @@ class Initiator:
     def iqn(self) -> str:
         return f"iqn.2026-11.com.example:{self.interface}"
 
-    def login(
-        self, target: Target, lun: int = 0, seconds: float = 60, settings: Mapping[str, str] | None = None
-    ) -> Path:
-        """Returns the disk of `lun` as this initiator sees it, ready for use. settings: of iscsiadm's node
-        record, node.NAME."""
+    def login(self, target: Target, lun: int = 0, settings: Mapping[str, str] | None = None) -> Path:
+        """Returns the disk of `lun` as this initiator sees it, ready for use. settings: see `connect`."""
+        self.connect(target, settings or {})
+        eventually(f"a disk of {target.iqn} for {self.iqn}", lambda: bool(self._disks(target, lun)))
+        command("udevadm", "settle")
+        return Path("/dev") / self._disks(target, lun)[0].name
+
+    def connect(self, target: Target, settings: Mapping[str, str]) -> None:
+        """Logs in. settings: of iscsiadm's node record, node.NAME."""
         with contextlib.suppress(CommandError):  # it is there from an earlier login
             command("iscsiadm", "-m", "iface", "-I", self.interface, "--op", "new")
         command(
@@ -100,15 +104,12 @@ class Initiator:
             *("-n", "iface.initiatorname", "-v", self.iqn),
         )
         command("iscsiadm", *self._node(target), "--op", "new")
-        for name, value in (settings or {}).items():
+        for name, value in settings.items():
             command("iscsiadm", *self._node(target), "--op", "update", "-n", f"node.{name}", "-v", value)
-        command("iscsiadm", *self._node(target), "--login", seconds=seconds)
-        eventually(f"a disk of {target.iqn} for {self.iqn}", lambda: bool(self._disks(target, lun)), seconds)
-        command("udevadm", "settle")
-        return Path("/dev") / self._disks(target, lun)[0].name
+        command("iscsiadm", *self._node(target), "--login")
 
-    def logout(self, target: Target, seconds: float = 60) -> None:
-        command("iscsiadm", *self._node(target), "--logout", seconds=seconds)
+    def logout(self, target: Target) -> None:
+        command("iscsiadm", *self._node(target), "--logout")
         command("iscsiadm", *self._node(target), "--op", "delete")
 
     def _node(self, target: Target) -> list[str]:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.configfs import SECONDS, TARGET, Backstore, show, store
-from support.deadline import command, eventually, within
+from support.configfs import TARGET, Backstore, show, store
+from support.deadline import GENEROUS, command, eventually, within
 
 FABRIC = TARGET / "loopback"
 SCSI_DEVICES = Path("/sys/bus/scsi/devices")
@@ -25,13 +25,13 @@ class Loopback:
         store(self.group / "nexus", f"naa.50014050000002{self.number:02x}")
         return self
 
-    def add(self, backstore: Backstore, lun: int = 0, seconds: float = SECONDS) -> Path:
+    def add(self, backstore: Backstore, lun: int = 0) -> Path:
         """Exports `backstore`; the kernel scans it at once. Returns its disk, /dev/sdX, ready for use."""
         directory = self.group / "lun" / f"lun_{lun}"
         directory.mkdir()
-        within(seconds, (directory / backstore.name).symlink_to, backstore.path)
+        within(GENEROUS, (directory / backstore.name).symlink_to, backstore.path)
         block = self.scsi_device(lun) / "block"
-        eventually(f"a disk in {block}", lambda: block.is_dir() and any(block.iterdir()), seconds)
+        eventually(f"a disk in {block}", lambda: block.is_dir() and any(block.iterdir()))
         command("udevadm", "settle")
         return Path("/dev") / next(block.iterdir()).name
 
@@ -39,11 +39,11 @@ class Loopback:
         """Its directory in sysfs, such as /sys/bus/scsi/devices/2:0:1:0."""
         return SCSI_DEVICES / f"{show(self.group / 'address')}:{lun}"
 
-    def remove(self, lun: int = 0, seconds: float = SECONDS) -> None:
+    def remove(self, lun: int = 0) -> None:
         """Takes the disk away; its last write cache flush goes to the daemon."""
         directory = self.group / "lun" / f"lun_{lun}"
         for link in links(directory):
-            within(seconds, link.unlink)
+            within(GENEROUS, link.unlink)
         directory.rmdir()
 
     def delete(self) -> None:

@@ -4,11 +4,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.deadline import attempt
+from support.deadline import GENEROUS, attempt
 
 GOOD = 0
 ILLEGAL_REQUEST, INVALID_OPCODE, UNIT_ATTENTION, MEDIUM_OR_HARDWARE, LBA_OUT_OF_RANGE = 5, 9, 6, 3, 22
 """Exit statuses of sg3-utils (man sg3_utils)."""
+TIMEOUT = 120
+"""Seconds after which Linux aborts a command; it may take as long again over that."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,9 @@ class Reply:
     data: bytes
 
 
-def raw(disk: Path, cdb: str, *, receive: int = 0, send: bytes = b"", seconds: float = 20) -> Reply:
-    """Sends a CDB, in hex. receive: the transport's length of data-in; send: data-out."""
+def raw(disk: Path, cdb: str, *, receive: int = 0, send: bytes = b"", timeout: int = TIMEOUT) -> Reply:
+    """Sends a CDB, in hex. receive: the transport's length of data-in; send: data-out;
+    timeout: seconds after which Linux aborts it."""
     with tempfile.TemporaryDirectory() as directory:
         data, payload = Path(directory) / "in", Path(directory) / "out"
         data.touch()
@@ -29,8 +32,9 @@ def raw(disk: Path, cdb: str, *, receive: int = 0, send: bytes = b"", seconds: f
         options = [f"--outfile={data}", f"--request={receive}"] if receive else []
         if send:
             options += [f"--infile={payload}", f"--send={len(send)}"]
-        scsi = "--cmdset=1"  # else an opcode it does not know makes it believe in NVMe
-        ended = attempt("sg_raw", scsi, *options, disk, *_bytes(cdb), seconds=seconds)
+        # cmdset: else an opcode it does not know makes it believe in NVMe. readonly: a disk may be protected.
+        options += ["--cmdset=1", "--readonly", f"--timeout={timeout}"]
+        ended = attempt("sg_raw", *options, disk, *_bytes(cdb), seconds=timeout + GENEROUS)
         return Reply(ended.status, ended.output + ended.errors, data.read_bytes())
 
 
