@@ -5,7 +5,7 @@ import importlib
 import sys
 
 KINDS = {
-    "vm": "our `file` against the C daemon and the kernel's fileio: fio in one boot of the virtual machine",
+    "kernel": "our `file` against the C daemon and the kernel's fileio: fio on three kernels",
     "fleet": "many devices: creation, memory, idle CPU, four busy LUNs against one; what a death costs",
     "core": "commands per second through ring, SCSI core and engine, without a kernel",
     "stored": "`ram`, `luks`, `zstd`, `qcow` and `nbd` in memory beside nbdkit and qemu-nbd",

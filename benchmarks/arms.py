@@ -5,6 +5,7 @@ Runs in the guest, with tests/vm on the path for its `support`.
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,14 +24,24 @@ KEY = Path("/tmp/benchmark.key")
 SETTINGS = Path("/tmp/benchmark.toml")
 LOG = Path("/tmp/benchmark-daemon.log")
 GROUPS = Path("/sys/fs/cgroup")
+SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\t(\d+)$", re.MULTILINE)
+
+
+def tasks(pid: int) -> list[Path]:
+    """The status of each of a process's threads."""
+    return list(Path(f"/proc/{pid}/task").glob("*/status"))
+
+
+def is_traced(pid: int) -> bool:
+    return all("TracerPid:\t0\n" not in status.read_text() for status in tasks(pid))
 
 
 @dataclass(frozen=True)
 class Disk:
-    """path: of the block device. cpu: seconds that the daemon has used so far; None where there is none."""
+    """path: of the block device. daemon: what serves it; None where the kernel does."""
 
     path: Path
-    cpu: Callable[[], float] | None = None
+    daemon: "Daemon | None" = None
 
 
 Arm = Callable[[], AbstractContextManager[Disk]]
@@ -144,7 +155,7 @@ class Daemon:
         """The arm."""
         control = f"dev_config={self.handler}/{self.image},dev_size={SIZE}{self.control}"
         with self.running(), exported(Backstore("benchmark"), control) as disk:
-            yield Disk(disk, self.cpu)
+            yield Disk(disk, self)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -174,6 +185,30 @@ class Daemon:
     def cpu(self) -> float:
         """User and system time of all its processes, dead or alive; not the kernel's own threads."""
         return int((self.group / "cpu.stat").read_text().split()[1]) / 1e6
+
+    def processes(self) -> list[int]:
+        return [int(pid) for pid in (self.group / "cgroup.procs").read_text().split()]
+
+    def switches(self) -> int:
+        """How often the kernel took a processor from its threads, or they gave it away (proc(5))."""
+        statuses = [path.read_text() for pid in self.processes() for path in tasks(pid)]
+        return sum(int(count) for text in statuses for count in SWITCHES.findall(text))
+
+    @contextmanager
+    def traced(self, counts: list[int]) -> Iterator[None]:
+        """Counts its system calls during the block, as strace does; it is much slower meanwhile."""
+        report = LOG.with_suffix(".strace")
+        attached = [word for pid in self.processes() for word in ("-p", str(pid))]
+        tracer = subprocess.Popen(["strace", "-f", "-c", "-o", report, *attached], stderr=subprocess.PIPE)
+        try:
+            eventually("strace attached", lambda: all(map(is_traced, self.processes())), 60)
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.communicate(timeout=60)
+        counts += [
+            int(line.split()[3]) for line in report.read_text().splitlines() if line.endswith(" total")
+        ]
 
     def ended(self) -> bool:
         """Whether the control group could be removed, which only an empty one can."""

@@ -17,8 +17,8 @@ from typing import NamedTuple, TypedDict
 
 from benchmarks import report
 from tcmu_runner.engine.lun import Description, Lun
-from tcmu_runner.engine.ring_thread import RingThread
-from tcmu_runner.engine.stack import Stack
+from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler.api import Handler
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.handler.registry import Registry
@@ -26,6 +26,7 @@ from tcmu_runner.ring.consumer import Consumer, Request
 from tcmu_runner.ring.layout import LP64
 from tcmu_runner.ring.producer import Producer
 from tcmu_runner.scsi.command import Command, Nexus
+from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.operations import Operation, Read, Steps, Write
 
 ROUNDS = 5
@@ -35,7 +36,7 @@ DATA = 4 << 20
 SIZE = 16 << 20
 LENGTH = 4096
 BLOCKS = LENGTH // 512
-READ_10, WRITE_10 = 0x28, 0x2A
+READ_10, WRITE_10 = DISK.row("READ(10)").opcode, DISK.row("WRITE(10)").opcode
 OPCODES = {"read": READ_10, "write": WRITE_10}
 HANDLERS = ("null", "ram")
 DEPTHS = (1, 32)
@@ -79,7 +80,7 @@ class Load:
         self._opcode = opcode
         self._data = bytes(LENGTH) if opcode == WRITE_10 else b""
         self._lba = 0
-        self._wake = os.eventfd(0)
+        self._wake_fd = os.eventfd(0)
         self._ours, self._done = 0.0, 0
         self._seconds = seconds
         self._returned = 0.0
@@ -90,10 +91,10 @@ class Load:
 
     def fileno(self) -> int:
         """Never readable: there are always commands on the ring."""
-        return self._wake
+        return self._wake_fd
 
     def close(self) -> None:
-        os.close(self._wake)
+        os.close(self._wake_fd)
 
     def kick(self) -> None:
         """The doorbell. Completions are taken, and unless the time is over, as many new commands come."""

@@ -1,6 +1,6 @@
 """Many devices at once, and what a killed process costs, in one boot of the virtual machine."""
 
-from benchmarks.vm import in_guest
+from benchmarks.kernel import in_guest
 
 ROUNDS = 3
 SECONDS = 4.0

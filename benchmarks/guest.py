@@ -1,4 +1,4 @@
-"""The guest's part of the benchmark in the virtual machine: measures, and leaves the rows in a file.
+"""The guest's part of the benchmark on a real kernel: measures, and leaves the rows in a file.
 
 `PYTHONPATH=tests/vm python -m benchmarks.guest ROUNDS SECONDS ROWS [ARM...|crypt]`, as root. By hand in
 a running machine:
@@ -8,6 +8,7 @@ a running machine:
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -38,7 +39,20 @@ CRYPT: dict[str, Arm] = {
     "luks-4k": partial(luks, OURS, 4096),
 }
 
-Samples = dict[tuple[str, str], list[tuple[Result, float | None]]]  # by workload and arm
+TRACED_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a daemon spends on one I/O: microseconds of CPU, and context switches."""
+
+    cpu_us: float
+    switches: float
+
+
+Samples = dict[tuple[str, str], list[tuple[Result, Cost | None]]]  # by workload and arm
+Calls = dict[tuple[str, str], float]
+"""System calls for one I/O, by workload and arm."""
 
 
 def main(rounds: int, seconds: float, rows: Path, names: list[str]) -> None:
@@ -50,27 +64,46 @@ def main(rounds: int, seconds: float, rows: Path, names: list[str]) -> None:
     for number in range(rounds):
         for name in [*names[number % len(names) :], *names[: number % len(names)]]:
             take_turn(f"round {number + 1}/{rounds}", name, seconds, samples)
-        rows.write_text(json.dumps(summary(samples)))
-    print(table(summary(samples)))
+        rows.write_text(json.dumps(summary(samples, {})))
+    calls = {pair: count for name in names for pair, count in traced(name).items()}
+    rows.write_text(json.dumps(summary(samples, calls)))
+    print(table(summary(samples, calls)))
 
 
 def take_turn(where: str, name: str, seconds: float, samples: Samples) -> None:
     with (ARMS | CRYPT)[name]() as disk:
         for workload in WORKLOADS:
-            result, cpu = measure(workload, disk, seconds)
-            samples[workload.name, name].append((result, cpu))
+            result, cost = measure(workload, disk, seconds)
+            samples[workload.name, name].append((result, cost))
             print(f"{where} {name:10} {workload.name:18} {result.iops:7.0f} IOPS", flush=True)
 
 
-def measure(workload: Workload, disk: Disk, seconds: float) -> tuple[Result, float | None]:
-    """The result, and the daemon's CPU microseconds per I/O."""
+def measure(workload: Workload, disk: Disk, seconds: float) -> tuple[Result, Cost | None]:
+    """The result, and what an I/O of it has cost the daemon, if there is one."""
     subprocess.run(["udevadm", "settle"], check=True)  # udev reads a disk after each writer
-    before = disk.cpu() if disk.cpu else 0.0
+    if disk.daemon is None:
+        return fio.run(workload, disk.path, seconds), None
+    cpu, switches = disk.daemon.cpu(), disk.daemon.switches()
     result = fio.run(workload, disk.path, seconds)
-    return result, (disk.cpu() - before) * 1e6 / result.ios if disk.cpu else None
+    cpu, switches = disk.daemon.cpu() - cpu, disk.daemon.switches() - switches
+    return result, Cost(cpu * 1e6 / result.ios, switches / result.ios)
 
 
-def summary(samples: Samples) -> list[Row]:
+def traced(name: str) -> Calls:
+    """How many system calls the daemon of an arm makes for an I/O; nothing where the kernel serves."""
+    calls: Calls = {}
+    with (ARMS | CRYPT)[name]() as disk:
+        if disk.daemon is not None:
+            for workload in WORKLOADS:
+                subprocess.run(["udevadm", "settle"], check=True)
+                counts: list[int] = []
+                with disk.daemon.traced(counts):
+                    result = fio.run(workload, disk.path, TRACED_SECONDS)
+                calls[workload.name, name] = sum(counts) / result.ios
+    return calls
+
+
+def summary(samples: Samples, calls: Calls) -> list[Row]:
     """A row for each workload and arm: IOPS of each round, and medians."""
     return [
         {
@@ -78,11 +111,17 @@ def summary(samples: Samples) -> list[Row]:
             "arm": arm,
             "iops": [round(result.iops, 1) for result, _ in found],
             "p99_us": round(median(result.p99_us for result, _ in found), 1),
-            "cpu_us_per_io": round(median(used), 1) if (used := [cpu for _, cpu in found if cpu]) else None,
+            "cpu_us_per_io": middle([cost.cpu_us for _, cost in found if cost]),
+            "syscalls_per_io": middle([calls[pair]]) if (pair := (workload, arm)) in calls else None,
+            "switches_per_io": middle([cost.switches for _, cost in found if cost]),
         }
         for (workload, arm), found in samples.items()
         if found
     ]
+
+
+def middle(values: list[float]) -> float | None:
+    return round(median(values), 2) if values else None
 
 
 if __name__ == "__main__":

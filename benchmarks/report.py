@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TypedDict
+from typing import Any, TypedDict
 
 CHECKOUT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
@@ -19,6 +19,8 @@ class Row(TypedDict):
     iops: list[float]
     p99_us: float
     cpu_us_per_io: float | None
+    syscalls_per_io: float | None
+    switches_per_io: float | None
 
 
 class Measurement(TypedDict):
@@ -58,6 +60,8 @@ def table(rows: Sequence[Row]) -> str:
         block(
             "CPU of all the daemon's processes per I/O, us", rows, daemons, lambda row: row["cpu_us_per_io"]
         ),
+        block("System calls per I/O", rows, daemons, lambda row: row["syscalls_per_io"], digits=1),
+        block("Context switches per I/O", rows, daemons, lambda row: row["switches_per_io"], digits=1),
     ]
     return "\n\n".join([*blocks, FOOTNOTE])
 
@@ -66,6 +70,20 @@ FOOTNOTE = (
     "Medians over the rounds. CPU is user and system time, without the kernel's own threads. Arms named\n"
     "-2048 have hw_max_sectors=2048; the others the default of 128, by which C gets 128 KiB as two commands."
 )
+
+
+def by_machine(rows: Sequence[dict[str, Any]]) -> str:
+    """How we stand to the others on each machine: a line for each workload, medians over the rounds."""
+    machines = list(dict.fromkeys(row["machine"] for row in rows))
+    iops = {(row["machine"], row["workload"], row["arm"]): median(row["iops"]) for row in rows}
+    lines = [f"{'ours / C (/ fileio)':18}{''.join(f'{machine:>20}' for machine in machines)}"]
+    for workload in dict.fromkeys(row["workload"] for row in rows):
+        cells = []
+        for machine in machines:
+            ours, c, kernel = (iops[machine, workload, arm] for arm in ("ours", "c", "fileio"))
+            cells.append(f"{f'{ours / c:.2f} ({ours / kernel:.2f})':>20}")
+        lines.append(f"{workload:18}{''.join(cells)}")
+    return "\n".join(lines)
 
 
 def list_of(measurements: Sequence[Measurement]) -> str:
@@ -85,6 +103,7 @@ def block(
     value: Callable[[Row], float | None],
     *,
     ratios: bool = False,
+    digits: int = 0,
 ) -> str:
     """One quantity: a line for each workload, a column for each arm, and maybe what is ours to each other."""
     others = [arm for arm in ("c", "fileio") if ratios and {arm, "ours"} <= set(arms)]
@@ -92,7 +111,7 @@ def block(
     lines = [title, f"{'':18}{''.join(heads)}"]
     for workload in dict.fromkeys(row["workload"] for row in rows):
         found = {row["arm"]: value(row) or 0.0 for row in rows if row["workload"] == workload}
-        cells = [f"{found[arm]:11.0f}" for arm in arms]
+        cells = [f"{found[arm]:11.{digits}f}" for arm in arms]
         cells += [f"{found['ours'] / found[arm]:13.2f}" for arm in others]
         lines.append(f"{workload:18}{''.join(cells)}")
     return "\n".join(lines)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.report import CHECKOUT
-from tcmu_runner.engine.stack import Stack
+from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handler.stack import Layer
@@ -99,9 +99,9 @@ def make(config: str, luks: dict[str, object] | None, block_size: int) -> None:
     registry = Registry()
     registry.load_entry_points()
     layers = (Layer.parse("luks", luks),) if luks else ()
-    registry.put(registry.recipe("measured", subtype, layers))
-    offer, parts = registry.find(f"measured/{rest}")
-    stack = Stack.open(offer, offer.parse(parts.rest), Device("benchmark", SIZE, block_size))
+    registry.put(registry.definition("measured", subtype, layers))
+    provider, parts = registry.find(f"measured/{rest}")
+    stack = Stack.open(provider, provider.parse(parts.rest), Device("benchmark", SIZE, block_size))
     perform = stack.perform()
     for at in range(0, SIZE, PIECE):
         perform(Write(at, [memoryview(bytearray(content(at, PIECE)))]))
