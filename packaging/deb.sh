@@ -18,7 +18,7 @@ cp -r "$work"/lib/* "$root/usr/lib/python3/dist-packages/"
 cp -r "$here/root/." "$root/"
 documents=$root/usr/share/doc/tcmu-runner
 mkdir -p "$documents"
-cp -r "$tree/README.md" "$tree/docs" "$documents/"
+cp -r "$tree/README.md" "$tree/CHANGELOG.md" "$tree/CONTRIBUTING.md" "$tree/SECURITY.md" "$tree/docs" "$documents/"
 cp "$tree/LICENSE" "$documents/copyright"
 for page in "$tree"/docs/man/*.8; do
     [ -e "$page" ] || continue
