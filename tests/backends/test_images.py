@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from cases.qcow import ImageBackend, qemu_img
+from cases.qcow import ImageBackend, RawBackend, qemu_img
 from harness import Case
 from harness.lun import Lun, SenseError
 from harness.model import Model
@@ -273,11 +274,43 @@ def test_a_missing_program(tmp_path: Path) -> None:
     )
 
 
-def test_an_image_is_served_once(tmp_path: Path) -> None:
-    image = create(tmp_path / "disk.qcow2")
+@pytest.mark.parametrize("kind", ["qcow2", "raw"])
+@pytest.mark.parametrize("second", ["qcow", "file"])
+def test_an_image_is_served_once(tmp_path: Path, kind: str, second: str) -> None:
+    """QEMU alone lets two of its processes write to a raw image."""
+    image = tmp_path / "disk.img"
+    qemu_img("create", "-q", "-f", kind, image, SIZE)
     with served(image):
-        said = refused(f"qcow/{image}")
-    assert f"{image} is in use by" in said
+        said = refused(f"{second}/{image}")
+    assert f"{image} is in use by process" in said
+
+
+def test_several_luns_share_a_raw_image_that_says_so(tmp_path: Path) -> None:
+    image = tmp_path / "disk.img"
+    qemu_img("create", "-q", "-f", "raw", image, SIZE)
+    with served(image, ";format=raw;shared"):
+        (tmp_path / "second").mkdir()
+        other = open_image(f"file/{image};shared", tmp_path / "second")
+        other.start()
+        other.stop()
+
+
+def test_a_predecessor_that_still_writes_is_waited_for(tmp_path: Path) -> None:
+    """The daemon of a worker that was killed writes what it has in memory before it ends."""
+    backend = RawBackend(tmp_path, SIZE)
+    backend.start()
+    lun = Served(tmp_path, Case("image", RawBackend, size=SIZE), backend)
+    lun.start()
+    (predecessor,) = backend.daemons()
+    os.kill(predecessor, signal.SIGSTOP)
+    lun.kill()
+    go_on = threading.Timer(3.0, os.kill, (predecessor, signal.SIGCONT))
+    go_on.start()
+    lun.start()
+    assert predecessor not in backend.daemons()
+    assert go_on.finished.is_set()
+    lun.stop()
+    backend.stop()
 
 
 def test_the_daemon_dies_with_its_worker(tmp_path: Path) -> None:

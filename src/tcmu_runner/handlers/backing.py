@@ -148,6 +148,21 @@ def aligned_memory(size: int) -> memoryview:
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
+def hold(path: Path, device: Device, *, shared: bool) -> int:
+    """Opens a file or block device for its lock alone: another program does the I/O. Returns a descriptor;
+    the lock ends when its last copy is closed, that in a child included. shared: others may write to it, too.
+    Raises OSError, EBUSY where another LUN or process has it."""
+    mode = _mode(path)
+    fd = _open_present(path, os.O_RDONLY, mode, device, alone=not shared)
+    try:
+        if stat.S_ISREG(mode):
+            claim(fd, path, device, shared=shared)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
 def _mode(path: Path) -> int:
     """The kind of what is there, 0 for nothing. Looked at first: opening a pipe would wait for a peer."""
     try:

@@ -29,7 +29,7 @@ def claim(fd: int, path: Path, device: Device, *, shared: bool) -> None:
     try:
         files.lock(fd, kind, SECONDS.get(device.origin, NEW_SECONDS))
     except BlockingIOError:
-        raise in_use(path, lun_with(path, device.name) or _locker(fd)) from None
+        raise in_use(path, holder(path, device.name)) from None
     except OSError as error:  # a file system without locks
         device.log.info("%s has no lock that keeps other LUNs from it: %s", path, error)
 
@@ -56,10 +56,16 @@ def lun_with(path: Path, own: str) -> str:
     return ""
 
 
-def _locker(fd: int) -> str:
-    """The process that has it locked, as proc_locks(5) tells; empty where it does not."""
-    inode = str(os.fstat(fd).st_ino)
+def holder(path: Path, own: str) -> str:
+    """The LUN (see lun_with), or else the live process that has a file; empty: neither is known, as when the
+    child of a dead process holds what it has inherited."""
+    return lun_with(path, own) or _locker(path)
+
+
+def _locker(path: Path) -> str:
+    """The process that has called flock(2) and lives, as proc_locks(5) tells."""
     with suppress(OSError):
+        inode = str(path.stat().st_ino)
         for line in LOCKS.read_text().splitlines():
             _, kind, *_, pid, place, _, _ = line.split()
             if kind == "FLOCK" and place.rpartition(":")[2] == inode:

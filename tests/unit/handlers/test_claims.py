@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -75,6 +76,23 @@ def test_outside_of_the_kernel_the_process_is_told(tmp_path: Path) -> None:
     name = Path("/proc/self/comm").read_text().strip()
     assert f"is in use by process {os.getpid()} ({name}), and" in refusal(f"{tmp_path}/a.img")
     first.close()
+
+
+def test_a_lock_that_a_dead_process_left_to_its_child_has_no_known_holder(tmp_path: Path) -> None:
+    """As a qemu-storage-daemon's that still writes."""
+    path = tmp_path / "a.img"
+    path.touch()
+    with Popen(["flock", path, "cat"], stdin=PIPE, stdout=PIPE, start_new_session=True) as locker:
+        assert locker.stdin is not None
+        assert locker.stdout is not None
+        locker.stdin.write(b"x")
+        locker.stdin.flush()
+        locker.stdout.read(1)  # it has the lock, and cat runs
+        assert claims.holder(path, "user_0/t0") == f"process {locker.pid} (flock)"
+        locker.kill()
+        locker.wait()
+        assert claims.holder(path, "user_0/t0") == ""
+        assert "is in use by another LUN or process" in refusal(str(path))
 
 
 def test_readers_are_many_beside_no_writer(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import cast
 
 from tcmu_runner.handler.device import Device
-from tcmu_runner.handlers.claims import in_use, lun_with
+from tcmu_runner.handlers.backing import hold
+from tcmu_runner.handlers.claims import holder, in_use
 from tcmu_runner.handlers.nbd.dial import Address, Place, dial
 from tcmu_runner.handlers.nbd.wire import Export
 from tcmu_runner.handlers.qemu.image import NODE, Image, Json, check_chain
@@ -23,18 +24,24 @@ from tcmu_runner.handlers.qemu.monitor import Monitor
 PROGRAM = "qemu-storage-daemon"
 LOCKED = '" lock'  # Failed to get "write" lock
 END_SECONDS = 30.0  # to write what it has in memory, and then let go of the image
-LOCK_SECONDS = 1.0  # where another LUN has it
+LOCK_SECONDS = 1.0  # where another LUN or a live process has it
 LOCK_PAUSE = 0.1
 
 
 class Daemon:
-    """Serves one image. `connect` starts it when it does not run. refusal: why it did not grow."""
+    """Serves one image. `connect` starts it when it does not run. refusal: why it did not grow.
+
+    The image is locked from the first start until `close`. QEMU's own locks let two of its processes write to
+    one raw image, and no other handler sees them. A qemu-storage-daemon inherits our lock, so that one which
+    outlives us, to write what it has in memory, keeps a successor waiting.
+    """
 
     def __init__(self, image: Image, device: Device) -> None:
         self.refusal = ""
         self.image = image
         self._device = device
         self._log = device.log
+        self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._monitor: Monitor
         self._output: int
@@ -61,13 +68,16 @@ class Daemon:
         path, began = Path(self.image.path), time.monotonic()
         while True:
             try:
+                if self._lock is None:
+                    shared = self.image.shared or self.image.read_only
+                    self._lock = hold(path, self._device, shared=shared)
                 return self._start_once()
             except OSError as error:
-                if LOCKED not in str(error):
+                if error.errno != errno.EBUSY and LOCKED not in str(error):
                     raise
-                other = lun_with(path, self._device.name)
+                other = holder(path, self._device.name)
                 if time.monotonic() - began > (LOCK_SECONDS if other else END_SECONDS):
-                    raise in_use(path, other) from None
+                    raise in_use(path, other) if LOCKED in str(error) else error from None
             time.sleep(LOCK_PAUSE)
 
     def _start_once(self) -> None:
@@ -82,7 +92,8 @@ class Daemon:
                 "setpriv", "--pdeathsig", "HUP", PROGRAM, "--blockdev", node, "--chardev", chardev,
                 "--monitor", "chardev=monitor",
             ]  # fmt: skip
-            self._process = _spawn(words, theirs.fileno(), self._output)
+            assert self._lock is not None
+            self._process = _spawn(words, [theirs.fileno(), self._lock], self._output)
         self._monitor = Monitor(ours)
         try:
             self._monitor.greet()
@@ -118,6 +129,13 @@ class Daemon:
         except OSError as error:
             self.refusal = str(error)
 
+    def close(self) -> None:
+        """Ends it and lets go of the image."""
+        self.end()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def end(self) -> str:
         """Lets it write what it has, and waits; what it has said to stderr."""
         if self._process is None:
@@ -135,7 +153,7 @@ class Daemon:
             return output.read().decode(errors="replace").strip().removeprefix(f"{PROGRAM}: ")
 
 
-def _spawn(words: Sequence[str], monitor: int, output: int) -> subprocess.Popen[bytes]:
+def _spawn(words: Sequence[str], inherited: Sequence[int], output: int) -> subprocess.Popen[bytes]:
     if not any((Path(directory) / PROGRAM).exists() for directory in os.get_exec_path()):
         raise OSError(errno.ENOENT, f"{PROGRAM} is not installed: apt-get install qemu-system-common")
-    return subprocess.Popen(words, pass_fds=[monitor], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    return subprocess.Popen(words, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=output, stderr=output)

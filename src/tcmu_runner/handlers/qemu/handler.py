@@ -77,7 +77,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
             connected, export = daemon.connect(0)
             connected.close()
         finally:
-            daemon.end()
+            daemon.close()
         return export.size
 
     @classmethod
@@ -86,7 +86,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
         try:
             await handler.begin(hold=HOLD, keep=KEEP)
         except BaseException:
-            await asyncio.to_thread(handler.daemon.end)
+            await asyncio.to_thread(handler.daemon.close)
             raise
         return handler
 
@@ -115,7 +115,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
 
     async def close(self) -> None:
         await super().close()
-        await asyncio.to_thread(self.daemon.end)
+        await asyncio.to_thread(self.daemon.close)
 
 
 def _image(config: ImageOptions) -> Image:
