@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handlers.backing import hold
@@ -26,6 +27,17 @@ LOCKED = '" lock'  # Failed to get "write" lock
 END_SECONDS = 30.0  # to write what it has in memory, and then let go of the image
 LOCK_SECONDS = 1.0  # where another LUN or a live process has it
 LOCK_PAUSE = 0.1
+# A shell between us and the daemon, for `sh -c KEEPER sh OUR_PID WORD...`. setpriv(1) has the kernel send the
+# shell SIGUSR2 when the thread that started it ends. The shell then repeats SIGHUP until the daemon is gone:
+# QEMU notes one in a flag without waking its main loop, which sleeps on if it had just looked at the flag.
+KEEPER = """
+trap orphaned=yes USR2
+[ "$PPID" = "$1" ] || exit
+shift
+"$@" &
+[ "$orphaned" ] || wait $!
+while [ "$orphaned" ] && kill -s HUP $! 2>/dev/null; do sleep 0.1; done
+"""
 
 
 class Daemon:
@@ -46,11 +58,6 @@ class Daemon:
         self._monitor: Monitor
         self._output: int
         self._exposed = False
-
-    @property
-    def pid(self) -> int:
-        """0: it does not run."""
-        return self._process.pid if self._process is not None else 0
 
     def connect(self, size: int) -> tuple[socket.socket, Export]:
         """A connection over NBD; there is one at a time. size: the image grows to so many bytes, if it has
@@ -86,12 +93,7 @@ class Daemon:
         self._output = os.memfd_create("qemu-output", os.MFD_CLOEXEC)
         with theirs:
             chardev = f"socket,id=monitor,fd={theirs.fileno()}"
-            # setpriv: it shall end with this process, however that dies. By HUP it first writes what it has
-            # answered, and initiators count on: clusters without their tables. TERM may be blocked.
-            words = [
-                "setpriv", "--pdeathsig", "HUP", PROGRAM, "--blockdev", node, "--chardev", chardev,
-                "--monitor", "chardev=monitor",
-            ]  # fmt: skip
+            words = [PROGRAM, "--blockdev", node, "--chardev", chardev, "--monitor", "chardev=monitor"]
             assert self._lock is not None
             self._process = _spawn(words, [theirs.fileno(), self._lock], self._output)
         self._monitor = Monitor(ours)
@@ -145,7 +147,7 @@ class Daemon:
             self._monitor.execute("quit")
             process.wait(END_SECONDS)
         except (OSError, subprocess.TimeoutExpired):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._monitor.close()
         with os.fdopen(self._output, "rb") as output:
@@ -156,4 +158,12 @@ class Daemon:
 def _spawn(words: Sequence[str], inherited: Sequence[int], output: int) -> subprocess.Popen[bytes]:
     if not any((Path(directory) / PROGRAM).exists() for directory in os.get_exec_path()):
         raise OSError(errno.ENOENT, f"{PROGRAM} is not installed: apt-get install qemu-system-common")
-    return subprocess.Popen(words, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    return keep(words, pass_fds=inherited, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+
+
+def keep(words: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Starts a program in a session of its own, which gets SIGHUP until it ends when the calling thread has
+    ended, however that dies. On SIGHUP a qemu-storage-daemon first writes what it has answered and
+    initiators count on: clusters without their tables. options: of Popen."""
+    keeper = ["setpriv", "--pdeathsig", "USR2", "sh", "-c", KEEPER, "sh", str(os.getpid())]
+    return subprocess.Popen([*keeper, *words], start_new_session=True, **options)
