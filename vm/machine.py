@@ -16,7 +16,7 @@ from typing import Self
 from vm import console, host, qemu, session, uml
 from vm.kinds import KINDS
 
-BOOT_TIMEOUT = 300.0
+BOOT_TIMEOUT = 1200.0  # an emulated machine beside a dozen busy processes has taken 300
 
 
 @dataclass(frozen=True)
