@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import config
@@ -26,7 +26,8 @@ from tcmu_runner.handler.stack import Layer, StackDefinition
 GROUP = "tcmu_runner.handlers"
 _SUBTYPE = re.compile(r"[A-Za-z0-9_]+")  # a subtype is a D-Bus object path element in targetcli's contract
 
-AnyHandler = type[Handler[object]] | type[AsyncHandler[object]]
+# Any: what a config string becomes is known to the class's own `parse` and `open`, and to nobody else
+AnyHandler = type[Handler[Any]] | type[AsyncHandler[Any]]
 Provider = AnyHandler | StackDefinition  # both have a subtype, privileges, describe and parse
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.filter import Filter
@@ -22,7 +22,7 @@ GROUP = "tcmu_runner.filters"
 class Layer:
     """One filter of a stack, not yet open."""
 
-    filter: type[Filter[object]]
+    filter: type[Filter[Any]]
     options: object
 
     @classmethod
@@ -80,13 +80,13 @@ class StackDefinition:
         return reduce(lambda above, layer: layer.size_below(above), self.layers, size)
 
 
-def find(name: str) -> type[Filter[object]]:
+def find(name: str) -> type[Filter[Any]]:
     """A filter of an installed package. Raises ConfigError."""
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in entries:
         raise ConfigError(f"no filter {name!r}; there are: {', '.join(sorted(entries)) or 'none'}")
     try:
-        found: type[Filter[object]] = entries[name].load()
+        found: type[Filter[Any]] = entries[name].load()
     except ImportError as error:
         raise ConfigError(f"filter {name} cannot be used: {error}; install what it needs") from None
     return found

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from tcmu_runner import iov
 from tcmu_runner.engine.serve.inflight import Completions, InFlight, Job
@@ -39,7 +40,7 @@ class FastPath:
     def __init__(
         self,
         unit: Unit,
-        handler: Handler[object],
+        handler: Handler[Any],
         detector: BlockingDetector | None,
         in_flight: InFlight,
         completions: Completions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import CoroutineType
+from typing import Any
 
 from tcmu_runner import iov
 from tcmu_runner.handler.api import AsyncHandler, Handler
@@ -20,7 +21,7 @@ def is_ours(layer: object) -> bool:
     return type(layer).__module__.partition(".")[0] == OURS
 
 
-def calls(handler: Handler[object]) -> tuple[Call, Call, Call]:
+def calls(handler: Handler[Any]) -> tuple[Call, Call, Call]:
     """The handler's read, write and write_durable, checked unless it is ours."""
     if is_ours(handler):
         return handler.read, handler.write, handler.write_durable
@@ -30,7 +31,7 @@ def calls(handler: Handler[object]) -> tuple[Call, Call, Call]:
     return _filling(handler.read), write, durable
 
 
-def async_calls(handler: AsyncHandler[object]) -> tuple[AsyncCall, AsyncCall, AsyncCall]:
+def async_calls(handler: AsyncHandler[Any]) -> tuple[AsyncCall, AsyncCall, AsyncCall]:
     """`calls` of a handler on the loop."""
     if is_ours(handler):
         return handler.read, handler.write, handler.write_durable
@@ -59,7 +60,7 @@ def _draining(write: Call) -> Call:
     return checked
 
 
-def _flushed(write: Call, handler: Handler[object]) -> Call:
+def _flushed(write: Call, handler: Handler[Any]) -> Call:
     """What a handler inherits as write_durable, with the checked write."""
 
     def checked(data: Buffers, offset: int) -> None:
@@ -89,7 +90,7 @@ def _draining_async(write: AsyncCall) -> AsyncCall:
     return checked
 
 
-def _flushed_async(write: AsyncCall, handler: AsyncHandler[object]) -> AsyncCall:
+def _flushed_async(write: AsyncCall, handler: AsyncHandler[Any]) -> AsyncCall:
     async def checked(data: Buffers, offset: int) -> None:
         await write(data, offset)
         if handler._flushes:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
 
 from tcmu_runner import iov
 from tcmu_runner.engine.storage.buffer_guard import async_calls, calls, is_ours
@@ -63,7 +63,7 @@ ABORTED = ScsiStatusError(Status.TASK_ABORTED)  # what a command ends in that it
 class Storage:
     """A blocking handler."""
 
-    def __init__(self, handler: Handler[object], can: Capabilities, neighbour: Neighbour) -> None:
+    def __init__(self, handler: Handler[Any], can: Capabilities, neighbour: Neighbour) -> None:
         self._handler = handler
         self._read, self._write, self._write_durable = calls(handler)
         self._can = can
@@ -95,7 +95,7 @@ class Storage:
 class AsyncStorage:
     """An asyncio handler; `perform` runs on the loop."""
 
-    def __init__(self, handler: AsyncHandler[object], can: Capabilities, neighbour: Neighbour) -> None:
+    def __init__(self, handler: AsyncHandler[Any], can: Capabilities, neighbour: Neighbour) -> None:
         self._handler = handler
         self._read, self._write, self._write_durable = async_calls(handler)
         self._can = can
@@ -124,7 +124,7 @@ class AsyncStorage:
 
 
 def _calls(
-    handler: Handler[object] | AsyncHandler[object], can: Capabilities, operation: Operation
+    handler: Handler[Any] | AsyncHandler[Any], can: Capabilities, operation: Operation
 ) -> Generator[object, object, None]:
     """Calls the methods an operation means. Yields what each returns, an awaitable if the handler is
     asynchronous, and expects the result in its place."""
@@ -148,7 +148,7 @@ def _calls(
 
 
 def _change(
-    handler: Handler[object] | AsyncHandler[object], operation: WriteZeroes | CompareAndWrite | WriteSame
+    handler: Handler[Any] | AsyncHandler[Any], operation: WriteZeroes | CompareAndWrite | WriteSame
 ) -> Generator[object, object, None]:
     match operation:
         case WriteZeroes():
@@ -160,7 +160,7 @@ def _change(
             yield handler.write_same(operation.offset, operation.length, operation.block)
 
 
-def _hand_over(handler: Handler[object], operation: HandleCommand) -> None:
+def _hand_over(handler: Handler[Any], operation: HandleCommand) -> None:
     assert isinstance(handler, RawHandler)
     answer = handler.command(operation.command)
     if not isinstance(answer, NotHandled):
@@ -252,14 +252,14 @@ def _single(operation: Operation) -> Steps:
     yield operation
 
 
-def through(filters: Sequence[Filter[object]], perform: Perform) -> Perform:
+def through(filters: Sequence[Filter[Any]], perform: Perform) -> Perform:
     """`perform` with filters above it; the first filter is the topmost."""
     for layer in reversed(filters):
         perform = _above(layer, perform)
     return perform
 
 
-def _above(layer: Filter[object], below: Perform) -> Perform:
+def _above(layer: Filter[Any], below: Perform) -> Perform:
     def perform_below(operation: Operation) -> None:
         if isinstance(operation, Pause):
             time.sleep(operation.seconds)
@@ -279,14 +279,14 @@ def _above(layer: Filter[object], below: Perform) -> Perform:
     return perform
 
 
-def through_async(filters: Sequence[Filter[object]], perform: PerformAsync) -> PerformAsync:
+def through_async(filters: Sequence[Filter[Any]], perform: PerformAsync) -> PerformAsync:
     """`through` on the loop."""
     for layer in reversed(filters):
         perform = _above_async(layer, perform)
     return perform
 
 
-def _above_async(layer: Filter[object], below: PerformAsync) -> PerformAsync:
+def _above_async(layer: Filter[Any], below: PerformAsync) -> PerformAsync:
     async def perform_below(operation: Operation) -> None:
         if isinstance(operation, Pause):
             await asyncio.sleep(operation.seconds)

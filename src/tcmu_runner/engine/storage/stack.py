@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from threading import BoundedSemaphore
+from typing import Any
 
 from tcmu_runner.aio import run
 from tcmu_runner.engine.storage.perform import (
@@ -33,7 +34,7 @@ from tcmu_runner.scsi.unit import Capabilities, Unit
 
 log = logging.getLogger(__name__)
 
-AnyOpen = Handler[object] | AsyncHandler[object]
+AnyOpen = Handler[Any] | AsyncHandler[Any]
 
 
 def _no_neighbour(_unit: Unit, _operation: Operation) -> None:
@@ -48,7 +49,7 @@ class Stack:
     def __init__(
         self,
         handler: AnyOpen,
-        filters: Sequence[Filter[object]] = (),
+        filters: Sequence[Filter[Any]] = (),
         layers: Sequence[Layer] = (),
         identity: str = "",
     ) -> None:
@@ -112,7 +113,7 @@ class Stack:
         return isinstance(self.handler, AsyncHandler) and not self.blocks
 
     @property
-    def direct(self) -> Handler[object] | None:
+    def direct(self) -> Handler[Any] | None:
         """The handler, where a READ or WRITE is nothing but one call of it."""
         handler = self.handler
         return None if self.filters or isinstance(handler, AsyncHandler | RawHandler) else handler
@@ -151,9 +152,9 @@ class Stack:
             raise ConfigError(f"no layer {name!r}; there are, topmost first: {', '.join(layers)}")
         return layers[name].control(table)
 
-    def _by_name(self) -> dict[str, Filter[object] | AnyOpen]:
+    def _by_name(self) -> dict[str, Filter[Any] | AnyOpen]:
         seen: Counter[str] = Counter()
-        layers: dict[str, Filter[object] | AnyOpen] = {}
+        layers: dict[str, Filter[Any] | AnyOpen] = {}
         for layer in self.filters:
             seen[layer.name] += 1
             number = seen[layer.name]
@@ -189,7 +190,7 @@ def _named(subtype: str, config: str) -> str:
     return config and f"{subtype}/{split(config).rest.partition(';')[0]}"
 
 
-def _tell_upwards(layer: Layer, opened: Filter[object], below: Device, above: Device) -> None:
+def _tell_upwards(layer: Layer, opened: Filter[Any], below: Device, above: Device) -> None:
     """Events of the storage, as they look through this layer."""
 
     def resized(size: int) -> None:

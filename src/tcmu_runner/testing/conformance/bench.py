@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tcmu_runner import iov
 from tcmu_runner.handler.api import AsyncHandler, Handler
@@ -28,7 +28,7 @@ from tcmu_runner.testing.conformance.violation import BreachError, NotApplicable
 if TYPE_CHECKING:
     from tcmu_runner.testing.conformance.victim import Victim
 
-Opened = Handler[object] | AsyncHandler[object]
+Opened = Handler[Any] | AsyncHandler[Any]
 Open = Callable[[], object]  # returns an Opened, or an awaitable of one
 
 UNTOUCHED = 0xA5  # what the buffers of a read hold before it

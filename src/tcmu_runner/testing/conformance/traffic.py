@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from typing import Any
 
 from tcmu_runner import iov
 from tcmu_runner.handler.api import AsyncHandler, NotHandled, RawHandler
@@ -97,7 +98,7 @@ def command(bench: Bench) -> None:
         _command(bench, handler, Command(cdb, ring_memory(bytes(512), [512]), Nexus()))
 
 
-def _command(bench: Bench, handler: RawHandler[object], what: Command) -> None:
+def _command(bench: Bench, handler: RawHandler[Any], what: Command) -> None:
     answers: list[object] = []
     if bench.refuses(f"command({what.cdb.hex()})", lambda _: answers.append(handler.command(what))):
         return
