@@ -56,7 +56,7 @@ class Bench:
         self,
         handler: Handler[Any] | AsyncHandler[Any],
         time_out: int | None = None,
-        filters: Sequence[Filter[object]] = (),
+        filters: Sequence[Filter[Any]] = (),
         late: Late = Late.LOG,
         restart: Callable[[], None] | None = None,
         limits: Limits | None = None,
@@ -106,6 +106,15 @@ class Bench:
         while not condition():
             assert time.monotonic() < deadline, "waited in vain"
             time.sleep(0.001)
+
+    def watch_until(self, condition: Callable[[], bool]) -> None:
+        """As `until`; the LUN is watched meanwhile, as its worker does each second."""
+
+        def watched() -> bool:
+            self.lun.watch()
+            return condition()
+
+        self.until(watched)
 
     def close(self) -> None:
         self.lun.detach()

@@ -171,4 +171,4 @@ def test_what_is_ours_is_called_as_it_is() -> None:
     assert not is_ours(Derived.__new__(Derived))
     ram = RamHandler.__new__(RamHandler)
     assert calls(ram) == (ram.read, ram.write, ram.write_durable)
-    assert all(call.__name__ == "checked" for call in async_calls(HalfAsync()))  # type: ignore[attr-defined]
+    assert all(call.__name__ == "checked" for call in async_calls(HalfAsync()))

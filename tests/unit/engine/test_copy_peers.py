@@ -22,12 +22,12 @@ class Gated(Memory):
 
     def __init__(self, *, waits_to_read: bool) -> None:
         super().__init__()
-        self.open, self.begun = threading.Event(), threading.Event()
+        self.opened, self.begun = threading.Event(), threading.Event()
         self.waits_to_read = waits_to_read
 
     def wait(self) -> None:
         self.begun.set()
-        assert self.open.wait(60)
+        assert self.opened.wait(60)
 
     def read(self, into: Buffers, offset: int) -> None:
         if self.waits_to_read:
@@ -57,7 +57,7 @@ def test_it_waits_for_who_has_them_to_himself() -> None:
     waiting = visitor(bench, b"\x33" * 512)
     waiting.join(0.05)
     assert waiting.is_alive()
-    gated.open.set()
+    gated.opened.set()
     bench.wait(compare)
     waiting.join(60)
     bench.close()
@@ -72,7 +72,7 @@ def test_who_wants_them_to_himself_waits_for_it() -> None:
     compare = bench.submit(COMPARE_AND_WRITE_LBA_8, b"\x33" * 512 + b"\x22" * 512)
     assert bench.run("28 00 00000010 00 0001 00", room=512).status == GOOD  # READ(10) elsewhere
     assert compare.status is None
-    gated.open.set()
+    gated.opened.set()
     writing.join(60)
     bench.wait(compare)
     bench.close()

@@ -37,12 +37,12 @@ class Gate(Memory):
 
     def __init__(self) -> None:
         super().__init__()
-        self.open = threading.Event()
+        self.opened = threading.Event()
         self.waiting = threading.Semaphore(0)
 
     def read(self, into: Buffers, offset: int) -> None:
         self.waiting.release()
-        assert self.open.wait(60)
+        assert self.opened.wait(60)
         super().read(into, offset)
 
 
@@ -139,7 +139,7 @@ def test_commands_end_in_any_order() -> None:
     slow = bench.submit(READ_LBA_8, room=512)
     assert gate.waiting.acquire(timeout=60)  # it is on the ring's thread: it came alone
     assert slow.status is None
-    gate.open.set()
+    gate.opened.set()
     bench.wait(slow)
     bench.close()
 
@@ -150,7 +150,7 @@ def test_drain_waits_for_what_is_under_way() -> None:
     ticket = bench.submit(READ_LBA_8, room=512)
     assert gate.waiting.acquire(timeout=60)
     assert not bench.lun.drain(0.05)
-    gate.open.set()
+    gate.opened.set()
     assert bench.lun.drain(20)
     bench.wait(ticket)
     bench.close()
@@ -232,9 +232,9 @@ def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) ->
     gate = Gate()
     bench = Bench(gate, time_out=1)
     ticket = bench.submit(READ_LBA_8, room=512)
-    bench.until(lambda: bench.lun.watch() or "late" in caplog.text)
-    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
-    gate.open.set()
+    bench.watch_until(lambda: "late" in caplog.text)
+    bench.watch_until(lambda: "holds up" in caplog.text)
+    gate.opened.set()
     bench.wait(ticket)
     bench.close()
     assert "command 28000000000800000100 is late" in caplog.text
@@ -257,7 +257,7 @@ def test_a_thin_disk_that_runs_full_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     assert bench.run(TEST_UNIT_READY).status == GOOD
     handler.used = 80
     monkeypatch.setattr("tcmu_runner.engine.lun.SPACE_SECONDS", 0.0)
-    bench.until(lambda: bench.lun.watch() or bench.run(TEST_UNIT_READY).sense[12:14] == b"\x38\x07")
+    bench.watch_until(lambda: bench.run(TEST_UNIT_READY).sense[12:14] == b"\x38\x07")
     bench.close()
 
 
@@ -276,9 +276,9 @@ def test_late_commands_that_the_handler_has_not_begun_end_at_once(
     assert gate.waiting.acquire(timeout=60)
     queued = bench.submit("28 00 00000010 00 0001 00", room=512)
     parked = bench.submit(WRITE_LBA_8, bytes(512))
-    bench.until(lambda: bench.lun.watch() or bench.reap(queued, parked))
+    bench.watch_until(lambda: bench.reap(queued, parked))
     assert (queued.status, parked.status, begun.status) == (status, status, None)
-    gate.open.set()
+    gate.opened.set()
     bench.wait(begun)
     assert begun.status == GOOD
     bench.close()
@@ -289,8 +289,8 @@ def test_late_commands_bring_a_new_process(caplog: pytest.LogCaptureFixture) -> 
     gate, asked = Gate(), threading.Event()
     bench = Bench(gate, time_out=1, late=Late.RESTART, restart=asked.set)
     ticket = bench.submit(READ_LBA_8, room=512)
-    bench.until(lambda: bench.lun.watch() or asked.is_set())
-    gate.open.set()
+    bench.watch_until(asked.is_set)
+    gate.opened.set()
     bench.wait(ticket)
     bench.close()
     caplog.clear()
@@ -318,13 +318,13 @@ def test_who_hears_of_a_late_command_keeps_no_other_waiting(caplog: pytest.LogCa
     bench = Bench(gate, time_out=1)
     bench.device.log.logger.addHandler(listener)
     stuck = bench.submit(READ_LBA_8, room=512)
-    watch = threading.Thread(target=lambda: bench.until(lambda: bench.lun.watch() or listening.is_set()))
+    watch = threading.Thread(target=lambda: bench.watch_until(listening.is_set))
     watch.start()
     assert listening.wait(60)
     assert bench.run(TEST_UNIT_READY).status == GOOD
     go_on.set()
     watch.join()
-    gate.open.set()
+    gate.opened.set()
     bench.wait(stuck)
     bench.device.log.logger.removeHandler(listener)
     bench.close()
@@ -336,10 +336,10 @@ def test_a_storage_that_holds_up_the_ring_is_worked_around(caplog: pytest.LogCap
     bench = Bench(gate)
     stuck = bench.submit(READ_LBA_8, room=512)
     assert gate.waiting.acquire(timeout=60)  # on the ring's thread: it came alone
-    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    bench.watch_until(lambda: "holds up" in caplog.text)
     assert bench.run(WRITE_LBA_8, b"\x11" * 512).status == GOOD
     assert stuck.status is None
-    gate.open.set()
+    gate.opened.set()
     bench.wait(stuck)
     assert bench.run(READ_LBA_8, room=512).data == b"\x11" * 512
     bench.close()
@@ -369,7 +369,7 @@ def test_an_aborted_command_that_has_not_begun_never_begins() -> None:
     assert gate.waiting.acquire(timeout=60)  # both threads are taken, the write waits for one
     bench.producer.task_management(1, [late])  # ABORT TASK, tcmu-abi 1.8
     bench.run(TEST_UNIT_READY)  # answered after the function was read
-    gate.open.set()
+    gate.opened.set()
     bench.wait(*reads, late)
     assert bench.run(READ_LBA_8, room=512).data == bytes(512)
     bench.close()
@@ -467,7 +467,7 @@ def test_a_write_the_kernel_may_have_ended_is_over_before_later_ones_on_its_bloc
     bench = Bench(gated := Gated())
     stale = stuck_write(bench, gated)
     stale_since = time.monotonic()
-    bench.until(lambda: bench.lun.watch() or time.monotonic() - stale_since > STALE_SECONDS)
+    bench.watch_until(lambda: time.monotonic() - stale_since > STALE_SECONDS)
     bench.lun.watch()
     later_write_waits_for(stale, bench, gated)
 
@@ -512,7 +512,7 @@ def test_task_management_behind_a_command_that_holds_up_the_ring_is_not_lost(
     stuck = bench.producer.submit(bytes.fromhex(WRITE_LBA_8), memoryview(b"\x11" * 512))
     bench.producer.task_management(5, [])  # LUN RESET
     bench.submit_event()
-    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    bench.watch_until(lambda: "holds up" in caplog.text)
     gated.gate.open.set()
     bench.wait(stuck)
     bench.until(lambda: not bench.lun.unit.mode.descriptor_sense)  # SAM-5 6.3.3

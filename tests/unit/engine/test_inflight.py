@@ -1,7 +1,7 @@
 """Completions on their way to the ring."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from tcmu_runner.engine.observe.statistics import Statistics
@@ -17,7 +17,7 @@ class Ring:
 
     def __init__(self) -> None:
         self.completed: list[int] = []
-        self.then = lambda: None
+        self.then: Callable[[], None] = lambda: None
 
     def complete_well(self, commands: Sequence[Command]) -> None:
         self.completed.extend(each.id for each in commands)
@@ -37,7 +37,8 @@ def command(command_id: int, began: float) -> Command:
 
 
 def test_a_command_that_begins_while_others_are_published_is_counted() -> None:
-    ring, statistics, failures = Ring(), Statistics(), []
+    ring, statistics = Ring(), Statistics()
+    failures: list[Exception] = []
     completions = Completions(cast("Consumer", ring), lambda: None, statistics, failures.append)
 
     def later() -> None:
@@ -52,7 +53,8 @@ def test_a_command_that_begins_while_others_are_published_is_counted() -> None:
 
 
 def test_a_command_that_took_long_is_kept_as_slow() -> None:
-    ring, statistics, failures = Ring(), Statistics(), []
+    ring, statistics = Ring(), Statistics()
+    failures: list[Exception] = []
     completions = Completions(cast("Consumer", ring), lambda: None, statistics, failures.append)
     completions.add(command(1, began=time.monotonic()), (0, b""), 0)
     completions.add(command(2, began=time.monotonic() - 100), (8, b""), 0)

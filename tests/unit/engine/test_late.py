@@ -1,10 +1,10 @@
 """What the log says of commands that do not end."""
 
 import logging
+import time
 
 import pytest
 
-from tcmu_runner.engine.serve import late as module
 from tcmu_runner.engine.serve.late import Deadlines
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command, Nexus
@@ -15,7 +15,7 @@ READ_10 = "28000000000800000100"
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
     def command(self) -> Command:
         made = Command(bytes.fromhex(READ_10), [], Nexus())

@@ -37,14 +37,14 @@ from tcmu_runner.scsi.unit import Capabilities
 from .bench import Bench, Memory
 
 WRITE_LBA_8 = "2a 00 00000008 00 0001 00"
-Run = Callable[[list[Filter], Plan, Callable[[Operation], None]], None]
+Run = Callable[[list[Filter[None]], Plan, Callable[[Operation], None]], None]
 
 
-def run_blocking(filters: list[Filter], plan: Plan, perform: Callable[[Operation], None]) -> None:
+def run_blocking(filters: list[Filter[None]], plan: Plan, perform: Callable[[Operation], None]) -> None:
     carry_out(plan, through(filters, perform))
 
 
-def run_on_loop(filters: list[Filter], plan: Plan, perform: Callable[[Operation], None]) -> None:
+def run_on_loop(filters: list[Filter[None]], plan: Plan, perform: Callable[[Operation], None]) -> None:
     async def perform_async(operation: Operation) -> None:
         await asyncio.sleep(0)
         perform(operation)

@@ -19,7 +19,7 @@ def test_it_waits_for_all_that_is_under_way_on_its_blocks() -> None:
     gate = RangeLocks(range_of)
     beside, on_it = command(0, 512), command(512, 512)
     wanted = command(512, 1024)
-    assert not gate.admit(wanted, None, [beside, on_it], exclusive=True)
+    assert not gate.admit(wanted, None, {beside, on_it}, exclusive=True)
     assert not gate.ended(beside)
     assert gate.released() == []
     assert gate.ended(on_it)
@@ -30,10 +30,10 @@ def test_it_waits_for_all_that_is_under_way_on_its_blocks() -> None:
 def test_later_commands_on_its_blocks_wait_for_it_and_others_do_not() -> None:
     gate = RangeLocks(range_of)
     holder = command(0, 1024)
-    assert gate.admit(holder, None, [], exclusive=True)
+    assert gate.admit(holder, None, set(), exclusive=True)
     behind, elsewhere = command(512, 512), command(1024, 512)
-    assert not gate.admit(behind, None, [holder], exclusive=False)
-    assert gate.admit(elsewhere, None, [holder], exclusive=False)
+    assert not gate.admit(behind, None, {holder}, exclusive=False)
+    assert gate.admit(elsewhere, None, {holder}, exclusive=False)
     assert gate.ended(holder)
     assert [parked.command for parked in gate.released()] == [behind]
     assert not gate.active
@@ -43,9 +43,9 @@ def test_nobody_overtakes_one_that_waits() -> None:
     gate = RangeLocks(range_of)
     running = command(0, 512)
     first = command(0, 512)
-    assert not gate.admit(first, None, [running], exclusive=True)
-    assert not gate.admit(command(0, 512), None, [running], exclusive=False)
-    assert not gate.admit(command(0, 512), None, [running], exclusive=True)
+    assert not gate.admit(first, None, {running}, exclusive=True)
+    assert not gate.admit(command(0, 512), None, {running}, exclusive=False)
+    assert not gate.admit(command(0, 512), None, {running}, exclusive=True)
     gate.ended(running)
     assert [parked.command for parked in gate.released()] == [first]
 
@@ -67,8 +67,8 @@ def test_those_that_waited_go_one_after_the_other() -> None:
 def test_two_on_different_blocks_run_side_by_side() -> None:
     gate = RangeLocks(range_of)
     one, other = command(0, 512), command(512, 512)
-    assert gate.admit(one, None, [], exclusive=True)
-    assert gate.admit(other, None, [one], exclusive=True)
+    assert gate.admit(one, None, set(), exclusive=True)
+    assert gate.admit(other, None, {one}, exclusive=True)
 
 
 def test_later_commands_wait_for_one_that_holds_its_blocks() -> None:
@@ -86,7 +86,7 @@ def test_later_commands_wait_for_one_that_holds_its_blocks() -> None:
 
 def test_a_reset_forgets_all() -> None:
     gate = RangeLocks(range_of)
-    gate.admit(command(0, 512), None, [], exclusive=True)
+    gate.admit(command(0, 512), None, set(), exclusive=True)
     gate.forget()
     assert not gate.active
-    assert gate.admit(command(0, 512), None, [], exclusive=False)
+    assert gate.admit(command(0, 512), None, set(), exclusive=False)

@@ -163,14 +163,19 @@ def test_a_layer_without_an_identity_leaves_nothing_open() -> None:
     assert log[-2:] == ["filter 512 closed", "handler closed"]
 
 
-def test_events_of_the_storage_reach_the_lun() -> None:
-    device, seen, lost = Device("user_0/vol0", 4096), [], []
+def test_events_of_the_storage_reach_the_lun(caplog: pytest.LogCaptureFixture) -> None:
+    device = Device("user_0/vol0", 4096)
+    seen: list[int] = []
+    lost: list[OSError] = []
     stack = opened(device, Header, Header)
     device.on_resized, device.on_write_lost = seen.append, lost.append
     assert isinstance(stack.handler, Store)
     stack.handler.device.resized(9728)
     assert seen == [8192]
     assert log[-2:] == ["filter 1024 resized to 8704", "filter 512 resized to 8192"]
+    stack.handler.device.write_lost(error := OSError(errno.EIO, "the cache could not be written"))
+    assert lost == [error]
+    caplog.clear()
 
 
 def test_a_handler_gets_no_more_calls_at_once_than_it_wants() -> None:
