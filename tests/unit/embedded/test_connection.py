@@ -88,6 +88,7 @@ def test_wrong_data_out_fails_the_command(
         ScsiCommand(0x01, 0xA1, 0, bytes(8), tag, 1024, initiator.next_cmd_sn(), 0, write_10(0, 2) + bytes(6))
     )
     asked, _ = initiator.receive_frame()
+    assert isinstance(asked, R2T)
     initiator.send(
         DataOut(0x05, 0x80, 0, bytes(8), tag, asked.transfer_tag, 0, number, offset), b"x" * length
     )
@@ -116,6 +117,7 @@ def test_data_of_more_commands_than_there_is_memory_for(
 
     begin(91, final=True)
     asked, _ = initiator.receive_frame()
+    assert isinstance(asked, R2T)
     begin(92, final=not unsolicited)
     if unsolicited:  # the answer does not overtake it
         send(92, 0xFFFFFFFF, 0, 512)
@@ -357,7 +359,9 @@ def test_logout_of_what_is_not_there_or_not_possible(
     """11.15.1: CID not found; connection recovery is not supported."""
     initiator = connect()
     initiator.send(Logout(0x06, 0x80 | reason, 0, 4, cid, initiator.next_cmd_sn(), 0))
-    assert initiator.receive_frame()[0].response == response
+    pdu, _ = initiator.receive_frame()
+    assert isinstance(pdu, LogoutResponse)
+    assert pdu.response == response
     assert initiator.command(TEST_UNIT_READY).status == GOOD
 
 

@@ -26,7 +26,8 @@ def ask(initiator: Initiator, pairs: dict[str, str]) -> list[tuple[str, str]]:
         answer += piece
         if pdu.flags & 0x80:
             assert pdu.transfer_tag == 0xFFFFFFFF
-            return [tuple(item.split("=", 1)) for item in answer.decode().split("\0") if item]
+            items = [item.partition("=") for item in answer.decode().split("\0") if item]
+            return [(key, value) for key, _, value in items]
         data, transfer_tag = b"", pdu.transfer_tag
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tcmu_runner.embedded.initiator import Initiator
 from tcmu_runner.iscsi.requests import ScsiCommand, TaskManagement
-from tcmu_runner.iscsi.responses import TaskManagementResponse
+from tcmu_runner.iscsi.responses import ScsiResponse, TaskManagementResponse
 
 Connect = Callable[..., Initiator]
 COMPLETE, NO_SUCH_TASK, NO_SUCH_LUN, NO_REASSIGNMENT, NOT_SUPPORTED = 0, 1, 2, 4, 5
@@ -66,9 +66,10 @@ def test_abort_of_a_task_that_never_came(connect: Connect) -> None:
     lost, later = initiator.next_cmd_sn(), initiator.next_cmd_sn()
     initiator.send(ScsiCommand(0x01, 0x81, 0, bytes(8), 902, 0, later, 0, bytes(16)))
     initiator.send(TaskManagement(0x42, 0x81, 0, bytes(8), 903, 901, initiator.cmd_sn, 0, lost, 0))
-    answers = [initiator.receive_frame()[0] for _ in range(2)]
-    assert sorted(answer.tag for answer in answers) == [902, 903]
-    assert all(answer.response == COMPLETE for answer in answers)
+    done, managed = sorted((initiator.receive_frame()[0] for _ in range(2)), key=lambda pdu: pdu.tag)
+    assert isinstance(done, ScsiResponse) and isinstance(managed, TaskManagementResponse)
+    assert (done.tag, done.response, done.status) == (902, 0, 0)
+    assert (managed.tag, managed.response) == (903, COMPLETE)
 
 
 @pytest.mark.parametrize("function", [LUN_RESET, WARM_RESET])

@@ -13,6 +13,7 @@ from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.iscsi.pdu import NO_TAG
 from tcmu_runner.iscsi.requests import Text
+from tcmu_runner.iscsi.responses import AsyncMessage
 from tcmu_runner.scsi.profile import Identity
 from tcmu_runner.scsi.vpd import naa
 
@@ -129,6 +130,7 @@ def test_stopping_ends_connections() -> None:
         assert initiator.command(bytes(6)).status == 0
         assert (server.sessions, server.commands) == (1, 1)
     message, _ = initiator.receive_frame()
+    assert isinstance(message, AsyncMessage)
     assert (message.opcode, message.event) == (0x32, 3)  # 11.9.1: the session is dropped
     with pytest.raises(EOFError):
         initiator.receive_frame()

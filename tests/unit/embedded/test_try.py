@@ -143,7 +143,7 @@ def test_how_to_log_in_is_shown_without_the_secret() -> None:
 def test_in_the_foreground_until_a_signal(number: signal.Signals) -> None:
     with subprocess.Popen(program("ram", "--size", "1M"), stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        shown = []
+        shown: list[str] = []
         while not shown or "ends it" not in shown[-1]:
             shown.append(running.stdout.readline())
         running.send_signal(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import ClassVar
 
 import pytest
 
@@ -51,7 +52,7 @@ class Keeper(Handler[str]):
     """Has kept a buffer of a command that has ended, as a cache with a fault would."""
 
     subtype = "keeper"
-    kept: Buffers = ()
+    kept: ClassVar[Buffers] = []
 
     @classmethod
     def open(cls, device: Device, config: str) -> Keeper:

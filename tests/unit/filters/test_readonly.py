@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 
 from tcmu_runner import ScsiError
@@ -13,12 +15,13 @@ def test_it_keeps_the_contract() -> None:
 def test_nothing_can_be_changed() -> None:
     stack = open_stack("ram/", ("readonly", {}))
     assert stack.capabilities() == Capabilities(extents=True)  # as ram has
-    for change in (
+    changes: list[Callable[[], None]] = [
         lambda: stack.write([memoryview(bytearray(512))], 0),
         lambda: stack.unmap(0, 512),
         lambda: stack.write_zeroes(0, 512, unmap=True),
         stack.crypto_erase,
-    ):
+    ]
+    for change in changes:
         with pytest.raises(ScsiError) as error:
             change()
         assert (error.value.sense.key, error.value.sense.asc) == (

@@ -40,7 +40,7 @@ class Bench:
         self._paths = paths
         self.replaced = False
         self.releases = 0
-        self.on_release = lambda: None
+        self.on_release: Callable[[], None] = lambda: None
         self.events, self.kernel = os.pipe()
 
     def release(self, _paths: Paths) -> None:

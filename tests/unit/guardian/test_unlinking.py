@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from kernel.tree import make_backstore, make_uio, write_all
 
 from tcmu_runner.guardian import unlinking as module
 from tcmu_runner.guardian.unlinking import UNLINK, answer_all, sleepers, stay, unlinking
+from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.paths import SYSTEM, Paths
 from tcmu_runner.kernel.uio import UioDevice
 from tcmu_runner.lock import DaemonLock
@@ -35,16 +37,16 @@ class Kernel:
 
     def watch(self, monkeypatch: pytest.MonkeyPatch, answers: int) -> None:
         """The kernel gives the flush up after so many resets of the ring."""
-        written = module.Backstore._write
+        written = Backstore._write
 
-        def write(store: module.Backstore, name: str, text: str) -> None:
+        def write(store: Backstore, name: str, text: str) -> None:
             written(store, name, text)
             self.actions.append(f"{name.removeprefix('action/')}={text}")
             if self.actions.count("reset_ring=2") == answers:
                 (self.paths.proc / "4711/stack").unlink(missing_ok=True)
 
-        monkeypatch.setattr(module.Backstore, "_write", write)
-        monkeypatch.setattr(module.time, "sleep", lambda _seconds: None)
+        monkeypatch.setattr(Backstore, "_write", write)
+        monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         monkeypatch.setattr(module, "UioDevice", OpenFile)
 
 
@@ -128,7 +130,7 @@ def test_who_stays_waits_for_a_restart_and_ends_with_the_last_device(
 ) -> None:  # fmt: skip
     kernel.watch(monkeypatch, answers=3)
     now = [0.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     looks = []
 
     def sleep(seconds: float) -> None:

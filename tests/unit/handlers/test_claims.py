@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import threading
@@ -172,7 +173,7 @@ def test_a_file_system_without_locks_has_none(tmp_path: Path, monkeypatch: pytes
     def no_locks(_fd: int, _kind: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(claims.fcntl, "flock", no_locks)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
     disk(f"{tmp_path}/a.img").close()
 
 

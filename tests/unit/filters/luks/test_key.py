@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
 
 from tcmu_runner import ConfigError
-from tcmu_runner.filters.luks import key as module
 from tcmu_runner.filters.luks.key import KeySource
 
 
@@ -63,6 +63,6 @@ def test_the_keyring_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> N
     def missing(*_: object, **__: object) -> None:
         raise OSError("not found")
 
-    monkeypatch.setattr(module.ctypes, "CDLL", missing)
+    monkeypatch.setattr(ctypes, "CDLL", missing)
     with pytest.raises(ConfigError, match="install libkeyutils1"):
         KeySource(keyring="vault").read()

@@ -50,7 +50,12 @@ def test_an_error(ends: tuple[Monitor, socket.socket]) -> None:
 
 def test_its_end(ends: tuple[Monitor, socket.socket]) -> None:
     monitor, theirs = ends
-    ending = threading.Thread(target=lambda: (theirs.recv(1 << 16), theirs.shutdown(socket.SHUT_RDWR)))
+
+    def end() -> None:
+        theirs.recv(1 << 16)
+        theirs.shutdown(socket.SHUT_RDWR)
+
+    ending = threading.Thread(target=end)
     ending.start()
     with pytest.raises(ConnectionResetError, match="qemu-storage-daemon has ended"):
         monitor.execute("quit")
