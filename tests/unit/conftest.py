@@ -21,7 +21,7 @@ from hypothesis import settings  # noqa: E402
 from tcmu_runner.kernel.paths import Paths  # noqa: E402
 
 # Nothing is installed while tests run, and to look through all packages takes milliseconds each time.
-importlib.metadata.entry_points = cache(importlib.metadata.entry_points)
+pytest.MonkeyPatch().setattr(importlib.metadata, "entry_points", cache(importlib.metadata.entry_points))
 
 settings.register_profile("tests", deadline=None, print_blob=True)
 settings.load_profile("tests")

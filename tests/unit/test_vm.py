@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from vm import apt, host, kernels, kinds
+from vm import apt, host, image, kernels, kinds
 from vm.warden import take_processor
 
 LINE = "deb [signed-by=/k] http://mirror.example/debian bookworm main contrib"
@@ -75,7 +75,7 @@ def test_a_host_without_debian_has_none(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_every_machine_has_an_image_of_its_release() -> None:
-    assert {kind.release for kind in kinds.KINDS.values()} <= set(kinds.image.RELEASES)
+    assert {kind.release for kind in kinds.KINDS.values()} <= set(image.RELEASES)
     assert kinds.QEMU in kinds.KINDS
     assert {name for names in kinds.LINUX.values() for name in names} <= set(kinds.KINDS)
 
@@ -83,8 +83,8 @@ def test_every_machine_has_an_image_of_its_release() -> None:
 def test_a_kernel_is_one_that_runs_on_this_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux 6.12 as a program does not run on a processor with AMX; QEMU emulates another one."""
     (tmp_path / "lib/modules/6.12.0").mkdir(parents=True)
-    monkeypatch.setattr(kinds.kernels, "ensure", lambda _suite: kinds.kernels.Kernel(tmp_path))
-    monkeypatch.setattr(kinds.kernels, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(kernels, "ensure", lambda _suite: kernels.Kernel(tmp_path))
+    monkeypatch.setattr(kernels, "CPUINFO", tmp_path / "cpuinfo")
     (tmp_path / "cpuinfo").write_text("flags : fpu amx_tile avx\n")
     assert (kinds.resolve("linux-6.12"), kinds.resolve("linux-7.2")) == ("qemu-6.12", "uml-7.2")
     (tmp_path / "cpuinfo").write_text("flags : fpu avx\n")

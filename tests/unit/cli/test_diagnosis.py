@@ -27,6 +27,7 @@ from tcmu_runner.errors import DeviceError
 from tcmu_runner.guardian.unlinking import Unlinking
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioEntry
+from tcmu_runner.settings import tcmu_conf
 
 from .conftest import Command
 
@@ -314,7 +315,7 @@ def test_findings_are_printed_with_their_fix(command: Command, monkeypatch: pyte
 
 def test_a_log_that_cannot_be_written(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     conf = tmp_path / "tcmu.conf"
-    monkeypatch.setattr(diagnosis.tcmu_conf, "DEFAULT", conf)
+    monkeypatch.setattr(tcmu_conf, "DEFAULT", conf)
     conf.write_text(f'log_dir = "{tmp_path}/absent"\n')
     found = diagnosis.log_directory()
     assert (found.fine, found.fix) == (False, (f"mkdir -p {tmp_path}/absent",))

@@ -37,13 +37,14 @@ class Odd(RamHandler):
     subtype = "odd"
 
     @classmethod
-    def parse(cls, config: str) -> None:
+    def parse(cls, config: str) -> str:
         if config == "broken":
             raise ZeroDivisionError("no")
         if config == "wrong":
             raise ConfigError("it is wrong")
         if config == "slow":
             released.wait()
+        return config
 
 
 class Peer:

@@ -2,12 +2,10 @@
 
 import asyncio
 
-from tcmu_runner.kernel.paths import SYSTEM
-from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import DeviceName, UioEntry
-from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.supervisor.backoff import AT_ONCE, CALM_SECONDS, LONGEST_DELAY, RestartBackoff
-from tcmu_runner.supervisor.device import KernelDevice
+
+from .unserved import unserved
 
 
 class Clock(asyncio.SelectorEventLoop):
@@ -24,13 +22,7 @@ def after(*served: float) -> list[float]:
     loop, delays = Clock(), []
 
     async def life() -> None:
-        device = KernelDevice(
-            UioEntry(0, DeviceName(0, "vol0", "ram/")),
-            SYSTEM,
-            OpenLimiter(),
-            RingMonitor(),
-            lambda _: NotImplemented,
-        )
+        device = unserved(UioEntry(0, DeviceName(0, "vol0", "ram/")))
         backoff = RestartBackoff()
         for seconds in served:
             backoff.served(device)

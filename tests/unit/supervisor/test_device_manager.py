@@ -15,6 +15,7 @@ from kernel.tree import MuteMonitor, make_backstore, make_uio
 
 from tcmu_runner.aio import in_thread
 from tcmu_runner.engine.observe.view import Controllable, DeviceView, State
+from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.record import Record
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.guardian.guardian import Guardian
@@ -25,6 +26,7 @@ from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceGone, DeviceName, UioDevice, UioEntry
 from tcmu_runner.supervisor import device_manager as device_manager_module
+from tcmu_runner.supervisor.backoff import RestartBackoff
 from tcmu_runner.supervisor.device_manager import DeviceManager, RefusedError
 from tcmu_runner.supervisor.origins import ServedBefore
 from tcmu_runner.supervisor.serials import Serials
@@ -58,6 +60,7 @@ class Scripted:
         self.found = found
         self.trouble = trouble
         self.looks = 0
+        self.adjusted: list[Overrides] = []
 
     def _next(self) -> bool:
         step = self.script.pop(0) if self.script else True
@@ -86,6 +89,10 @@ class Scripted:
     async def control(self, layer: str, table: dict[str, object]) -> dict[str, object]:
         self._next()
         return {"layer": layer, **table}
+
+    async def adjust(self, overrides: Overrides) -> None:
+        self._next()
+        self.adjusted.append(overrides)
 
     async def close(self) -> None:
         return
@@ -226,7 +233,7 @@ def test_a_refusal_leaves_nothing_but_its_reason(
 def test_a_server_that_ends_is_replaced(
     live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_manager_module.RestartBackoff, "trouble", lambda *_: (2, 1.0))
+    monkeypatch.setattr(RestartBackoff, "trouble", lambda *_: (2, 1.0))
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
@@ -267,7 +274,7 @@ def test_a_new_server_that_ends_before_the_log_knows_why_the_old_one_did_is_repl
 def test_a_restart_on_request_ends_the_wait_for_the_next_try(
     live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_manager_module.RestartBackoff, "trouble", lambda *_: (9, 0.001))
+    monkeypatch.setattr(RestartBackoff, "trouble", lambda *_: (9, 0.001))
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
@@ -534,7 +541,9 @@ def test_a_resize_that_is_refused_tells_our_reason(
 
         def set_size(_store: Backstore, size: int) -> None:
             asked = asyncio.run_coroutine_threadsafe(bench.device_manager.set_size(device, size), loop)
-            raise OSError(asked.exception().errno, "cannot write attrib/dev_size")  # type: ignore[union-attr]
+            refused = asked.exception()
+            assert isinstance(refused, RefusedError)
+            raise OSError(refused.errno, "cannot write attrib/dev_size")
 
         monkeypatch.setattr(Backstore, "set_size", set_size)
         for _ in range(2):  # the same words twice are no old news
@@ -671,6 +680,24 @@ def test_commands_that_wait_for_a_server_count(
     caplog.clear()
 
 
+def test_new_settings_reach_the_server_or_wait_for_a_restart(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.device_manager.add(ENTRY)
+        limits = Overrides({}, {"max_unmap": 64})
+        await bench.device_manager.adjust(NAME, limits)
+        assert bench.servers[0].adjusted == [limits]
+        bench.script[:] = [DOWN]
+        await bench.device_manager.adjust(NAME, limits)
+        assert bench.servers[0].adjusted == [limits]
+
+    *_, taken, refused = told(live(life))
+    assert taken == "identity and limits as the settings now say"
+    assert refused.startswith(f"the new settings of {NAME} take effect at its restart: ")
+    caplog.clear()
+
+
 def test_the_alarm_is_set_while_a_device_is_open(
     live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -679,7 +706,11 @@ def test_the_alarm_is_set_while_a_device_is_open(
         with pytest.raises(RefusedError):
             await bench.device_manager.add(ENTRY)
         assert not bench.ring_monitor.watched
-        for end in (lambda: bench.device_manager.remove(0), bench.device_manager.stop):
+        ends: list[Callable[[], Awaitable[None]]] = [
+            lambda: bench.device_manager.remove(0),
+            bench.device_manager.stop,
+        ]
+        for end in ends:
             await bench.device_manager.add(ENTRY)
             assert len(bench.ring_monitor.watched) == 1
             await end()

@@ -13,6 +13,7 @@ from kernel.hurry import run
 from kernel.stub import StubKernel
 from kernel.tree import load_module
 
+from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.guardian.guardian import Guardian
 from tcmu_runner.guardian.process import RELEASED
 from tcmu_runner.handler.registry import Provider, Registry
@@ -23,9 +24,13 @@ from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import DeviceName, UioEntry
 from tcmu_runner.supervisor import events as events_module
 from tcmu_runner.supervisor.coexistence import OtherDaemons
+from tcmu_runner.supervisor.device import KernelDevice
+from tcmu_runner.supervisor.device_manager import DeviceManager
 from tcmu_runner.supervisor.events import NetlinkEvents
 from tcmu_runner.supervisor.heartbeat import BEAT_SECONDS, QUIET_BEATS
 from tcmu_runner.systemd import ServiceManager
+
+from .unserved import unserved
 
 LONG = 20 * BEAT_SECONDS
 NAME = "tcm-user/0/vol0/ram/"
@@ -37,25 +42,26 @@ async def at_once(call: Callable[[], object]) -> object:
     return call()
 
 
-class SlowFleet:
+class SlowDeviceManager(DeviceManager):
     """Of no devices; to add one takes until `added` is set, to take over those that are there until `settled`
     is."""
 
     def __init__(self) -> None:
+        """It has nothing of what the real one is made of."""
         self.added = asyncio.Event()
         self.settled = asyncio.Event()
         self._turn = asyncio.Lock()
 
-    def at(self, _minor: int) -> None:
+    def at(self, minor: int) -> KernelDevice | None:
         return None
 
-    def devices(self) -> list[None]:
+    def devices(self) -> list[DeviceView]:
         return []
 
     def handlers(self) -> list[Provider]:
         return []
 
-    def turn(self, _minor: int) -> asyncio.Lock:
+    def turn(self, minor: int) -> asyncio.Lock:
         return self._turn
 
     def look_after(self) -> bool:
@@ -64,7 +70,7 @@ class SlowFleet:
     async def settle(self) -> None:
         await self.settled.wait()
 
-    async def add(self, _entry: UioEntry) -> None:
+    async def add(self, entry: UioEntry) -> None:
         await self.added.wait()
 
     async def stop(self) -> None:
@@ -92,12 +98,12 @@ class Bench:
         self._line = Guardian(ours, -1)
         self._paths = paths
         self.kernels = -1  # descriptor on which the kernel speaks
-        self.device_manager: SlowFleet
+        self.device_manager: SlowDeviceManager
 
     async def run(self, life: Callable[["Bench"], Awaitable[None]]) -> None:
-        self.device_manager, stop = SlowFleet(), asyncio.Event()
+        self.device_manager, stop = SlowDeviceManager(), asyncio.Event()
         events = NetlinkEvents(
-            self.device_manager,  # type: ignore[arg-type]
+            self.device_manager,
             self._paths,
             self._line,
             RingMonitor(),
@@ -111,7 +117,7 @@ class Bench:
 
     def heard(self) -> list[str]:
         """By the guardian, since it was asked last."""
-        words = []
+        words: list[str] = []
         while True:
             try:
                 datagram, descriptors, _, _ = socket.recv_fds(self.guardian, 64, 1)
@@ -258,14 +264,14 @@ def test_it_says_that_it_is_ready_once_the_kernel_takes_new_devices(
 def test_a_change_for_which_there_is_no_case_is_not_accepted(paths: Paths) -> None:
     """mypy finds it first: a member of genl.Change that nobody handles."""
 
-    class Known(SlowFleet):
-        def at(self, _minor: int) -> None:
-            return cast("None", ENTRY)
+    class Known(SlowDeviceManager):
+        def at(self, minor: int) -> KernelDevice:
+            return unserved(ENTRY)
 
     line, guardian = socket.socketpair()
     with line, guardian:
         events = NetlinkEvents(
-            Known(),  # type: ignore[arg-type]
+            Known(),
             paths,
             Guardian(line, -1),
             RingMonitor(),

@@ -5,19 +5,15 @@ from pathlib import Path
 
 from tcmu_runner.engine.observe.view import State
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import DeviceName, UioEntry
-from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.supervisor.device import KernelDevice
 from tcmu_runner.supervisor.journal import Journal
 
+from .unserved import unserved
+
 
 def device(tmp_path: Path, minor: int, name: str) -> KernelDevice:
-    def no_server(_device: KernelDevice) -> None:
-        raise AssertionError("nothing is served here")
-
-    entry = UioEntry(minor, DeviceName(0, name, "ram/;x=1"))
-    return KernelDevice(entry, Paths.under(tmp_path), OpenLimiter(), RingMonitor(), no_server)  # type: ignore[arg-type]
+    return unserved(UioEntry(minor, DeviceName(0, name, "ram/;x=1")), Paths.under(tmp_path))
 
 
 def test_the_last_200_happenings_are_kept_oldest_first(tmp_path: Path) -> None:

@@ -4,16 +4,19 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from dbus.shelf import a_device
 
+from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.logs import COMMANDS, Log
 from tcmu_runner.settings import Settings
 from tcmu_runner.supervisor import live_settings
+from tcmu_runner.supervisor.device_manager import DeviceManager
 from tcmu_runner.supervisor.live_settings import Configuration, Options
 
 MINE = """
@@ -31,22 +34,15 @@ class Mine(Handler):
 VAULT = '[stacks.vault]\nhandler = "file"\nfilters = [{ filter = "readonly" }]\n'
 
 
-@dataclass
-class Device:
-    name: str
-    handler: str
-    config: str
+class FakeDeviceManager(DeviceManager):
+    """One device that exists, and what it is told."""
 
+    def __init__(self) -> None:
+        """It has nothing of what the real one is made of."""
+        self.told: list[tuple[str, Overrides]] = []
 
-@dataclass
-class FakeDeviceManager:
-    """Devices that exist, and what they are told."""
-
-    told: list[tuple[str, Overrides]] = field(default_factory=list)
-    one: Device = field(default_factory=lambda: Device("user_0/vol0", "vault", "vault//srv/disk.img"))
-
-    def devices(self) -> list[Device]:
-        return [self.one]
+    def devices(self) -> list[DeviceView]:
+        return [replace(a_device(), handler="vault", config="vault//srv/disk.img")]
 
     async def adjust(self, name: str, overrides: Overrides) -> None:
         self.told.append((name, overrides))
@@ -76,20 +72,20 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 class Bench:
     """Files that are edited, and the configuration that follows them."""
 
-    def __init__(self, directory: Path, logs: Log, **options: object) -> None:
+    def __init__(self, directory: Path, logs: Log, *, debug: bool = False) -> None:
         (directory / "log").mkdir()
         self.conf, self.toml = directory / "tcmu.conf", directory / "tcmu-runner.toml"
         self.toml.write_text(VAULT)
         self.log_file = directory / "log/tcmu-runner.log"
-        given = {"log_dir": directory / "log", "tcmu_conf": self.conf, "settings": self.toml, **options}
-        self.configuration = Configuration(Options(**given), logs)  # type: ignore[arg-type]
+        options = Options(debug, directory / "log", settings=self.toml, tcmu_conf=self.conf)
+        self.configuration = Configuration(options, logs)
         self.device_manager, self.follower = FakeDeviceManager(), Follower()
 
     def edit(self, file: Path, text: str) -> None:
         """The daemon's answer to an edit while it runs."""
 
         async def life() -> None:
-            with self.configuration.follow(self.device_manager, self.follower):  # type: ignore[arg-type]
+            with self.configuration.follow(self.device_manager, self.follower):
                 file.write_text(text)
                 while self.configuration._seen[file] != text:
                     await asyncio.sleep(0.001)
