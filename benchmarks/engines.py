@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
@@ -59,8 +60,7 @@ class Sqlite:
 
 class Lmdb:
     def __init__(self, directory: Path, *, sync: bool) -> None:
-        import lmdb  # noqa: PLC0415
-
+        lmdb = import_module("lmdb")  # which has no types
         self._environment = lmdb.open(str(directory), map_size=4 << 30, sync=sync, metasync=sync)
 
     def write(self, batch: list[tuple[int, bytes]]) -> None:

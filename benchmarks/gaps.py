@@ -90,7 +90,10 @@ def all_reading(disks: list[Path]) -> Iterator[list[Reader]]:
 
 
 def kill_workers(made: list[Backstore], disks: list[Path], tell: Tell) -> None:
-    waits, since_death, others, usual = [], [], [], []
+    waits: list[float] = []
+    since_death: list[float] = []
+    others: list[float] = []
+    usual: list[float] = []
     chance = random.Random()
     with all_reading(disks) as readers, urgent(), exits_traced():
         for _ in range(WORKERS):
