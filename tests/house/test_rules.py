@@ -172,6 +172,21 @@ def test_handlers_are_written_from_public_names() -> None:
     assert not internal
 
 
+def test_mypy_looks_at_all_python() -> None:
+    """./dev names directories to mypy; a new one does not go past it."""
+    root = SOURCE.parents[1]
+    runs = re.findall(r"^ +types \S+ (.*)$", (root / "dev").read_text().replace("\\\n", ""), re.MULTILINE)
+    checked = [root / name for run in runs for name in run.split()]
+    rooms = [room for room in root.iterdir() if room.name not in ("out", "dist", "build")]
+    files = [file for room in rooms if room.name[0] != "." for file in (room, *room.rglob("*.py"))]
+    found = {
+        str(file.relative_to(root))
+        for file in files
+        if file.suffix == ".py" and not any(file.is_relative_to(place) for place in checked)
+    }
+    assert not found, "add the directory to check_types in ./dev"
+
+
 def test_a_package_lists_its_modules(tree: list[Module]) -> None:
     """A reader who opens a room finds each module with what it knows, in a line of its own."""
     listed: dict[str, set[str]] = {
