@@ -1,9 +1,15 @@
 """tcmu_runner.testing, used as the author of a handler or a filter uses it: from public names alone."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tcmu_runner import Capabilities, Device, Filter, Handler, Operation, Read, ScsiError, Steps, iov, sense
 from tcmu_runner.testing import check_class, check_filter, disk, play
+
+if TYPE_CHECKING:
+    from tcmu_runner.testing.fixtures import ServeHandler
 
 pytest_plugins = ["tcmu_runner.testing.fixtures"]
 READ_10 = bytes.fromhex("2800 00000001 00 0001 00")  # SBC-4 5.11: one block at LBA 1
@@ -15,7 +21,7 @@ class Pattern(Handler[str]):
     subtype = "pattern"
 
     @classmethod
-    def open(cls, device: Device, config: str) -> "Pattern":
+    def open(cls, device: Device, config: str) -> Pattern:
         return cls()
 
     def read(self, into: list[memoryview], offset: int) -> None:
@@ -38,7 +44,7 @@ class ReadsOnly(Filter[None]):
         yield operation
 
 
-def test_a_handler_is_reached_over_iscsi(serve_handler) -> None:  # type: ignore[no-untyped-def]
+def test_a_handler_is_reached_over_iscsi(serve_handler: ServeHandler) -> None:
     initiator = serve_handler(Pattern)
     assert initiator.command(READ_10, data_in_length=512).data == b"\1" * 512
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Protocol
 
 import pytest
 
@@ -12,7 +13,15 @@ from tcmu_runner.embedded.initiator import Initiator
 from tcmu_runner.handler.registry import AnyHandler, Registry
 
 SIZE = 16 << 20
-ServeHandler = Callable[..., Initiator]
+
+
+class ServeHandler(Protocol):
+    """The type of the fixture `serve_handler`. A test imports it `if TYPE_CHECKING`: pytest warns of a plugin
+    that was imported before it."""
+
+    def __call__(
+        self, cls: AnyHandler, config: str = "", *, size: int = SIZE, block_size: int = 512
+    ) -> Initiator: ...
 
 
 @pytest.fixture
