@@ -9,7 +9,7 @@ class CacheBackend(Backend):
     mode = "write-back"
 
     @property
-    def settings(self) -> str:  # type: ignore[override]
+    def settings(self) -> str:
         fast = Path(f"{self.directory}.fast")
         fast.mkdir(exist_ok=True)
         layer = f'{{ filter = "cache", directory = "{fast}", size = "2M", mode = "{self.mode}" }}'

@@ -5,7 +5,7 @@ from harness import NO_SERVER, Backend, Case, stack
 
 class CowBackend(Backend):
     @property
-    def settings(self) -> str:  # type: ignore[override]
+    def settings(self) -> str:
         layer = f'{{ filter = "cow", directory = "{self.directory}" }}'
         return stack("snap", "file", layer)
 

@@ -30,7 +30,7 @@ class GlusterBackend(Backend):
         return f"v-{self.directory.parent.name}".replace("_", "-")
 
     @property
-    def namespace(self) -> str:  # type: ignore[override]
+    def namespace(self) -> str:
         return gluster().namespace
 
     @property

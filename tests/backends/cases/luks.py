@@ -46,7 +46,7 @@ class LuksBackend(Backend):
         }  # fmt: skip
 
     @property
-    def settings(self) -> str:  # type: ignore[override]
+    def settings(self) -> str:
         options = ", ".join(
             f"{name} = {'true' if value is True else repr(value)}" for name, value in self._layer.items()
         )

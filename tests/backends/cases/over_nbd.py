@@ -15,7 +15,7 @@ class OverNbdBackend(PlainNbdkitBackend):
     layer = ""
 
     @property
-    def settings(self) -> str:  # type: ignore[override]
+    def settings(self) -> str:
         own = self.directory.with_name("own")
         own.mkdir(exist_ok=True)
         return stack("filtered", "nbd", self.layer.replace("DIR", str(own)))

@@ -5,7 +5,7 @@ from harness import NO_SERVER, Backend, Case, stack
 
 class VerifyBackend(Backend):
     @property
-    def settings(self) -> str:  # type: ignore[override]
+    def settings(self) -> str:
         layer = f'{{ filter = "verify", directory = "{self.directory}" }}'
         return stack("checked", "file", layer)
 

@@ -25,12 +25,17 @@ class Backend:
     the LUN has to be served.
     """
 
-    settings = ""
-    namespace = ""
-
     def __init__(self, directory: Path, size: int) -> None:
         self.directory = directory
         self.size = size
+
+    @property
+    def settings(self) -> str:
+        return ""
+
+    @property
+    def namespace(self) -> str:
+        return ""
 
     @property
     def config(self) -> str:
