@@ -9,9 +9,10 @@ import re
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from support import processes
 from support.configfs import Backstore
@@ -26,7 +27,9 @@ CALM_SECONDS = 2.0  # between two: a device that dies more often is served later
 TRACING = Path("/sys/kernel/tracing")
 EXIT = re.compile(r"([0-9.]+): sched_process_exit: .*pid=([0-9]+) ")
 
-Tell = Callable[..., None]  # what, arm, values
+
+class Tell(Protocol):
+    def __call__(self, what: str, arm: str, *values: float) -> None: ...
 
 
 class Reader:

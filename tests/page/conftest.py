@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from selenium import webdriver
@@ -20,7 +21,10 @@ LEAVE_ALONE = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"
 )
-Act = Callable[..., None]
+
+
+class Act(Protocol):
+    def __call__(self, *arguments: str | int) -> None: ...
 
 
 @pytest.fixture(scope="session")
