@@ -2,8 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from dbus.private_bus import private_bus
@@ -17,7 +18,11 @@ from tcmu_runner.handler.registry import Registry
 from tcmu_runner.handlers.file import FileHandler
 from tcmu_runner.handlers.ram import RamHandler
 
-Command = Callable[..., tuple[int, str, str]]
+
+class Command(Protocol):
+    """The words of a command to its exit status, standard output and standard error."""
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]: ...
 
 
 @pytest.fixture

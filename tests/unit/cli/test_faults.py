@@ -2,12 +2,15 @@
 
 import json
 
+import pytest
 from dbus.shelf import Shelf, a_device
 
 from .conftest import Command, put
 
 
-def test_rules_reach_the_filter_and_are_shown(daemon: Shelf, command: Command) -> None:
+def test_rules_reach_the_filter_and_are_shown(
+    daemon: Shelf, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(daemon, a_device())
     rule = {"on": "read", "offset": "1M", "sense": "3/11/00"}
 
@@ -15,7 +18,7 @@ def test_rules_reach_the_filter_and_are_shown(daemon: Shelf, command: Command) -
         daemon.asked.append((name, layer, table))
         return {"rules": table.get("rules", [rule]), "met": [4] * bool(table), "applied": [2] * bool(table)}
 
-    daemon.control = control  # type: ignore[method-assign]
+    monkeypatch.setattr(daemon, "control", control)
     status, text, _ = command("faults", "vol0", "--rule", 'on = "read", offset = "1M", sense = "3/11/00"')
     assert (status, daemon.asked) == (0, [("user_0/vol0", "error", {"rules": [rule]})])
     line = " ".join(text.splitlines()[1].split())

@@ -6,7 +6,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from tcmu_runner.handler import Device, Extent, NotHandled, Space
 from tcmu_runner.iov import Buffers
@@ -16,14 +17,15 @@ from tcmu_runner.scsi.unit import Capabilities
 
 from .sound import STORE, Sound, SoundAsync, SoundRaw
 
-Any = type[Sound] | type[SoundAsync] | type[SoundRaw]
-BROKEN: list[tuple[str, Any, str]] = []
+Subject = Sound | SoundAsync | SoundRaw
+Class = TypeVar("Class", bound=type[Subject])
+BROKEN: list[tuple[str, type[Subject], str]] = []
 
 
-def broken(check: str, words: str):  # type: ignore[no-untyped-def]
+def broken(check: str, words: str) -> Callable[[Class], Class]:
     """Decorator: `check` has to fail, and to say `words`."""
 
-    def note(cls: Any) -> Any:
+    def note(cls: Class) -> Class:
         BROKEN.append((check, cls, words))
         return cls
 

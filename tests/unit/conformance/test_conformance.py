@@ -10,19 +10,17 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from tcmu_runner.handler import Device
-from tcmu_runner.handler.registry import AnyHandler
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
 from tcmu_runner.testing.conformance import Outcome, Report, check_class, check_handler, life
 from tcmu_runner.testing.conformance import device as any_device
 
 from . import broken
-from .broken import BROKEN, Failing
+from .broken import BROKEN, Failing, Subject
 from .sound import STORE, Sound, SoundAsync, SoundRaw
 
 SIZE = 1 << 20
@@ -56,9 +54,10 @@ def only_not_applicable(report: Report, *names: str) -> None:
     )
 
 
-def failing(cls: type[Sound]) -> Sound:
+def failing(cls: type[Subject]) -> Failing:
+    assert issubclass(cls, Failing)
     handler = cls(device())
-    handler.failing = True  # type: ignore[attr-defined]
+    handler.failing = True
     return handler
 
 
@@ -158,10 +157,10 @@ def test_unmapped_bytes_that_may_read_as_anything_pass() -> None:
 
 
 def test_a_whole_class() -> None:
-    report = check_class(cast(AnyHandler, Sound), "", block_size=4096)
+    report = check_class(Sound, "", block_size=4096)
     assert report.ok
     assert report.title == "sound (Sound)"
-    refused = check_class(cast(AnyHandler, Sound), "nonsense")
+    refused = check_class(Sound, "nonsense")
     assert refused.failed[0].name == "opening"
     assert "sound takes no configuration" in refused.failed[0].text
 
@@ -171,13 +170,13 @@ def test_a_whole_class() -> None:
 
 @pytest.mark.parametrize(("name", "cls", "words"), BROKEN, ids=[cls.__name__ for _, cls, _ in BROKEN])
 def test_a_broken_handler_is_caught_by_the_check_of_that_rule(
-    name: str, cls: broken.Any, words: str, monkeypatch: pytest.MonkeyPatch
+    name: str, cls: type[Subject], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(life, "SETTLING", 0.1)  # what leaks for ever leaks then
     report = check(
-        lambda: cast(Sound, cls.open(device(), "")),
+        lambda: cls.open(device(), ""),
         persistent=name in ("persistence", "durability"),
-        open_failing=(lambda: failing(cast(type[Sound], cls))) if name == "errors" else None,
+        open_failing=(lambda: failing(cls)) if name == "errors" else None,
     )
     found = {result.name: result.text for result in report.failed}
     assert name in found, str(report)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 import pytest
 
@@ -10,7 +11,12 @@ from tcmu_runner.embedded import Disk, Server, serve
 from tcmu_runner.embedded.initiator import Initiator
 
 SIZE = 1 << 20
-Connect = Callable[..., Initiator]
+
+
+class Connect(Protocol):
+    """Opens a connection; isid: of its session; keys: what it negotiates in the login."""
+
+    def __call__(self, portal: int = 0, *, login: bool = True, isid: int = 1, **keys: str) -> Initiator: ...
 
 
 @pytest.fixture(scope="module")

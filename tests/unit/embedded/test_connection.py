@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +13,8 @@ from tcmu_runner.iscsi.pdu import NO_TAG, encode
 from tcmu_runner.iscsi.requests import DataOut, Logout, NopOut, ScsiCommand, Snack
 from tcmu_runner.iscsi.responses import R2T, LogoutResponse, NopIn, Reject, ScsiResponse
 
-Connect = Callable[..., Initiator]
+from .conftest import Connect
+
 TEST_UNIT_READY = bytes(6)
 INQUIRY = bytes.fromhex("120000002400")
 GOOD, CHECK_CONDITION, TASK_SET_FULL = 0x00, 0x02, 0x28
@@ -390,6 +390,12 @@ SESSION = {
 }
 
 
+def leading(connect: Connect, server: Server) -> Initiator:
+    first = connect(login=False)
+    first.login(server.target.name, **SESSION)
+    return first
+
+
 def further(connect: Connect, server: Server, first: Initiator, cid: int = 1, **keys: str) -> Initiator:
     """A further connection of the session of `first`, whose next command it numbers."""
     second = connect(login=False)
@@ -403,7 +409,7 @@ def further(connect: Connect, server: Server, first: Initiator, cid: int = 1, **
 def test_a_later_connection_has_the_sessions_parameters(connect: Connect, server: Server) -> None:
     """13.10 to 13.14 are session-wide (SW): 128 KiB of immediate data are as good on the second connection.
     Data-In is cut by the bursts of the session and the segments of the connection (13.12: CO)."""
-    first = connect(**SESSION)
+    first = leading(connect, server)
     second = further(connect, server, first, MaxRecvDataSegmentLength="65536", HeaderDigest="CRC32C")
     data = b"".join(bytes([number]) * 512 for number in range(256))
     assert second.command(write_10(0, 256), data).status == GOOD
@@ -415,7 +421,7 @@ def test_a_later_connection_has_the_sessions_parameters(connect: Connect, server
 
 def test_unsolicited_data_on_a_later_connection(connect: Connect, server: Server) -> None:
     """InitialR2T=No of the leading login."""
-    second = further(connect, server, connect(**SESSION))
+    second = further(connect, server, leading(connect, server))
     second.send(
         ScsiCommand(0x01, 0x20, 0, bytes(8), 9, 1024, second.next_cmd_sn(), 0, write_10(1, 2) + bytes(6))
     )
@@ -425,7 +431,7 @@ def test_unsolicited_data_on_a_later_connection(connect: Connect, server: Server
 
 def test_a_later_connection_leaves_the_session_as_it_is(connect: Connect, server: Server) -> None:
     """13: a key of use LO is negotiated by the leading connection alone."""
-    first = connect(**SESSION)
+    first = leading(connect, server)
     second = further(connect, server, first, MaxBurstLength="512", InitialR2T="Yes")
     assert (second.agreed["MaxBurstLength"], second.agreed["InitialR2T"]) == ("Reject", "Reject")
     first.cmd_sn = second.cmd_sn

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tcmu_runner.embedded import Server
@@ -13,7 +11,7 @@ from tcmu_runner.iscsi.pdu import NO_TAG
 from tcmu_runner.iscsi.requests import ScsiCommand, Text
 from tcmu_runner.iscsi.responses import Reject, TextResponse
 
-Connect = Callable[..., Initiator]
+from .conftest import Connect
 
 
 def ask(initiator: Initiator, pairs: dict[str, str]) -> list[tuple[str, str]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from tcmu_runner.embedded.initiator import Initiator
 from tcmu_runner.iscsi.requests import ScsiCommand, TaskManagement
 from tcmu_runner.iscsi.responses import ScsiResponse, TaskManagementResponse
 
-Connect = Callable[..., Initiator]
+from .conftest import Connect
+
 COMPLETE, NO_SUCH_TASK, NO_SUCH_LUN, NO_REASSIGNMENT, NOT_SUPPORTED = 0, 1, 2, 4, 5
 ABORT_TASK, ABORT_TASK_SET, CLEAR_ACA, CLEAR_TASK_SET, LUN_RESET, WARM_RESET, COLD_RESET, REASSIGN = range(
     1, 9

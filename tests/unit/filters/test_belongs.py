@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,12 +14,14 @@ from tcmu_runner.cli import overlay as command
 from tcmu_runner.cli.arguments import parser
 from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.filters import sidecar
+from tcmu_runner.handlers.file import FileHandler
 from tcmu_runner.scsi.operations import Flush, Read, Write
 from tcmu_runner.testing.stacked import definition
 
 SIZE = 1 << 20
 BLOCK = 4096
-Layer = tuple[str, dict[str, Any]]
+Layer = tuple[str, dict[str, str]]
+LayerIn = Callable[[Path], Layer]
 MINE, OTHER = b"A" * BLOCK, b"B" * BLOCK
 
 
@@ -54,7 +56,8 @@ def killed(stack: Stack) -> None:
     """Its process ends without a word: descriptors are closed, nothing else happens."""
     for layer in stack.filters:
         layer.close()
-    os.close(stack.handler.fd)  # type: ignore[union-attr]
+    assert isinstance(stack.handler, FileHandler)
+    os.close(stack.handler.fd)
 
 
 def image(tmp_path: Path, name: str, content: bytes) -> str:
@@ -64,7 +67,7 @@ def image(tmp_path: Path, name: str, content: bytes) -> str:
 
 
 @pytest.mark.parametrize("layer", [back, cow, verify])
-def test_over_another_file_it_is_refused_and_that_file_stays_as_it_is(tmp_path: Path, layer: Any) -> None:
+def test_over_another_file_it_is_refused_and_that_file_stays_as_it_is(tmp_path: Path, layer: LayerIn) -> None:
     one, two = image(tmp_path, "a.img", b""), image(tmp_path, "b.img", OTHER)
     stack = opened(one, layer(tmp_path))
     write(stack, MINE)
@@ -79,7 +82,7 @@ def test_over_another_file_it_is_refused_and_that_file_stays_as_it_is(tmp_path: 
 
 
 @pytest.mark.parametrize("layer", [back, cow, verify])
-def test_a_file_that_is_made_anew_is_another_one(tmp_path: Path, layer: Any) -> None:
+def test_a_file_that_is_made_anew_is_another_one(tmp_path: Path, layer: LayerIn) -> None:
     """It may get the inode of the old one: ext4 gives it out again at once."""
     config = image(tmp_path, "a.img", b"")
     stack = opened(config, layer(tmp_path))
@@ -92,7 +95,7 @@ def test_a_file_that_is_made_anew_is_another_one(tmp_path: Path, layer: Any) -> 
 
 
 @pytest.mark.parametrize("layer", [back, cow, verify])
-def test_a_file_that_is_renamed_is_the_same(tmp_path: Path, layer: Any) -> None:
+def test_a_file_that_is_renamed_is_the_same(tmp_path: Path, layer: LayerIn) -> None:
     stack = opened(image(tmp_path, "a.img", b""), layer(tmp_path))
     write(stack, MINE)
     killed(stack)
@@ -117,7 +120,7 @@ def test_a_commit_never_goes_into_another_file(tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize("layer", [back, cow, verify])
 def test_an_administrator_gives_it_to_a_copy(
-    tmp_path: Path, layer: Any, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, layer: LayerIn, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     stack = opened(image(tmp_path, "a.img", b""), layer(tmp_path))
     write(stack, MINE)

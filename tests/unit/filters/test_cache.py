@@ -8,18 +8,18 @@ import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tcmu_runner import ConfigError, Handler
+from tcmu_runner import ConfigError
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters import cache_file as module
 from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.cache import Cache
+from tcmu_runner.filters.stats import Stats
 from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
 from .power import Power, PowerCut
@@ -74,11 +74,11 @@ def test_beside_a_bytearray(tmp_path: Path, mode: str, block: int) -> None:
     """40 blocks, which need not be whole chunks, in a cache that is too small for them."""
     opens = iter(range(1000))
 
-    def open_disk(size: int) -> Handler[object]:
+    def open_disk(size: int) -> Stacked:
         directory = tmp_path / f"{next(opens)}"
         directory.mkdir()
         cache = layer(directory, mode, 3 * CHUNK)
-        return cast(Handler[object], open_stack("ram/", cache, size=size, block_size=block))
+        return open_stack("ram/", cache, size=size, block_size=block)
 
     quick = settings(max_examples=12, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, block), settings=quick)
@@ -91,8 +91,9 @@ def test_what_is_in_the_cache_is_not_read_below(tmp_path: Path, below: Path, mod
     for _ in range(3):
         assert read(disk, 0, CHUNK) == new(1)
         read(disk, 2 * CHUNK, CHUNK)
-    counted = disk.stack.filters[1].tallies["read"].count  # type: ignore[attr-defined]
-    assert counted == 1
+    below_cache = disk.stack.filters[1]
+    assert isinstance(below_cache, Stats)
+    assert below_cache.tallies["read"].count == 1
     disk.close()
 
 

@@ -7,17 +7,17 @@ import random
 import signal
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tcmu_runner import ConfigError, Handler
+from tcmu_runner import ConfigError
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters import overlay as module
 from tcmu_runner.filters import sidecar
+from tcmu_runner.filters.cow import Cow
 from tcmu_runner.filters.overlay import BLOCKS_AT, DURABLE_AT, PRESENT_AT, Overlay
 from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
@@ -83,11 +83,11 @@ def test_over_another_one_and_over_an_offset(tmp_path: Path) -> None:
 def test_beside_a_bytearray(tmp_path: Path, block: int) -> None:
     opens = iter(range(1000))
 
-    def open_disk(size: int) -> Handler[object]:
+    def open_disk(size: int) -> Stacked:
         directory = tmp_path / f"{next(opens)}"
         directory.mkdir()
         layer = ("cow", {"directory": str(directory)})
-        return cast(Handler[object], open_stack("ram/", layer, size=size, block_size=block))
+        return open_stack("ram/", layer, size=size, block_size=block)
 
     quick = settings(max_examples=12, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, block), settings=quick)
@@ -232,8 +232,9 @@ def test_commit(tmp_path: Path, below: Path) -> None:
 
 
 def overlay_in(disk: Stacked) -> Overlay:
-    found: Overlay = disk.stack.filters[0].overlay  # type: ignore[attr-defined]
-    return found
+    cow = disk.stack.filters[0]
+    assert isinstance(cow, Cow)
+    return cow.overlay
 
 
 def test_a_commit_that_fails_is_done_again(tmp_path: Path, below: Path) -> None:

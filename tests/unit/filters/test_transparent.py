@@ -7,17 +7,16 @@ import itertools
 import logging
 import time
 from pathlib import Path
-from typing import cast
 
 import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tcmu_runner import ConfigError, Handler
+from tcmu_runner import ConfigError
 from tcmu_runner.filters.rate import Bucket
 from tcmu_runner.filters.stats import Stats
-from tcmu_runner.testing.stacked import check_filter, open_stack
+from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
 Layers = tuple[tuple[str, dict[str, object]], ...]
 STACKS: list[Layers] = [
@@ -42,8 +41,8 @@ def test_it_keeps_the_contract(layers: Layers, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layers", STACKS, ids=NAMES)
 def test_beside_a_bytearray(layers: Layers) -> None:
-    def open_disk(size: int) -> Handler[object]:
-        return cast(Handler[object], open_stack("ram/", *layers, size=size))
+    def open_disk(size: int) -> Stacked:
+        return open_stack("ram/", *layers, size=size)
 
     quick = settings(max_examples=15, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, 512, forgets=False), settings=quick)

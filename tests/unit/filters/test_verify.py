@@ -8,14 +8,13 @@ import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tcmu_runner import ConfigError, Handler, ScsiError
+from tcmu_runner import ConfigError, ScsiError
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.checksums import MARKS_AT, REGION, SUMS_AT
@@ -69,10 +68,10 @@ def test_it_keeps_the_contract(tmp_path: Path) -> None:
 def test_beside_a_bytearray(tmp_path: Path) -> None:
     opens = iter(range(1000))
 
-    def open_disk(size: int) -> Handler[object]:
+    def open_disk(size: int) -> Stacked:
         directory = tmp_path / f"{next(opens)}"
         directory.mkdir()
-        return cast(Handler[object], open_stack("ram/", ("verify", {"directory": str(directory)}), size=size))
+        return open_stack("ram/", ("verify", {"directory": str(directory)}), size=size)
 
     quick = settings(max_examples=12, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, 512), settings=quick)

@@ -8,7 +8,7 @@ from shutil import copyfile
 import pytest
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler import Device
+from tcmu_runner.handler import Device, RawHandler
 from tcmu_runner.handler.registry import AnyHandler, Registry
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.sense import Status
@@ -54,10 +54,11 @@ def test_distant_says_what_is_wrong(text: str) -> None:
 
 def test_counting_answers_its_own_command() -> None:
     handler = load("counting").open(Device("test", 1 << 20), "")
+    assert isinstance(handler, RawHandler)
     buffer = [memoryview(bytearray(512))]
-    handler.read(buffer, 0)  # type: ignore[union-attr]
-    handler.write(buffer, 0)  # type: ignore[union-attr]
-    handler.write(buffer, 512)  # type: ignore[union-attr]
+    handler.read(buffer, 0)
+    handler.write(buffer, 0)
+    handler.write(buffer, 512)
     command = Command(bytes.fromhex("c1000000000000001000"), [memoryview(bytearray(16))], Nexus())
-    assert handler.command(command) is Status.GOOD  # type: ignore[union-attr]
+    assert handler.command(command) is Status.GOOD
     assert command.data[0].hex() == "0000000000000001" + "0000000000000002"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -15,7 +15,7 @@ from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
 
 BLOCKS = 40
-Open = Callable[[int], Handler[object]]
+Open = Callable[[int], Handler[Any]]
 
 
 def pieces(data: bytes, cuts: list[int]) -> Buffers:

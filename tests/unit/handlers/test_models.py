@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -18,13 +18,13 @@ from tcmu_runner.handlers.ram import RamHandler
 
 from .model import machine
 
-Kind = Callable[[Device], object]
+Kind = Callable[[Device], Handler[Any]]
 QUICK = settings(max_examples=40, stateful_step_count=20)
 
 
 def run(kind: Kind, block_size: int, *, forgets: bool = False) -> None:
-    def open_disk(size: int) -> Handler[object]:
-        return cast(Handler[object], kind(Device("model", size, block_size)))
+    def open_disk(size: int) -> Handler[Any]:
+        return kind(Device("model", size, block_size))
 
     run_state_machine_as_test(machine(open_disk, block_size, forgets=forgets), settings=QUICK)
 

@@ -1,6 +1,8 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -57,10 +59,10 @@ def test_what_is_removed_while_it_is_looked_for_is_not_there(
         (tmp_path / name).mkdir(parents=True)
     scandir = os.scandir
 
-    def remove_then_scan(path: object) -> object:
+    def remove_then_scan(path: str | Path) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         if str(path).endswith("user_0"):
             shutil.rmtree(tmp_path / "user_0")
-        return scandir(path)  # type: ignore[call-overload]
+        return scandir(path)
 
     monkeypatch.setattr(os, "scandir", remove_then_scan)
     assert sysfs.find(tmp_path, "user_*/*") == [tmp_path / "user_1/stays"]

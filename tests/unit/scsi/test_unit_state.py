@@ -10,7 +10,7 @@ from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.operations import Flush, Read, WriteZeroes
 from tcmu_runner.scsi.sense import CAPACITY_CHANGED, WRITE_ERROR, Sense
 from tcmu_runner.scsi.unit import Capabilities, Unit
-from tcmu_runner.testing.play import EVERYTHING, disk, play
+from tcmu_runner.testing.play import EVERYTHING, Step, disk, play
 
 SENSE_CACHING, SENSE_CONTROL = "1a 08 08 00 ff 00", "1a 08 0a 00 ff 00"
 # SPC-5 7.5.8 and SBC-4 6.5.6: the mode parameter header of MODE SELECT(6), then the page
@@ -44,9 +44,9 @@ class Lives:
     def _remember(self) -> None:
         self.remembered = json.dumps(unit_state.taken(self.unit, self.nexus))
 
-    def play(self, cdb: str, *script: object, out: bytes = b"", room: int = 0) -> object:
+    def play(self, cdb: str, *script: Step, out: bytes = b"", room: int = 0) -> object:
         """The data, or the sense as people write it."""
-        outcome = play(self.unit, cdb, *script, out=out, room=room, nexus=self.nexus)  # type: ignore[arg-type]
+        outcome = play(self.unit, cdb, *script, out=out, room=room, nexus=self.nexus)
         return outcome.data if outcome.status == 0 else outcome.triple
 
     def caching(self) -> int:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import pytest
 
@@ -56,10 +56,11 @@ OTHER = UioEntry(4, DeviceName(0, "vol4", "ram/"))
 TERMS = Terms(Overrides(), None)
 
 
-class Obedient:
+class Obedient(Worker):
     """A worker that serves nothing and answers everything; Drain makes it hang, Close end by itself."""
 
     def __init__(self, control: socket.socket) -> None:
+        """It has nothing else of what a real one is made of."""
         self.control = control
 
     def get_ready(self) -> None:
@@ -125,16 +126,22 @@ MakeWorker = Callable[[socket.socket], Worker]
 Life = Callable[[Bench], Awaitable[None]]
 
 
+class Live(Protocol):
+    """Lives on a bench whose pool has at most `count` workers, each of this kind."""
+
+    def __call__(self, life: Life, count: int | None = None, kind: type[Obedient] = Obedient) -> None: ...
+
+
 def started(make_worker: MakeWorker, let_go: Callable[[], None] = lambda: None) -> ForkServer:
     return ForkServer.start(make_worker, cast("Log", None), let_go)  # nobody changes the log here
 
 
 @pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch, paths: Paths) -> Callable[..., None]:
+def live(monkeypatch: pytest.MonkeyPatch, paths: Paths) -> Live:
     monkeypatch.setattr(workers_module, "REASON_SECONDS", PATIENCE)  # the template may be slow to tell
 
     def live(life: Life, count: int | None = None, kind: type[Obedient] = Obedient) -> None:
-        fork_server = started(cast("MakeWorker", kind))
+        fork_server = started(kind)
 
         async def main() -> None:
             bench = Bench(fork_server, count, paths)
@@ -151,7 +158,7 @@ def live(monkeypatch: pytest.MonkeyPatch, paths: Paths) -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("number", "how"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGUSR2, "SIGUSR2"), (40, "signal 40")]
 )
-def test_the_end_of_a_worker_is_told_with_its_cause(live: Callable[..., None], number: int, how: str) -> None:
+def test_the_end_of_a_worker_is_told_with_its_cause(live: Live, number: int, how: str) -> None:
     async def life(bench: Bench) -> None:
         server = await bench.server()
         os.kill(server.pid, number)
@@ -214,7 +221,7 @@ def test_a_fork_that_fails_costs_one_worker(monkeypatch: pytest.MonkeyPatch, pat
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fork", second_fails)
-        fork_server = started(cast("MakeWorker", Obedient))
+        fork_server = started(Obedient)
 
     async def main() -> None:
         bench = Bench(fork_server, None, paths)
@@ -234,7 +241,7 @@ def test_a_worker_has_nothing_that_only_the_supervisor_may_have() -> None:
             self.say(Started() if secret.fileno() < 0 else Done(1, errno.EPERM, "it has it"))
 
     with secret, other:
-        fork_server = started(cast("MakeWorker", Looking), secret.close)
+        fork_server = started(Looking, secret.close)
         with fork_server.fork() as worker:
             select.select([worker], [], [])
             assert decode(worker.recv(1 << 16)) == Started()
@@ -242,7 +249,7 @@ def test_a_worker_has_nothing_that_only_the_supervisor_may_have() -> None:
         fork_server.close()
 
 
-def test_a_worker_that_leaves_answers_nobody(live: Callable[..., None]) -> None:
+def test_a_worker_that_leaves_answers_nobody(live: Live) -> None:
     async def life(bench: Bench) -> None:
         server = await bench.server()
         worker = server._worker
@@ -253,7 +260,7 @@ def test_a_worker_that_leaves_answers_nobody(live: Callable[..., None]) -> None:
 
 
 def test_one_that_answers_lives_on_and_one_that_hangs_is_killed(
-    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(workers_module, "SILENT_SECONDS", 0.5)
 
@@ -275,7 +282,7 @@ def test_one_that_answers_lives_on_and_one_that_hangs_is_killed(
     caplog.clear()
 
 
-def test_a_shared_worker_takes_all_its_devices_along(live: Callable[..., None]) -> None:
+def test_a_shared_worker_takes_all_its_devices_along(live: Live) -> None:
     async def life(bench: Bench) -> None:
         server, other = await bench.server(), await bench.server(OTHER)
         assert server.pid == other.pid
@@ -287,7 +294,7 @@ def test_a_shared_worker_takes_all_its_devices_along(live: Callable[..., None]) 
     live(life, count=1)
 
 
-def test_devices_have_workers_of_their_own(live: Callable[..., None]) -> None:
+def test_devices_have_workers_of_their_own(live: Live) -> None:
     async def life(bench: Bench) -> None:
         server, other = await bench.server(), await bench.server(OTHER)
         assert server.pid != other.pid
@@ -295,7 +302,7 @@ def test_devices_have_workers_of_their_own(live: Callable[..., None]) -> None:
     live(life)
 
 
-def test_one_that_is_killed_before_it_is_known_which_it_is(live: Callable[..., None]) -> None:
+def test_one_that_is_killed_before_it_is_known_which_it_is(live: Live) -> None:
     """Until it is dead it may still come to a ring."""
 
     async def life(bench: Bench) -> None:
@@ -311,7 +318,7 @@ def test_one_that_is_killed_before_it_is_known_which_it_is(live: Callable[..., N
 
 
 def test_the_process_that_is_killed_is_the_one_that_was_forked(
-    live: Callable[..., None], caplog: pytest.LogCaptureFixture
+    live: Live, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever a worker says of itself."""
     bystander = subprocess.Popen(["sleep", "3600"])
@@ -348,7 +355,7 @@ def test_the_process_that_is_killed_is_the_one_that_was_forked(
     ],
 )
 def test_a_worker_that_does_not_keep_to_the_protocol_is_killed(
-    live: Callable[..., None], caplog: pytest.LogCaptureFixture, word: bytes
+    live: Live, caplog: pytest.LogCaptureFixture, word: bytes
 ) -> None:
     """In one line, however much it says."""
 
@@ -366,7 +373,7 @@ def test_a_worker_that_does_not_keep_to_the_protocol_is_killed(
 
 
 @pytest.mark.parametrize("code", [-2, 4096, 1 << 40])
-def test_an_error_that_the_kernel_does_not_know_is_eio(live: Callable[..., None], code: int) -> None:
+def test_an_error_that_the_kernel_does_not_know_is_eio(live: Live, code: int) -> None:
     """It takes numbers up to MAX_ERRNO only, and would wait for another answer."""
 
     class Strange(TakenOver):
@@ -380,7 +387,7 @@ def test_an_error_that_the_kernel_does_not_know_is_eio(live: Callable[..., None]
     live(life, kind=Strange)
 
 
-def test_the_number_of_a_worker_that_has_ended_may_be_anothers(live: Callable[..., None]) -> None:
+def test_the_number_of_a_worker_that_has_ended_may_be_anothers(live: Live) -> None:
     """Though a child of the worker keeps its socket open, so that only the forkserver sees its end."""
 
     async def life(bench: Bench) -> None:
@@ -393,7 +400,7 @@ def test_the_number_of_a_worker_that_has_ended_may_be_anothers(live: Callable[..
     live(life)
 
 
-def test_the_end_of_the_template_is_told(live: Callable[..., None]) -> None:
+def test_the_end_of_the_template_is_told(live: Live) -> None:
     """All workers go with it: the daemon has to begin anew."""
 
     async def life(bench: Bench) -> None:
@@ -410,7 +417,7 @@ def test_the_end_of_the_template_is_told(live: Callable[..., None]) -> None:
 
 
 def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(
-    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    live: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_module, "QUIET_SECONDS", 0.0)
 
@@ -425,9 +432,7 @@ def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(
     live(life)
 
 
-def test_a_pool_that_is_closed_forks_no_spare_worker(
-    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pool_that_is_closed_forks_no_spare_worker(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """The daemon closes the template next, and its event loop may run on for a moment."""
     monkeypatch.setattr(pool_module, "QUIET_SECONDS", 0.0)
 
@@ -441,7 +446,7 @@ def test_a_pool_that_is_closed_forks_no_spare_worker(
 
 
 def test_a_spare_worker_that_cannot_be_forked_is_a_warning(
-    live: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pool_module, "QUIET_SECONDS", 0.0)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.ring.producer import Producer
+from tcmu_runner.ring.producer import Producer, Ticket
 from tcmu_runner.workers import warm_spare
 
 
@@ -20,8 +20,8 @@ def test_commands_are_served_and_nothing_is_left(
     tickets = []
     submit = Producer.submit
 
-    def remember(producer: Producer, *what: object) -> object:
-        tickets.append(submit(producer, *what))  # type: ignore[arg-type]
+    def remember(producer: Producer, cdb: bytes, data_out: bytes = b"", data_in_length: int = 0) -> Ticket:
+        tickets.append(submit(producer, cdb, data_out, data_in_length))
         return tickets[-1]
 
     monkeypatch.setattr(Producer, "submit", remember)

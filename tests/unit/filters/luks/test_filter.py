@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
 
 import pytest
 from handlers.model import machine, pieces
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tcmu_runner import ConfigError, Device, Handler, ScsiError
+from tcmu_runner import ConfigError, Device, ScsiError
 from tcmu_runner.filters.luks.filter import Luks
 from tcmu_runner.handler.stack import Layer
 from tcmu_runner.iov import gather
@@ -31,10 +30,10 @@ def test_it_keeps_the_contract(config: str, discard: bool, tmp_path: Path) -> No
 def test_beside_a_bytearray(tmp_path: Path, block_size: int) -> None:
     options = Place(tmp_path).options(create=True)
 
-    def open_disk(size: int) -> Handler[object]:
+    def open_disk(size: int) -> Stacked:
         disk = open_stack("ram/", ("luks", options), size=size, block_size=block_size)
         write(disk, 0, bytes(size))  # a new volume reads as noise
-        return cast(Handler[object], disk)
+        return disk
 
     quick = settings(max_examples=20, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, block_size, forgets=False), settings=quick)

@@ -8,7 +8,6 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import cast
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 from handlers.model import machine, pieces
-from tcmu_runner import ConfigError, Device, Extent, Handler
+from tcmu_runner import ConfigError, Device, Extent
 from tcmu_runner.handlers import claims
 from tcmu_runner.handlers.zstd import ZstdHandler, store
 from tcmu_runner.handlers.zstd.handler import ZstdOptions, _runs
@@ -68,9 +67,9 @@ def test_a_storage_that_fails_is_told_truthfully(tmp_path: Path, monkeypatch: py
 def test_beside_a_bytearray(tmp_path: Path, block_size: int, chunk: int) -> None:
     numbers = itertools.count()
 
-    def open_disk(size: int) -> Handler[object]:
+    def open_disk(size: int) -> ZstdHandler:
         options = ZstdOptions(f"{tmp_path}/{next(numbers)}.zdb", chunk)
-        return cast(Handler[object], ZstdHandler.open(Device("model", size, block_size), options))
+        return ZstdHandler.open(Device("model", size, block_size), options)
 
     quick = settings(max_examples=15, stateful_step_count=20)
     run_state_machine_as_test(machine(open_disk, block_size, forgets=False), settings=quick)
