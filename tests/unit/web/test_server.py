@@ -37,6 +37,8 @@ def serving(*names: str, now: Callable[[], float] = time.time) -> Iterator[int]:
         ready.set()
         await stop.wait()
         server.close()
+        if connections := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(connections)  # a task that the loop leaves behind is logged in another test
 
     stop = asyncio.Event()
     thread = threading.Thread(target=asyncio.Runner(loop_factory=lambda: loop).run, args=[run()])
