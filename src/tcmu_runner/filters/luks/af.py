@@ -1,6 +1,6 @@
-"""The anti-forensic splitter (LUKS1 specification 1.2.3, 2.4): a key as stripes of which none may miss.
+"""The anti-forensic splitter (LUKS1 specification 1.2.3, 2.4): a key as stripes; all of them are needed.
 
-A few stripes that survive somewhere on a disk tell nothing; all of them together are the key.
+A disk may keep old copies of some sectors. Without the other stripes, those copies do not give the key.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tcmu_runner.filters.luks.secret import Secret
 
 
 def split(key: Secret, count: int, digest: str) -> Secret:
-    """`count` stripes of the key's size, one behind the other."""
+    """Returns `count` stripes of the key's size, one behind the other."""
     size = len(key)
     stripes = Secret.random(size * count)
     mixed = _mix(stripes, size, count - 1, digest)
@@ -20,7 +20,7 @@ def split(key: Secret, count: int, digest: str) -> Secret:
 
 
 def merge(stripes: Secret, size: int, count: int, digest: str) -> Secret:
-    """The key, of `size` bytes, of which they are the stripes; what is behind the last one is left out."""
+    """Returns the key of `size` bytes. Bytes behind the last stripe (padding to a sector) are ignored."""
     key = Secret(size)
     mixed = _mix(stripes, size, count - 1, digest)
     _xor(key.view, stripes.view[size * (count - 1) : size * count], mixed)
@@ -28,7 +28,8 @@ def merge(stripes: Secret, size: int, count: int, digest: str) -> Secret:
 
 
 def _mix(stripes: Secret, size: int, count: int, digest: str) -> bytes:
-    """Of the first `count` stripes. Without the last one it tells nothing of the key."""
+    """Returns the hash chain over the first `count` stripes. It may stay in memory: it gives the key
+    only together with the last stripe."""
     mixed = 0
     for at in range(0, size * count, size):
         stripe = int.from_bytes(stripes.view[at : at + size], "big")
@@ -37,7 +38,7 @@ def _mix(stripes: Secret, size: int, count: int, digest: str) -> bytes:
 
 
 def _diffuse(data: bytes, digest: str) -> bytes:
-    """Each piece of a digest's size becomes the digest of its number and itself, cut to its length."""
+    """Replaces each piece, as long as a digest, by digest(number of the piece + piece), cut to its length."""
     size = hashlib.new(digest).digest_size
     pieces = (data[at : at + size] for at in range(0, len(data), size))
     return b"".join(
@@ -47,6 +48,6 @@ def _diffuse(data: bytes, digest: str) -> bytes:
 
 
 def _xor(into: memoryview, one: memoryview, other: bytes) -> None:
-    """Byte by byte: these numbers are no objects of their own that would stay in memory."""
+    """XORs byte by byte. CPython keeps the integers 0 to 255 anyway, so no object with key bytes is left."""
     for at in range(len(into)):
         into[at] = one[at] ^ other[at]

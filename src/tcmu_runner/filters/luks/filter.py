@@ -33,13 +33,13 @@ from tcmu_runner.scsi.operations import (
 from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError
 from tcmu_runner.scsi.unit import Capabilities
 
-TAIL = 64 << 10  # bytes at the end of a disk where partition tables and RAIDs leave a copy
-SCRATCH = 1 << 20  # bytes of each piece of memory that is used again; untouched pages take none
+TAIL = 64 << 10  # bytes at the end of a disk: backup partition tables and RAID metadata are there
+SCRATCH = 1 << 20  # bytes of each reused buffer for encrypted data; untouched pages take no memory
 
 
 @dataclass(frozen=True, slots=True)
 class LuksOptions:
-    """header: bytes before the data. See Luks."""
+    """The options of Luks, which describes them. header: bytes. kdf_memory: bytes."""
 
     key_file: str = ""
     credential: str = ""
@@ -68,20 +68,20 @@ class LuksOptions:
 
 
 class Luks(Filter[LuksOptions]):
-    """Encrypts all that is stored, as LUKS2 (LUKS1 is opened, too), with AES-XTS. What is below is a volume
-    that cryptsetup opens, and manages: key slots, header backups, other passphrases.
+    """Encrypts the data with AES-XTS in a LUKS2 volume (it opens LUKS1, too). cryptsetup opens the same
+    volume, and manages its key slots, header backups and other passphrases.
 
-      key_file     a file whose bytes, to the last one, are the passphrase (cryptsetup --key-file)
+      key_file     a file: the passphrase is all of it, also a newline at its end (cryptsetup --key-file)
       credential   or the name of a systemd credential of the daemon's unit
       keyring      or the description of a key of the type user in the kernel's keyring
-      header       bytes before the data: "16M" as cryptsetup makes it by default; "2M" with LUKS1
-      create       true: makes a volume where the storage is empty (zeroes); else it has to be one
-      discard      true: UNMAP gives space back, and whoever sees the storage sees which blocks are unused
+      header       bytes before the data: "16M" (cryptsetup's default for LUKS2); "2M" for LUKS1
+      create       true: makes a volume if the storage is empty (zeroes). Otherwise there must be one
+      discard      true: UNMAP gives space back. The storage then shows which blocks are unused
       kdf          for create: argon2id, argon2i or pbkdf2, with kdf_time (3) and kdf_memory ("64M")
 
-    The storage below is larger than the LUN by the header. A new volume has sectors of the size of the LUN's
-    blocks; an existing one with sectors of 4096 bytes needs hw_block_size=4096. SANITIZE with cryptographic
-    erase makes a new volume key, with a single key slot for the same passphrase, and destroys all others.
+    The storage below is larger than the LUN by the header. A new volume gets sectors of the LUN's block size;
+    an existing volume with sectors of 4096 bytes needs hw_block_size=4096. SANITIZE with cryptographic erase
+    makes a new volume key, with one key slot for the same passphrase, and destroys all other key slots.
 
     Example: { filter = "luks", key_file = "/etc/tcmu/vault.key", create = true }
     """
@@ -96,7 +96,7 @@ class Luks(Filter[LuksOptions]):
     def __init__(self, device: Device, options: LuksOptions) -> None:
         self._device = device
         self._options = options
-        self._scratch: list[memoryview] = []  # what is not in use
+        self._scratch: list[memoryview] = []  # free buffers of SCRATCH bytes
 
     @classmethod
     def parse(cls, table: Mapping[str, object]) -> LuksOptions:
@@ -170,17 +170,18 @@ class Luks(Filter[LuksOptions]):
 
     def close(self) -> None:
         if hasattr(self, "_key"):
-            del self._xts  # with OpenSSL's copies of the key
+            del self._xts  # frees OpenSSL's copies of the key
             self._key.wipe()
 
     # operation
 
     def identity(self, below: str) -> str:
-        """Also that a volume made anew over the same storage is another one."""
+        """Has the UUID: a new volume over the same storage is another disk to initiators."""
         return f"LUKS volume {self._found.volume.uuid} in {below}"
 
     def capabilities(self, below: Capabilities) -> Capabilities:
-        """What has been given back reads as noise, and zeroes have to be encrypted like everything else."""
+        """Leaves out what needs plain bytes below (zeroes, patterns, comparisons), and unmap_reads_zero:
+        unmapped blocks read as noise."""
         return Capabilities(
             write=below.write,
             flush=below.flush,
@@ -209,12 +210,13 @@ class Luks(Filter[LuksOptions]):
             case CryptoErase():
                 yield from self._erase()
             case HandleCommand():
-                return  # a raw handler would see plain bytes: the unit does it all
+                return  # a raw handler below must not see plain bytes; the unit carries the command out
             case _:
                 raise ScsiError(INVALID_OPCODE)
 
     def _write(self, operation: Write) -> Steps:
-        """Encrypts in other memory: should this process die, the next one does the command again."""
+        """Encrypts into other memory. If this worker dies, its successor repeats the command and needs the
+        initiator's plain bytes in the ring."""
         size = iov.length(operation.data)
         scratch = self._borrow(size)
         self._encrypt(operation.data, scratch, operation.offset)
@@ -226,7 +228,7 @@ class Luks(Filter[LuksOptions]):
         return offset // SECTOR + self._found.volume.tweak
 
     def _decrypt(self, into: Buffers, offset: int) -> None:
-        """Where the bytes are, if no sector is cut in two."""
+        """Decrypts in place, unless a sector lies in two buffers."""
         if self._whole_sectors(into):
             for buffer in into:
                 self._xts.decrypt(buffer, buffer, self._tweak(offset))
@@ -252,7 +254,7 @@ class Luks(Filter[LuksOptions]):
         return memoryview(bytearray(iov.gather(buffers)))
 
     def _borrow(self, size: int) -> memoryview:
-        """Memory for encrypted bytes, until it is given back to `_scratch`."""
+        """Returns memory for encrypted bytes. The caller gives one of SCRATCH bytes back to `_scratch`."""
         if size > SCRATCH:
             return secret.pages(size)
         try:
@@ -263,7 +265,7 @@ class Luks(Filter[LuksOptions]):
     # erasing
 
     def _erase(self) -> Steps:
-        """The new key is in force, here and there, before the old key slots are overwritten."""
+        """Overwrites the old key slots last: by then the new key is in force in header and memory."""
         before, header = self._found, self._found.header
         if header is None:
             raise ScsiError(INVALID_OPCODE)

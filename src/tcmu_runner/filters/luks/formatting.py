@@ -1,4 +1,4 @@
-"""Making a volume, and making its data unreadable."""
+"""Makes a volume, renews its key, and wipes the key slots that hold the old one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LEAST = 2 * SIZES[0] + AREA_SIZE
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of trying a passphrase. kind: of key derivation. time: iterations. memory: KiB. The defaults are the
-    second recommendation of RFC 9106."""
+    """What one guess of a passphrase costs. kind: of key derivation. time: iterations. memory: KiB. The
+    defaults are the second recommendation of RFC 9106."""
 
     kind: str = "argon2id"
     time: int = 3
@@ -37,7 +37,7 @@ class Cost:
 def create(
     passphrase: Secret, key: Secret, cost: Cost, data_offset: int, sector_size: int
 ) -> Generator[Operation, None, Found]:
-    """A new volume, in one write: nothing comes in between that would leave half a header."""
+    """Makes a new volume with one write, so that a crash leaves no header without its key slot."""
     if data_offset < LEAST or data_offset % AREA_ALIGNMENT:
         raise ConfigError(
             f"a LUKS header needs {LEAST} bytes or more, in whole 4096: correct the option header"
@@ -52,7 +52,9 @@ def create(
 def renew(
     found: Found, header: Header2, passphrase: Secret, key: Secret, cost: Cost
 ) -> Generator[Operation, None, Found]:
-    """The volume with another key, in its only key slot. Raises OSError before anything is changed."""
+    """Gives the volume another key, in its only key slot. The key material goes to an unused place and is
+    flushed before the header names it: after a power loss the old or the new key is in force. Raises OSError
+    before it writes."""
     volume = found.volume
     offset = keyslots.gap(volume, 2 * header.size, AREA_SIZE)
     slot, material = keyslots.seal(key, passphrase, cost.derivation(), offset)

@@ -22,7 +22,7 @@ _KEYSLOTS = 8
 
 
 def parse(block: bytes) -> Volume:
-    """The first 592 bytes or more of the volume. Raises HeaderError."""
+    """block: the first 592 bytes of the volume, or more. Raises HeaderError."""
     (_, version, cipher, mode, hash_, data, key_size, digest, salt, iterations, uuid) = _HEADER.unpack_from(
         block
     )

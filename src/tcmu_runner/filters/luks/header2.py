@@ -15,7 +15,7 @@ from tcmu_runner.filters.luks.volume import HeaderError, check_hash, require
 
 PRIMARY, SECONDARY = b"LUKS\xba\xbe", b"SKUL\xba\xbe"
 BINARY = 4096  # bytes before the JSON
-SIZES = tuple(0x4000 << shift for shift in range(9))  # of a copy, and so where the second one can begin
+SIZES = tuple(0x4000 << shift for shift in range(9))  # bytes of a copy; the second one follows
 
 _FIELDS = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s")
 _CHECKSUM = slice(_FIELDS.size - 64, _FIELDS.size)
@@ -34,7 +34,7 @@ class Header2:
     hash: str = "sha256"
 
     def copies(self) -> bytes:
-        """Both of them, one behind the other, as they stand at the beginning of the volume."""
+        """Returns both, one behind the other: the first bytes of the volume."""
         return self._copy(PRIMARY, 0) + self._copy(SECONDARY, self.size)
 
     def _copy(self, magic: bytes, offset: int) -> bytes:
@@ -55,7 +55,7 @@ class Header2:
 
 
 def size_of(block: bytes, magic: bytes, offset: int) -> int:
-    """Bytes of the copy that begins with this block, 4096 bytes at `offset`. Raises HeaderError."""
+    """Returns the size of the copy. block: its first 4096 bytes. offset: of the block. Raises HeaderError."""
     found, version, size, *_, own_offset, _, _ = _FIELDS.unpack_from(block)
     require(found == magic, "has no header there")
     require(version == 2, f"is of the unknown LUKS version {version}")
@@ -64,7 +64,7 @@ def size_of(block: bytes, magic: bytes, offset: int) -> int:
 
 
 def parse(copy: bytes) -> Header2:
-    """A whole copy. Raises HeaderError when a byte of it is damaged."""
+    """copy: all its bytes. Raises HeaderError if the checksum is wrong."""
     _, _, size, sequence, label, name, _, uuid, subsystem, _, _, checksum = _FIELDS.unpack_from(copy)
     check_hash(hash_ := _text(name))
     blank = bytearray(copy)

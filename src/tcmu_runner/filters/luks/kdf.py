@@ -11,8 +11,8 @@ from tcmu_runner.units import format_size
 
 
 def derive(passphrase: Secret, how: Derivation, size: int) -> Secret:
-    """`size` bytes. Takes what it costs, without the interpreter lock. Raises ConfigError when a library or
-    memory is missing."""
+    """Returns `size` bytes. Works for as long as the cost demands, without the interpreter lock. Raises
+    ConfigError if a library or memory is missing."""
     if how.kind == "pbkdf2":
         return Secret.taken_from(
             hashlib.pbkdf2_hmac(how.hash, passphrase.view, how.salt, how.time, size),
@@ -21,7 +21,7 @@ def derive(passphrase: Secret, how: Derivation, size: int) -> Secret:
 
 
 def _argon2(passphrase: Secret, how: Derivation, size: int) -> Secret:
-    """By its lowest level: what is above it leaves copies of passphrase and key in memory."""
+    """Calls the package's lowest level: its other functions leave copies of passphrase and key in memory."""
     try:
         from argon2.low_level import Type, core, error_to_str, ffi  # noqa: PLC0415
     except ImportError:

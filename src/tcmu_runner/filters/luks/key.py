@@ -1,4 +1,4 @@
-"""Where a passphrase comes from: a file, a systemd credential, or the kernel's keyring."""
+"""Reads the passphrase from a file, a systemd credential, or the kernel's keyring."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _THREAD_KEYRING, _USER_KEYRING = -1, -4  # linux/keyctl.h
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """One of three. key_file: path. credential: a name, as in systemd's LoadCredential. keyring: description
-    of a key of the type user. What is there is the passphrase, to the last byte, as for cryptsetup."""
+    """Exactly one is given. key_file: absolute path. credential: a name, as in systemd's LoadCredential.
+    keyring: description of a key of the type user. All bytes there are the passphrase, as for cryptsetup."""
 
     key_file: str = ""
     credential: str = ""
@@ -39,7 +39,7 @@ class KeySource:
         return f"credential {self.credential}" if self.credential else f"key file {self.key_file}"
 
     def read(self, environment: Mapping[str, str] = os.environ) -> Secret:
-        """Raises ConfigError with the way out."""
+        """Returns the passphrase. Raises ConfigError, which names the remedy."""
         if self.keyring:
             return _from_keyring(self.keyring)
         if self.key_file:
@@ -78,8 +78,8 @@ def _content(fd: int, what: str) -> Secret:
 
 
 def _from_keyring(description: str) -> Secret:
-    """Of this thread's, process's and session's keyrings, and of the user's: services have a session keyring
-    of their own, which the user's is not part of."""
+    """Searches the keyrings of thread, process, session and user. systemd gives a service a session keyring
+    that does not link to the user's, so the user's is linked to this thread's first (keyctl_link(3))."""
     library = _keyutils()
     library.keyctl_link(_USER_KEYRING, _THREAD_KEYRING)
     key = library.request_key(b"user", description.encode(), None, 0)

@@ -14,18 +14,19 @@ from tcmu_runner.filters.luks.volume import AREA_ALIGNMENT, Derivation, Digest, 
 from tcmu_runner.filters.luks.xts import SECTOR, xts
 
 STRIPES = 4000  # as cryptsetup makes them
-DIGEST_ITERATIONS = 1000  # of a key that is random: nobody can try them all
+DIGEST_ITERATIONS = 1000  # few are enough: the key is random and cannot be guessed
 
 
 def unseal(slot: Keyslot, material: memoryview, passphrase: Secret) -> Secret:
-    """What may be the volume key: `matches` tells. material: the slot's encrypted key material."""
+    """Returns a candidate for the volume key; a wrong passphrase gives noise, so ask `matches`. material: the
+    slot's encrypted key material."""
     with derive(passphrase, slot.derivation, slot.area_key_size) as key, Secret(slot.material) as plain:
         xts(key, SECTOR).decrypt(plain.view, material, 0)
         return af.merge(plain, slot.key_size, slot.stripes, slot.hash)
 
 
 def seal(key: Secret, passphrase: Secret, derivation: Derivation, offset: int) -> tuple[Keyslot, bytes]:
-    """A key slot 0 with its key material at `offset`, and that material."""
+    """Returns a key slot 0 that has its key material at `offset`, and that material, encrypted."""
     size = -(-len(key) * STRIPES // AREA_ALIGNMENT) * AREA_ALIGNMENT
     slot = Keyslot(0, len(key), offset, size, len(key), STRIPES, "sha256", derivation)
     material = bytearray(os.urandom(size))
@@ -40,13 +41,13 @@ def seal(key: Secret, passphrase: Secret, derivation: Derivation, offset: int) -
 
 
 def digest_of(key: Secret) -> Digest:
-    """Of the volume key in key slot 0."""
+    """Returns the digest of the volume key in key slot 0."""
     empty = Digest("sha256", DIGEST_ITERATIONS, os.urandom(32), bytes(32), frozenset({0}))
     return Digest(empty.hash, empty.iterations, empty.salt, _hashed(key, empty), empty.keyslots)
 
 
 def matches(key: Secret, digest: Digest) -> bool:
-    """Whether this is the volume key."""
+    """Returns whether this is the volume key."""
     return hmac.compare_digest(_hashed(key, digest), digest.value)
 
 
@@ -55,7 +56,8 @@ def _hashed(key: Secret, digest: Digest) -> bytes:
 
 
 def gap(volume: Volume, start: int, size: int) -> int:
-    """Where behind `start`, and before the data, `size` bytes belong to no key slot. Raises OSError."""
+    """Returns the first offset, from `start` to the data, where `size` bytes belong to no key slot. Raises
+    OSError if there is none."""
     at = start
     for slot in sorted(volume.areas, key=lambda each: each.offset):
         if at + size <= slot.offset:

@@ -23,7 +23,7 @@ Json = Mapping[str, Any]
 
 
 def parse(text: bytes, uuid: str) -> Volume:
-    """Raises HeaderError, also for what a newer cryptsetup may have put there."""
+    """text: JSON. Raises HeaderError, also for features of a newer cryptsetup."""
     try:
         return _volume(json.loads(text), uuid)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -51,7 +51,7 @@ def _volume(root: Json, uuid: str) -> Volume:
 
 
 def _slot(number: int, slot: Json) -> Keyslot | OtherSlot:
-    """What is wrong with one of them is of no matter for the others."""
+    """Returns an OtherSlot, with the reason, for one that this filter cannot open: others may still open."""
     area = slot.get("area", {})
     try:
         require(slot["type"] == "luks2" and area["type"] == "raw", f"has a key slot {number} of another kind")
@@ -90,7 +90,7 @@ def _digest(digests: Json) -> Digest:
 
 
 def compose(volume: Volume, header_size: int, before: bytes = b"{}") -> bytes:
-    """As JSON. before: the metadata that it replaces; what of it is not about keys stays."""
+    """Returns JSON. before: the metadata that it replaces; all but key slots, digests and tokens is kept."""
     root = dict(json.loads(before))
     segment = {
         "type": "crypt", "offset": str(volume.data_offset), "size": "dynamic", "iv_tweak": str(volume.tweak),
@@ -103,7 +103,7 @@ def compose(volume: Volume, header_size: int, before: bytes = b"{}") -> bytes:
     root = {"config": config, "segments": {"0": segment}, **root}
     root["keyslots"] = {str(slot.number): _composed(slot) for slot in volume.keyslots}
     root["digests"] = {"0": _composed_digest(volume.digest)}
-    root["tokens"] = {}  # they are about key slots
+    root["tokens"] = {}  # tokens name key slots, which are gone
     return json.dumps(root, separators=(",", ":")).encode()
 
 

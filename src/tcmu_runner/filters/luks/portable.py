@@ -1,4 +1,4 @@
-"""AES-XTS by the package cryptography, where there is no libcrypto.so.3. Many times slower."""
+"""AES-XTS by the package cryptography, for machines without libcrypto.so.3. It is many times slower."""
 
 from __future__ import annotations
 

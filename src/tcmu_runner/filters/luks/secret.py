@@ -1,4 +1,4 @@
-"""Memory for key material: locked, in no core dump, in no child process, zeroed in the end."""
+"""Memory for key material: locked, in no core dump, in no child process, zeroed when it is wiped."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _libc.mlock.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
 class Secret:
-    """Some bytes in pages of their own. view: those bytes. Used in a `with`, or `wipe` ends it."""
+    """Bytes in pages of their own. view: those bytes. The owner ends it by `with` or `wipe`."""
 
     def __init__(self, size: int) -> None:
         self._memory = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         self._memory.madvise(mmap.MADV_DONTDUMP)
         self._memory.madvise(mmap.MADV_DONTFORK)
         self.view = memoryview(self._memory)[:size]
-        _libc.mlock(address(memoryview(self._memory)), len(self._memory))  # as far as RLIMIT_MEMLOCK allows
+        # Above RLIMIT_MEMLOCK this fails, and the pages stay unlocked.
+        _libc.mlock(address(memoryview(self._memory)), len(self._memory))
 
     @classmethod
     def taken_from(cls, data: bytes) -> Self:
-        """What a library returned as bytes, which are zeroed."""
+        """Copies what a library returned, and zeroes `data`, to which nothing else may refer."""
         secret = cls(len(data))
         secret.view[:] = data
         ctypes.memset(id(data) + _BYTES_HEADER, 0, len(data))
@@ -41,7 +42,7 @@ class Secret:
         return len(self.view)
 
     def wipe(self) -> None:
-        """More than once does no harm."""
+        """Zeroes the bytes and frees the pages. May be called again."""
         if not self._memory.closed:
             self.view[:] = bytes(len(self.view))
             self.view.release()
@@ -57,16 +58,16 @@ class Secret:
 
 
 def address(buffer: memoryview) -> int:
-    """Where a writable buffer lies in memory."""
+    """Returns the address of a writable buffer."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
 
 def forbid_core_dumps() -> None:
-    """Of this process, for good; and no other user's process may look into it. The libraries that encrypt
-    have the key in memory of their own."""
+    """Forbids core dumps of this process, for good, and ptrace by processes of the same user. OpenSSL keeps
+    copies of the key in memory that is not a Secret, so DONTDUMP is not enough."""
     _libc.prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(0), 0, 0, 0)
 
 
 def pages(size: int) -> memoryview:
-    """Plain memory on a page boundary, as direct I/O wants it; freed with its last view."""
+    """Returns plain memory on a page boundary, as direct I/O needs it; freed with its last view."""
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

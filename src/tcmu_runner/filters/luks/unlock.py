@@ -1,4 +1,4 @@
-"""Reading a volume's headers and key slots: steps on the storage below."""
+"""Finds a volume's headers and opens a key slot; yields the operations on the storage below."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tcmu_runner.filters.luks.secret import Secret
 from tcmu_runner.filters.luks.volume import HeaderError, Volume
 from tcmu_runner.scsi.operations import Operation, Read
 
-PIECE = 1 << 20
-REENCRYPTED = b"LUKS\xde\xad"  # what cryptsetup begins a header of LUKS1 with meanwhile
+PIECE = 1 << 20  # bytes read or written at once
+REENCRYPTED = b"LUKS\xde\xad"  # magic of a LUKS1 header while cryptsetup reencrypts the volume
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """header: of LUKS2, the newer copy. damage: what is wrong with the other one."""
+    """header: the newer copy; None for LUKS1. damage: what is wrong with the other copy."""
 
     volume: Volume
     header: Header2 | None = None
@@ -35,7 +35,8 @@ class _Copies:
 
 
 def fetch(offset: int, length: int) -> Generator[Operation, None, memoryview]:
-    """The bytes there; offset and length are multiples of 512. Whole blocks of 4096 are read."""
+    """Returns the bytes there. offset, length: multiples of 512. It reads whole blocks of
+    4096 bytes."""
     start = offset // BINARY * BINARY
     into = iov.allocate(-(-(offset + length - start) // BINARY) * BINARY)
     yield Read(start, into)
@@ -43,7 +44,7 @@ def fetch(offset: int, length: int) -> Generator[Operation, None, memoryview]:
 
 
 def find(size: int) -> Generator[Operation, None, Found | None]:
-    """What the first `size` bytes say. None: there is no trace of LUKS. Raises HeaderError."""
+    """Returns the volume in the first `size` bytes; None without any trace of LUKS. Raises HeaderError."""
     first = bytes((yield from fetch(0, BINARY)))
     if first[:8] == PRIMARY + b"\0\1":
         return Found(header1.parse(first))
@@ -63,7 +64,7 @@ def find(size: int) -> Generator[Operation, None, Found | None]:
 
 
 def _copies(first: bytes, size: int) -> Generator[Operation, None, _Copies]:
-    """Where the first copy is damaged, the second one is looked for at each place where it can be."""
+    """Reads both copies. If the first is damaged, it searches the second at each offset that is possible."""
     copies = _Copies()
     if first.startswith(PRIMARY):
         yield from _look_at(first, PRIMARY, 0, copies, size)
@@ -73,7 +74,7 @@ def _copies(first: bytes, size: int) -> Generator[Operation, None, _Copies]:
             if copies.good or block.startswith(SECONDARY):
                 yield from _look_at(block, SECONDARY, offset, copies, size)
         if copies.good and copies.good[-1].size == offset:
-            break  # it tells where it is: at the other places is data
+            break  # this copy says its size; the further offsets are key material or data
     if not first.startswith(PRIMARY) and copies.good:
         copies.problems.append("its first header is gone")
     return copies
@@ -91,7 +92,7 @@ def _look_at(
 
 
 def unlock(volume: Volume, source: KeySource) -> Generator[Operation, None, tuple[int, Secret]]:
-    """The number of the key slot that this key opens, and the volume key."""
+    """Returns the number of the key slot that this passphrase opens, and the volume key."""
     left_out = [slot.why for slot in volume.others if slot.number in volume.digest.keyslots]
     if not volume.usable:
         why = (
@@ -123,7 +124,7 @@ def unlock(volume: Volume, source: KeySource) -> Generator[Operation, None, tupl
 
 
 def is_empty(start: int, end: int) -> Generator[Operation, None, bool]:
-    """Whether all bytes there are zeroes."""
+    """Returns whether all bytes from `start` to `end` are zeroes."""
     for at in range(start, end, PIECE):
         length = min(PIECE, end - at)
         if bytes((yield from fetch(at, length))) != iov.ZEROES[:length]:

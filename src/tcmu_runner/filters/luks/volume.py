@@ -1,4 +1,4 @@
-"""What a LUKS header says, of either version."""
+"""What a LUKS header of either version says. Constructors refuse values that this filter cannot use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters.luks.xts import KEY_SIZES, SECTOR
 
 ENCRYPTION = "aes-xts-plain64"
-MAX_MEMORY = 4 << 20  # KiB, of argon2; cryptsetup's limit, too
+MAX_MEMORY = 4 << 20  # KiB of argon2; cryptsetup has the same limit
 AREA_ALIGNMENT = 4096
 
 
 class HeaderError(DeviceError):
-    """What is there is no header that could be used. what: the rest of a sentence about the volume."""
+    """The header cannot be used. what: the rest of a sentence that begins with "the LUKS volume"."""
 
     def __init__(self, what: str) -> None:
         super().__init__(f"the LUKS volume {what}")
@@ -22,15 +22,15 @@ class HeaderError(DeviceError):
 
 
 def require(condition: object, what: str) -> None:
-    """Raises HeaderError."""
+    """Raises HeaderError unless the condition holds. what: as of a HeaderError."""
     if not condition:
         raise HeaderError(what)
 
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
-    """From a passphrase to the key of a key slot. kind: argon2id, argon2i or pbkdf2. time: its iterations.
-    memory: KiB. hash: pbkdf2's."""
+    """How a passphrase becomes the key of a key slot. kind: argon2id, argon2i or pbkdf2. time: iterations.
+    memory: KiB. hash: for pbkdf2."""
 
     kind: str
     salt: bytes
@@ -55,8 +55,8 @@ class Derivation:
 
 @dataclass(frozen=True, slots=True)
 class Keyslot:
-    """offset, size: bytes, of its key material. key_size: of the volume key. area_key_size: of the key that
-    the key material is encrypted with. priority: 2 is tried first, 0 never."""
+    """offset, size: of its key material. key_size: of the volume key. area_key_size: of the key that encrypts
+    the key material. All in bytes. priority: 2 is tried first, 0 never."""
 
     number: int
     key_size: int
@@ -86,8 +86,8 @@ class Keyslot:
 
 @dataclass(frozen=True, slots=True)
 class OtherSlot:
-    """A key slot that cryptsetup may open and this filter not. offset, size: as of a Keyslot. why: the rest
-    of a sentence about the volume."""
+    """A key slot that this filter cannot open, but cryptsetup may. offset, size: as of a Keyslot. why: as
+    `what` of a HeaderError."""
 
     number: int
     offset: int
@@ -97,7 +97,7 @@ class OtherSlot:
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """keyslots: numbers of those that hold the volume key which it is of."""
+    """A hash (PBKDF2) of the volume key. keyslots: numbers of those that hold this volume key."""
 
     hash: str
     iterations: int
@@ -112,8 +112,8 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """version: of LUKS. data_offset: bytes. tweak: added to sector numbers. discards: cryptsetup's flag
-    allow-discards is set. others: key slots beside those that can be tried."""
+    """version: of LUKS, 1 or 2. data_offset, sector_size: bytes. tweak: added to sector numbers. discards:
+    cryptsetup's flag allow-discards is set. keyslots: those that can be tried. others: the rest."""
 
     version: int
     uuid: str
@@ -139,19 +139,19 @@ class Volume:
 
     @property
     def areas(self) -> tuple[Keyslot | OtherSlot, ...]:
-        """Where key material may be, of whichever key slot."""
+        """All key slots: each may have key material on the storage."""
         return (*self.keyslots, *self.others)
 
     @property
     def usable(self) -> list[Keyslot]:
-        """Those whose key the digest is of, in the order in which they are tried."""
+        """Key slots that hold the key of the digest, in the order in which they are tried."""
         mine = [slot for slot in self.keyslots if slot.number in self.digest.keyslots and slot.priority]
         return sorted(mine, key=lambda slot: (-slot.priority, slot.number))
 
 
 def check_hash(name: str) -> None:
     try:
-        hashlib.pbkdf2_hmac(name, b"", b"", 1, 1)  # new() knows more of them
+        hashlib.pbkdf2_hmac(name, b"", b"", 1, 1)  # hashlib.new() knows hashes that pbkdf2_hmac refuses
     except ValueError:
         raise HeaderError(f"uses the hash {name!r}, which this Python has not") from None
 

@@ -1,8 +1,8 @@
 """AES-XTS over runs of sectors, by OpenSSL.
 
-The functions of libcrypto are called by ctypes, with one context for each thread and direction, where the
-package cryptography makes a new context for each sector and takes ten times as long. They are called with the
-interpreter lock held: to let it go and get it back, twice for each sector, costs more than the sector.
+The functions of libcrypto are called by ctypes, with one context for each thread and direction. The package
+cryptography makes a new context for each sector and takes ten times as long. PyDLL keeps the interpreter lock
+during a call: to release and take it, twice for each sector, costs more than the sector (docs/adr/0012).
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Protocol
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.filters.luks.secret import Secret, address
 
-SECTOR = 512  # bytes in which sectors are counted for the tweak, whatever the volume's sector size is
+SECTOR = 512  # bytes: the tweak counts such sectors, also in a volume with larger ones
 KEY_SIZES = {32: "aes_128_xts", 64: "aes_256_xts"}
 
 
 class Xts(Protocol):
     """Encrypts and decrypts whole sectors; `into` and `data` may be the same memory. sector: number of the
-    first one in units of 512 bytes. Any thread."""
+    first one, in units of 512 bytes. Called on any thread."""
 
     def encrypt(self, into: memoryview, data: memoryview, sector: int) -> None: ...
 
@@ -28,7 +28,7 @@ class Xts(Protocol):
 
 
 def xts(key: Secret, sector_size: int) -> Xts:
-    """The key has to outlive what is returned. Raises ConfigError when there is no library for it."""
+    """The caller keeps the key until the Xts is gone. Raises ConfigError if no library is there."""
     if _libcrypto is not None:
         return OpensslXts(_libcrypto, key, sector_size)
     try:
@@ -59,7 +59,7 @@ _libcrypto = _load()
 
 
 class _Context:
-    """OpenSSL's, for one key and direction; it zeroes what it made of the key when it is freed."""
+    """OpenSSL's context for one key and direction. OpenSSL zeroes its expanded key when it is freed."""
 
     def __init__(self, library: ctypes.PyDLL, key: Secret, encrypts: int) -> None:
         self._free = library.EVP_CIPHER_CTX_free
@@ -67,7 +67,7 @@ class _Context:
         cipher = getattr(library, f"EVP_{KEY_SIZES[len(key)]}")()
         if not library.EVP_CipherInit_ex(
             self.pointer, cipher, None, address(key.view), bytes(16), encrypts
-        ):  # XTS with two equal halves of the key is refused
+        ):  # OpenSSL refuses a key with two equal halves
             raise ConfigError("OpenSSL refuses the volume key: make a new volume")
 
     def __del__(self) -> None:
@@ -81,7 +81,7 @@ class OpensslXts:
         self._library = library
         self._key = key
         self._sector_size = sector_size
-        self._contexts = threading.local()  # a thread's go with it
+        self._contexts = threading.local()  # freed when their thread ends
 
     def encrypt(self, into: memoryview, data: memoryview, sector: int) -> None:
         self._run(self._context("encrypting", 1), into, data, sector)
