@@ -12,7 +12,7 @@ from tcmu_runner.filters.luks import header1, header2, keyslots, metadata
 from tcmu_runner.filters.luks.header2 import BINARY, PRIMARY, SECONDARY, SIZES, Header2
 from tcmu_runner.filters.luks.key import KeySource
 from tcmu_runner.filters.luks.secret import Secret
-from tcmu_runner.filters.luks.volume import HeaderError, Volume
+from tcmu_runner.filters.luks.volume import HeaderError, Volume, require
 from tcmu_runner.scsi.operations import Operation, Read
 
 PIECE = 1 << 20  # bytes read or written at once
@@ -85,8 +85,8 @@ def _look_at(
 ) -> Generator[Operation, None, None]:
     try:
         length = header2.size_of(block, magic, offset)
-        if offset + length <= size:
-            copies.good.append(header2.parse(bytes((yield from fetch(offset, length)))))
+        require(offset + length <= size, "has a header that ends behind the storage")
+        copies.good.append(header2.parse(bytes((yield from fetch(offset, length)))))
     except HeaderError as error:
         copies.problems.append(f"at {offset} {error}")
 

@@ -62,6 +62,26 @@ def test_one_damaged_header_is_survived_and_said(
     caplog.clear()
 
 
+TOO_LONG = (4 << 20).to_bytes(8, "big")  # bytes of a copy: a size that the format knows; the image has 3 MiB
+
+
+def test_a_header_that_ends_behind_the_storage_is_damaged(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.patch(8, TOO_LONG)
+    disk = place.open()
+    assert read(disk, 0, 512) == DATA
+    disk.close()
+    assert "at 0 the LUKS volume has a header that ends behind the storage: the other copy is" in caplog.text
+    caplog.clear()
+
+
+def test_two_headers_that_end_behind_the_storage_are_no_empty_storage(place: Place) -> None:
+    place.patch(8, TOO_LONG)
+    place.patch(0x4000 + 8, TOO_LONG)
+    refused(place, r"has no header left \(at 0 .* ends behind the storage.*luksHeaderRestore", HeaderError)
+
+
 def test_the_newer_header_counts(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     before = place.image.read_bytes()[:0x4000]
     disk = place.open()
