@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters.luks import header2
+from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError
 
 from .volumes import Place, read, write
 
@@ -103,6 +104,19 @@ def test_key_slots_are_managed_by_cryptsetup(tmp_path: Path) -> None:
     told = place.cryptsetup("luksDump")
     assert re.findall(r"^  (\d+): luks2$", told, re.MULTILINE) == ["0"]
     assert decrypted(place, dumped_key(place), 512, 0, len(DATA)) == DATA
+
+
+def test_a_volume_of_luks1_is_not_erased(tmp_path: Path) -> None:
+    """It announces no cryptographic erase, and refuses one."""
+    place = Place(tmp_path, header=2 << 20).format(*QUICK1)
+    before = place.state()
+    disk = place.open()
+    assert not disk.capabilities().crypto_erase
+    with pytest.raises(ScsiError) as refused:
+        disk.crypto_erase()
+    assert refused.value.sense == INVALID_OPCODE
+    disk.close()
+    assert place.state() == before
 
 
 def test_all_slots_destroyed_by_cryptsetup(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 from handlers.model import machine, pieces
@@ -11,11 +12,12 @@ from tcmu_runner import ConfigError, Device, ScsiError
 from tcmu_runner.filters.luks.filter import Luks
 from tcmu_runner.handler.stack import Layer
 from tcmu_runner.iov import gather
-from tcmu_runner.scsi.operations import WriteSame
+from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.operations import HandleCommand, WriteSame
 from tcmu_runner.scsi.unit import Capabilities
 from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
-from .volumes import Place, read, write
+from .volumes import HEADER, SIZE, Place, read, write
 
 
 @pytest.mark.parametrize("config", ["ram/", "file/{}/image"])
@@ -87,6 +89,21 @@ def test_what_would_go_round_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScsiError):
         disk.perform(WriteSame(0, 512, bytes(512)))
     disk.close()
+
+
+def test_a_command_is_not_handed_to_a_raw_handler(tmp_path: Path) -> None:
+    disk = Place(tmp_path).create()
+    (luks,) = disk.stack.filters
+    command = HandleCommand(cast(Command, object()))
+    assert list(luks.handle(command)) == []
+    assert not command.handled
+    disk.close()
+
+
+def test_the_header_is_between_the_size_of_the_lun_and_that_of_the_storage(tmp_path: Path) -> None:
+    options = Luks.parse(Place(tmp_path).options())
+    assert Luks.size_below(SIZE, options) == SIZE + HEADER
+    assert Luks.size_above(SIZE + HEADER, options) == SIZE
 
 
 def test_large_sectors_need_large_blocks(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def test_the_reason_is_told(path: tuple[str, ...], value: object, why: str) -> N
         (("area", "type"), "journal", "a key slot 0 of another kind"),
         (("type",), "luks3", "a key slot 0 of another kind"),
         (("key_size",), 20, "a key slot 0 with keys of a strange size"),
+        (("area", "key_size"), 1 << 31, "a key slot 0 with keys of a strange size"),
         (("af", "hash"), "whirlpool9", "hash 'whirlpool9', which this Python has not"),
         (("af", "hash"), "shake_128", "hash 'shake_128', which this Python has not"),
     ],

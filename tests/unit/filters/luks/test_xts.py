@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
 
@@ -82,6 +83,22 @@ def test_threads_do_not_meet() -> None:
 def test_a_key_with_two_equal_halves_is_refused() -> None:
     with secret(b"k" * 64) as key, pytest.raises(ConfigError, match="refuses the volume key"):
         xts(key, 512).encrypt(memoryview(bytearray(512)), memoryview(bytearray(512)), 0)
+
+
+def test_what_openssl_cannot_process_is_an_error() -> None:
+    """IEEE 1619 knows no data unit of less than one block, 16 bytes."""
+    assert module._libcrypto is not None
+    buffer = memoryview(bytearray(8))
+    with secret(KEY) as key, pytest.raises(OSError, match="OpenSSL cannot process sector 7"):
+        OpensslXts(module._libcrypto, key, 8).encrypt(buffer, buffer, 7)
+
+
+def test_a_machine_without_openssl_3_has_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "PyDLL", missing)
+    assert module._load() is None
 
 
 def test_without_openssl_the_package_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
