@@ -14,7 +14,6 @@ medium        whether commands may touch the medium, and why not
 mode_pages    mode pages: current, changeable and default values
 opcodes       THE opcode table of a disk
 operations    storage operations: read, write, flush, ...
-plain         recognizes plain READ and WRITE
 ports         target ports and their groups (ALUA)
 profile       capabilities, identity and limits of a unit
 reference     the tables of commands and CDB bits for the documentation

@@ -27,7 +27,7 @@ from tcmu_runner.scsi.cdb_layout import (
 from tcmu_runner.scsi.commands import (
     alua,
     capacity,
-    compare_and_write,
+    comparing,
     copy_results,
     diagnostic,
     extended_copy,
@@ -40,7 +40,6 @@ from tcmu_runner.scsi.commands import (
     read_write,
     report,
     start_stop,
-    verification,
 )
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.table import Moves, Row, Table, always
@@ -192,7 +191,8 @@ _COPY = [
 
 _READS = [
     Row(
-        opcode, name, layout, flags, run, medium=True, moves=Moves.READ, refuses=refuses, ignores=ignores,
+        opcode, name, layout, flags, run, medium=True, moves=Moves.READ, plain=True,
+        refuses=refuses, ignores=ignores,
     )
     for opcode, name, layout, flags, run, refuses, ignores in (
         (0x08, "READ(6)", BLOCKS_6, "", read_write.read_6, (), ()),
@@ -219,8 +219,8 @@ _LOOKS = [
     )
 ] + [
     Row(
-        opcode, name, layout, "16", verification.verify, medium=True,
-        moves=Moves.DATA_OUT, data_blocks=verification.blocks_sent, refuses=refuses, ignores=ignores,
+        opcode, name, layout, "16", comparing.verify, medium=True,
+        moves=Moves.DATA_OUT, data_blocks=comparing.blocks_sent, refuses=refuses, ignores=ignores,
     )
     for opcode, name, layout, refuses, ignores in (
         (0x2F, "VERIFY(10)", BLOCKS_10, (bits.VRPROTECT, bits.RELADR), (bits.GROUP_10,)),
@@ -231,7 +231,7 @@ _LOOKS = [
 
 _WRITES = [
     Row(
-        opcode, name, layout, flags, run, medium=True, writes=True, moves=Moves.WRITE,
+        opcode, name, layout, flags, run, medium=True, writes=True, moves=Moves.WRITE, plain=True,
         refuses=refuses, ignores=ignores,
     )
     for opcode, name, layout, flags, run, refuses, ignores in (
@@ -275,19 +275,19 @@ _EXCLUSIVE_WRITES = [
     )
     for opcode, name, layout, flags, run, refuses, ignores in (
         (
-            0x2E, "WRITE AND VERIFY(10)", BLOCKS_10, "16", verification.write_and_verify,
+            0x2E, "WRITE AND VERIFY(10)", BLOCKS_10, "16", comparing.write_and_verify,
             (bits.WRPROTECT, bits.RELADR), (bits.EBP, bits.GROUP_10),
         ),
         (
-            0xAE, "WRITE AND VERIFY(12)", BLOCKS_12, "16", verification.write_and_verify,
+            0xAE, "WRITE AND VERIFY(12)", BLOCKS_12, "16", comparing.write_and_verify,
             (bits.WRPROTECT, bits.RELADR), (bits.EBP, bits.GROUP_12),
         ),
         (
-            0x8E, "WRITE AND VERIFY(16)", BLOCKS_16, "16", verification.write_and_verify,
+            0x8E, "WRITE AND VERIFY(16)", BLOCKS_16, "16", comparing.write_and_verify,
             (bits.WRPROTECT,), (bits.GROUP_16,),
         ),
         (
-            0x8B, "ORWRITE(16)", BLOCKS_16, "18", compare_and_write.orwrite,
+            0x8B, "ORWRITE(16)", BLOCKS_16, "18", read_write.orwrite,
             (bits.ORPROTECT,), (bits.FUA_NV, bits.GROUP_16),
         ),
     )
@@ -295,14 +295,14 @@ _EXCLUSIVE_WRITES = [
 
 _COMPARE_AND_WRITE = Row(
     0x89, "COMPARE AND WRITE", CdbLayout(16, lba=(2, 8), count=(13, 1)),  # SBC-4 table 40
-    "18", compare_and_write.compare_and_write,
-    medium=True, writes=True, moves=Moves.WRITE, data_blocks=compare_and_write.blocks_sent, exclusive=True,
+    "18", comparing.compare_and_write,
+    medium=True, writes=True, moves=Moves.WRITE, data_blocks=comparing.both_halves, exclusive=True,
     refuses=(bits.WRPROTECT,), ignores=(bits.FUA_NV, bits.GROUP_16),
 )  # fmt: skip
 
 _WRITE_ATOMIC = Row(
     0x9C, "WRITE ATOMIC(16)", CdbLayout(16, lba=(2, 8), count=(12, 2)),  # SBC-4 table 150
-    "18", compare_and_write.write_atomic,
+    "18", read_write.write_atomic,
     needs=conditions.writes_whole, medium=True, writes=True, moves=Moves.WRITE, exclusive=True,
     refuses=(bits.WRPROTECT, bits.BOUNDARY), ignores=(bits.GROUP_16,),
 )  # fmt: skip

@@ -57,6 +57,7 @@ class Row:
     exclusive: must not overlap in time with any other command on its blocks; the engine sees to it.
     outlives: what it began goes on when the command is aborted.
     attention: reports a pending unit attention instead of running (all but INQUIRY and the like).
+    plain: nothing but a read or a write of all its blocks, unless a flag is set (Unit.plain).
     access: what it does to a unit that another nexus has reserved; by default as `writes` and `blocks` say.
 
     blocks: reads (LBA, number of blocks) out of the CDB; None of a command that addresses no blocks.
@@ -77,6 +78,7 @@ class Row:
     exclusive: bool = False
     outlives: bool = False
     attention: bool = True
+    plain: bool = False
     access: Access = Access.HARMLESS
     refuses: tuple[Field, ...] = ()
     ignores: tuple[Field, ...] = ()
@@ -153,8 +155,13 @@ class Table:
         self._plain: list[Row | None] = [None] * 256
         self._actions: dict[int, dict[int, Row]] = {}
         self._named: dict[str, Row] = {}
+        # By opcode: the row, what reads its blocks, and the bits that say anything beside opcode and blocks.
+        self.plain: dict[int, tuple[Row, Blocks, int]] = {}
         for row in rows:
             self._named[row.name] = row
+            if row.plain and row.blocks is not None:
+                others = (1 << 8 * (row.layout.size - 1)) - 1 & ~row.layout.mask
+                self.plain[row.opcode] = row, row.blocks, others
             if row.action is None:
                 self._plain[row.opcode] = row
             else:

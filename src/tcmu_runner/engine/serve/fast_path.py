@@ -20,7 +20,6 @@ from tcmu_runner.engine.storage.perform import OperationError
 from tcmu_runner.handler.api import Handler
 from tcmu_runner.ring.consumer import TaskManagement
 from tcmu_runner.scsi.operations import Read, Write
-from tcmu_runner.scsi.plain import plain, undisturbed
 from tcmu_runner.scsi.unit import Unit
 
 # for so many commands, and so much of their data, the doorbell is rung once: the initiator goes on meanwhile
@@ -54,15 +53,15 @@ class FastPath:
     def take(self, batch: list[Job | TaskManagement], now: float) -> int:
         """Queues the plain commands up to the first other one: so many. Ring's thread."""
         unit, detector = self._unit, self._detector
-        if not undisturbed(unit) or not (detector is None or detector.at_once(now)):
+        if not unit.undisturbed() or not (detector is None or detector.at_once(now)):
             return 0
-        queue, under_way, taken = self.queue, self._in_flight.under_way, 0
+        queue, under_way, plain, taken = self.queue, self._in_flight.under_way, unit.plain, 0
         for job in batch:
             if isinstance(job, TaskManagement):
                 break
             data = job.data
             length = len(data[0]) if len(data) == 1 else iov.length(data)
-            found = plain(unit, job.cdb, length)
+            found = plain(job.cdb, length)
             if found is None or length > SMALL:
                 break
             job.row, job.offset = found
