@@ -18,7 +18,8 @@ from tcmu_runner.engine.serve.transport import Transport
 from tcmu_runner.engine.storage import copy_peers
 from tcmu_runner.engine.storage.background import Background
 from tcmu_runner.engine.storage.blocking import CAUTION, BlockingDetector
-from tcmu_runner.engine.storage.executors import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
+from tcmu_runner.engine.storage.executors import Executor, InlineExecutor, ThreadExecutor
+from tcmu_runner.engine.storage.on_loop import AsyncExecutor
 from tcmu_runner.engine.storage.perform import Perform
 from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.engine.unit_memory import UnitMemory
@@ -190,17 +191,17 @@ class Lun:
         return Deadlines(self.device, self._time_out, expired=restart)
 
     def _executor(self, dispatcher: RingDispatcher, detector: BlockingDetector) -> Executor:
-        stack = self.stack
+        stack, end, publish = self.stack, dispatcher.in_flight.end, dispatcher.completions.publish
         if stack.asynchronous:
             perform_async = stack.perform_async(copy_peers.perform_on)
             self._lend(dispatcher, lambda operation: run(perform_async(operation)))
-            return AsyncExecutor(perform_async, dispatcher.finished, dispatcher.publish, loop())
+            return AsyncExecutor(perform_async, end, publish, loop())
         perform = stack.perform(copy_peers.perform_on)
         self._lend(dispatcher, perform)
         if stack.threads == 0:
-            return InlineExecutor(perform, dispatcher.finished, detector)
+            return InlineExecutor(perform, end, detector)
         return ThreadExecutor(
-            perform, dispatcher.finished, detector, dispatcher.publish,
+            perform, end, detector, publish,
             threads=stack.threads, name=self.device.name, apart=stack.blocks,
         )  # fmt: skip
 

@@ -10,16 +10,14 @@ from functools import reduce
 from threading import BoundedSemaphore
 
 from tcmu_runner.aio import run
+from tcmu_runner.engine.storage.on_loop import AsyncStorage, PerformAsync, through_async
 from tcmu_runner.engine.storage.perform import (
-    AsyncStorage,
     Neighbour,
     OperationError,
     Perform,
-    PerformAsync,
     Storage,
     carry_out,
     through,
-    through_async,
 )
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler

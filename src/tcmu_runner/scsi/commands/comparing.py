@@ -51,7 +51,7 @@ def compare(unit: Unit, offset: int, data: Buffers) -> Steps:
     while at < length:
         piece = iov.cut(scratch, 0, blocks - at)
         yield Read(offset + at, piece)
-        _check_equal(piece, iov.cut(data, at, iov.length(piece)), at)
+        _check_equal(piece, data, at, at)
         at += iov.length(piece)
 
 
@@ -61,13 +61,13 @@ def _compare_with_one_block(offset: int, length: int, block: bytes) -> Steps:
     while at < length:
         piece = iov.cut(scratch, 0, length - at)
         yield Read(offset + at, piece)
-        _check_equal(piece, iov.cut(expected, 0, iov.length(piece)), at)
+        _check_equal(piece, expected, 0, at)
         at += iov.length(piece)
 
 
-def _check_equal(on_medium: Buffers, data: Buffers, at: int) -> None:
-    """The data may be shorter. at: where they begin in all of the command's."""
-    expected = iov.gather(data)
+def _check_equal(on_medium: Buffers, data: Buffers, start: int, at: int) -> None:
+    """With the data from `start` on, which may end before. at: where these are in all that is compared."""
+    expected = iov.gather(iov.cut(data, start, iov.length(on_medium)))
     difference = iov.first_difference(iov.gather(on_medium)[: len(expected)], expected)
     if difference is not None:
         raise ScsiError(MISCOMPARE.with_information(at + difference))
