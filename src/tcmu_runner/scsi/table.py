@@ -130,9 +130,8 @@ class Row:
         """Refuses a CDB that asks for what this unit does not have, pointing at the bit."""
         wrong = int.from_bytes(cdb, "big") & self._refused
         if wrong:
-            for byte, bits in enumerate(wrong.to_bytes(len(cdb), "big")):
-                if bits:
-                    raise ScsiError(INVALID_FIELD_IN_CDB.at(byte, bits.bit_length() - 1))
+            bit = wrong.bit_length() - 1  # the first, which is the highest
+            raise ScsiError(INVALID_FIELD_IN_CDB.at(len(cdb) - 1 - bit // 8, bit % 8))
 
 
 def _together(fields: Iterable[Field], length: int) -> int:

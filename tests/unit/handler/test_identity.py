@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,3 +68,23 @@ def test_a_partition_is_known_by_its_disk_and_number(tmp_path: Path, monkeypatch
     (tmp_path / "wwid").write_text("naa.5000\n")  # the disk's, whose directory has the partition's in it
     with node(tmp_path, monkeypatch, partition="2\n") as found:
         assert found == "disk naa.5000, partition 2"
+
+
+def test_a_block_device_is_not_known_by_its_inode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node in /dev is another one after each boot."""
+    with node(tmp_path, monkeypatch, wwid="naa.5000\n"):
+        status = SimpleNamespace(st_mode=stat.S_IFBLK | 0o600, st_rdev=os.makedev(7, 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(module.os, "fstat", lambda _fd: status)
+            assert identity_of(3, "/dev/x") == "disk naa.5000"
+
+
+def test_without_statx_and_generations_the_path_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A C library before statx, and a pipe: its file system numbers no generations (ENOTTY)."""
+    monkeypatch.setattr(module, "_libc", object())
+    reader, writer = os.pipe()
+    try:
+        assert identity_of(reader, "/run/a") == "path /run/a"
+    finally:
+        os.close(reader)
+        os.close(writer)

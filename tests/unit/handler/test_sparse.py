@@ -30,3 +30,14 @@ def test_only_what_was_asked_for(tmp_path: Path) -> None:
         file.write(b"x" * 256 * KIB)
         found = list(sparse.extents(file.fileno(), 64 * KIB, 64 * KIB, 4 * KIB))
     assert found == [Extent(64 * KIB, 64 * KIB, mapped=True)]
+
+
+def test_a_file_that_cannot_tell_fails() -> None:
+    """A pipe has no offsets: not to be taken for a hole (lseek(2), ESPIPE)."""
+    reader, writer = os.pipe()
+    try:
+        with pytest.raises(OSError, match="Illegal seek"):
+            list(sparse.extents(reader, 0, 4096, 512))
+    finally:
+        os.close(reader)
+        os.close(writer)
