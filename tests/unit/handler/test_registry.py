@@ -13,8 +13,8 @@ import pytest
 
 from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import AsyncHandler, Device, Handler, RawHandler, registry
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Registry, check_class
-from tcmu_runner.handler.stack import Layer
 from tcmu_runner.handlers.file import FileHandler
 from tcmu_runner.handlers.null import NullHandler
 from tcmu_runner.handlers.ram import RamHandler

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tcmu_runner import iov
-from tcmu_runner.engine.observe.failure_log import FailureLog
+from tcmu_runner.engine.observe.command_log import FailureLog
 from tcmu_runner.engine.observe.statistics import Statistics
 from tcmu_runner.engine.serve.range_locks import RangeLocks
 from tcmu_runner.errors import ExhaustedError

@@ -23,9 +23,8 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
 from tcmu_runner.handler.config import split
 from tcmu_runner.handler.device import Device
-from tcmu_runner.handler.filter import Filter
+from tcmu_runner.handler.filter import Filter, Layer, StackDefinition
 from tcmu_runner.handler.registry import Provider
-from tcmu_runner.handler.stack import Layer, StackDefinition
 from tcmu_runner.scsi.operations import Operation
 from tcmu_runner.scsi.unit import Capabilities, Unit
 
