@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from tcmu_runner.scsi.cdb_layout import Blocks, CdbLayout
-from tcmu_runner.scsi.fields import IGNORED_BY_ALL, LONGEST_WITH_LUN, LUN, REFUSED_BY_ALL, Field
+from tcmu_runner.scsi.cdb import (
+    IGNORED_BY_ALL,
+    LONGEST_WITH_LUN,
+    LUN,
+    REFUSED_BY_ALL,
+    Blocks,
+    CdbLayout,
+    Field,
+)
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, INVALID_OPCODE, ScsiError
 
@@ -36,9 +43,57 @@ class Moves(Enum):
     DATA_OUT = "data-out: a parameter list, or blocks that are only compared"
 
 
+# When a unit offers a command. The docstrings go into the manual.
+
+
 def always(_unit: Unit) -> bool:
     """always"""
     return True
+
+
+def can_unmap(unit: Unit) -> bool:
+    """where the storage can unmap"""
+    return unit.capabilities.unmap
+
+
+def knows_extents(unit: Unit) -> bool:
+    """where the storage can tell its extents"""
+    return unit.capabilities.extents
+
+
+def can_erase_key(unit: Unit) -> bool:
+    """where the storage can throw its key away"""
+    return unit.capabilities.crypto_erase
+
+
+def writes_whole(unit: Unit) -> bool:
+    """where the storage stores a write whole or not at all"""
+    return unit.capabilities.atomic
+
+
+def is_removable(unit: Unit) -> bool:
+    """on a unit with removable medium"""
+    return unit.removable
+
+
+def keeps_reservations(unit: Unit) -> bool:
+    """embedded mode only (behind LIO the kernel answers)"""
+    return unit.reservations is not None
+
+
+def knows_luns(unit: Unit) -> bool:
+    """embedded mode only (behind LIO the kernel answers)"""
+    return unit.luns is not None
+
+
+def knows_ports(unit: Unit) -> bool:
+    """where target port groups are known"""
+    return unit.ports is not None
+
+
+def sets_states(unit: Unit) -> bool:
+    """where target port groups can be changed explicitly"""
+    return unit.ports is not None and unit.ports.explicit
 
 
 @dataclass(frozen=True, slots=True)

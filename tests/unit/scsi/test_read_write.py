@@ -250,7 +250,6 @@ def test_prefetch_of_much_reads_some() -> None:
     assert play(unit, "90 00 0000000000000000 00100000 00 00", *steps).status == 0
 
 
-
 def test_orwrite() -> None:
     # SBC-4 5.10: the blocks, bit by bit OR'ed with the data
     either = bytes(one | other for one, other in zip(BLOCK, OTHER, strict=True))

@@ -217,8 +217,9 @@ class RingDispatcher:
                 self._take(request, now, alone=alone)
             if at < len(batch):
                 self.completions.publish()
-        if at < len(batch):
-            self._leave_over(batch[at:])
+        if at < len(batch):  # a thread that was relieved leaves what it has not begun to its successor
+            self._left_over.extend(batch[at:])
+            self.wake()
         self.executor.batch_done()
         self.completions.publish()
 
@@ -242,11 +243,6 @@ class RingDispatcher:
 
     def _begun(self, command: Command) -> bool:
         return not self.executor.withdraw(command)
-
-    def _leave_over(self, rest: list[Job | TaskManagement]) -> None:
-        """A thread that was relieved leaves what it has not begun to its successor."""
-        self._left_over.extend(rest)
-        self.wake()
 
     def _start(self, command: Job, now: float, *, alone: bool) -> None:
         if command.withdrawn is not None:  # given back by the fast path
