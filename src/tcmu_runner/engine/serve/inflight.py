@@ -124,7 +124,7 @@ class Completions:
     def add(self, commands: Sequence[Command], ending: Ending, length: int, read_len: int) -> None:
         """Queues completions; `publish` sends them. Any thread. length: bytes of all their data. Several are
         of one opcode and one beginning, and have ended in GOOD with all their data valid."""
-        self._waiting.append((commands, *ending, read_len, length))
+        self._waiting.append((commands, ending[0], ending[1], read_len, length))
 
     def publish(self) -> None:
         """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""

@@ -21,7 +21,7 @@ EVENTS = select.EPOLLIN | select.EPOLLET
 # To be woken takes longer than a command does, but a look in vain has wasted a processor (docs/adr/0019).
 # Other machines may show the head before the entry: there, only a wake-up orders the two (tcmu-abi 8.24).
 ORDERED = os.uname().machine in {"x86_64", "i386", "i686"}
-SECONDS = 1e-3 if ORDERED else 0.0
+BUSY_POLL_SECONDS = 1e-3 if ORDERED else 0.0
 MOST_SKIPPED = 31  # looks left out after one in vain
 
 
@@ -60,7 +60,7 @@ class BusyPoller:
     """Looks while that pays: the more looks in a row were in vain, the more are left out after the next; one
     that found something makes up for all. Used by the ring's thread."""
 
-    def __init__(self, pending: Callable[[], bool], seconds: float = SECONDS) -> None:
+    def __init__(self, pending: Callable[[], bool], seconds: float = BUSY_POLL_SECONDS) -> None:
         self._pending = pending
         self._seconds = seconds
         self._skip = 0  # looks to be left out

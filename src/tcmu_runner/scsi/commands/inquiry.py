@@ -1,6 +1,6 @@
-"""What a unit says of itself: INQUIRY (SPC-5 6.7), READ CAPACITY (10), REPORT SUPPORTED OPERATION CODES,
-answered from the opcode table, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, REPORT LUNS (SPC-5 6.35, 6.36,
-6.33)."""
+"""What a unit says of itself: INQUIRY (SPC-5 6.7), READ CAPACITY(10) and (16) (SBC-4 5.20, 5.21), REPORT
+SUPPORTED OPERATION CODES, answered from the opcode table, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, and
+REPORT LUNS (SPC-5 6.35, 6.36, 6.33)."""
 
 from tcmu_runner.scsi import vpd
 from tcmu_runner.scsi.command import Command
