@@ -20,8 +20,8 @@ from typing import NamedTuple
 from benchmarks.report import CHECKOUT
 from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler.device import Device
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.handler.stack import Layer
 from tcmu_runner.scsi.operations import Flush, Write
 
 sys.path.append(str(CHECKOUT / "tests/servers"))

@@ -11,7 +11,7 @@ from tcmu_runner.cli.hints import in_options
 from tcmu_runner.cli.output import print_json, progress
 from tcmu_runner.cli.try_ import find_handler, storage_size
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.stack import StackDefinition
+from tcmu_runner.handler.filter import StackDefinition
 from tcmu_runner.testing.conformance import SIZE, check_class
 
 

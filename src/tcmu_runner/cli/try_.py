@@ -19,8 +19,8 @@ from tcmu_runner import settings
 from tcmu_runner.embedded import Credentials, Disk, Server
 from tcmu_runner.embedded.watch import Watch
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Provider, Registry
-from tcmu_runner.handler.stack import Layer
 from tcmu_runner.settings import Settings
 from tcmu_runner.units import format_size
 

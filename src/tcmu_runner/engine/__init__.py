@@ -2,7 +2,6 @@
 
 lun          Lun: one device, with its unit, handler and dispatcher, and its life cycle
 overrides    what an administrator sets of a unit's identity and limits
-record       a small JSON record in a file, whole after a kill or a loss of power
 unit_memory  keeps what initiators rely on for the next process that serves the LUN
 
 serve/       commands: from the ring to their completion

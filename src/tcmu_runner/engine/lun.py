@@ -8,17 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tcmu_runner.aio import loop, run
-from tcmu_runner.engine.observe.slow_log import SlowLog
+from tcmu_runner.engine.observe.command_log import SlowLog
 from tcmu_runner.engine.observe.statistics import SLOW_SECONDS, Statistics
 from tcmu_runner.engine.serve.dispatcher import RingDispatcher
 from tcmu_runner.engine.serve.fast_path import FastPath
 from tcmu_runner.engine.serve.late import Deadlines
 from tcmu_runner.engine.serve.ring_thread import RingThread
 from tcmu_runner.engine.serve.transport import Transport
-from tcmu_runner.engine.storage import copy_peers
-from tcmu_runner.engine.storage.background import Background
+from tcmu_runner.engine.storage.background import Background, perform_on, refuse_copies, take_copies
 from tcmu_runner.engine.storage.blocking import CAUTION, BlockingDetector
-from tcmu_runner.engine.storage.executors import AsyncExecutor, Executor, InlineExecutor, ThreadExecutor
+from tcmu_runner.engine.storage.executors import Executor, InlineExecutor, ThreadExecutor
+from tcmu_runner.engine.storage.on_loop import AsyncExecutor
 from tcmu_runner.engine.storage.perform import Perform
 from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.engine.unit_memory import UnitMemory
@@ -190,17 +190,17 @@ class Lun:
         return Deadlines(self.device, self._time_out, expired=restart)
 
     def _executor(self, dispatcher: RingDispatcher, detector: BlockingDetector) -> Executor:
-        stack = self.stack
+        stack, end, publish = self.stack, dispatcher.in_flight.end, dispatcher.completions.publish
         if stack.asynchronous:
-            perform_async = stack.perform_async(copy_peers.perform_on)
+            perform_async = stack.perform_async(perform_on)
             self._lend(dispatcher, lambda operation: run(perform_async(operation)))
-            return AsyncExecutor(perform_async, dispatcher.finished, dispatcher.publish, loop())
-        perform = stack.perform(copy_peers.perform_on)
+            return AsyncExecutor(perform_async, end, publish, loop())
+        perform = stack.perform(perform_on)
         self._lend(dispatcher, perform)
         if stack.threads == 0:
-            return InlineExecutor(perform, dispatcher.finished, detector)
+            return InlineExecutor(perform, end, detector)
         return ThreadExecutor(
-            perform, dispatcher.finished, detector, dispatcher.publish,
+            perform, end, detector, publish,
             threads=stack.threads, name=self.device.name, apart=stack.blocks,
         )  # fmt: skip
 
@@ -217,7 +217,7 @@ class Lun:
         self._background = Background(self.device, perform, dispatcher.in_flight.waiting)
         self._space_look = Background(self.device, perform)
         self.unit.spawn = self._background.spawn
-        copy_peers.enter(self.unit, perform, dispatcher.in_flight)
+        take_copies(self.unit, perform, dispatcher.in_flight)
 
     def _write_lost(self, error: OSError) -> None:
         answer = scsi_error(error, None)
@@ -244,7 +244,7 @@ class Lun:
     def detach(self) -> None:
         """Stops serving and lets go of the shared memory; commands on the ring stay where they are."""
         if self._dispatcher is not None and self._consumer is not None:
-            copy_peers.leave(self.unit)
+            refuse_copies(self.unit)
             self._background.stop()
             self._space_look.stop()
             self._dispatcher.stop()

@@ -25,9 +25,9 @@ from tcmu_runner import files, iov
 from tcmu_runner.errors import ConfigError, DeviceError
 from tcmu_runner.filters import bitmap, sidecar
 from tcmu_runner.filters.sidecar import pread, pwrite, pwritev
-from tcmu_runner.handler import sparse
+from tcmu_runner.handler import file_facts
 from tcmu_runner.handler.device import Device
-from tcmu_runner.handler.identity import identity_of
+from tcmu_runner.handler.file_facts import identity_of
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent, Space
 from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
@@ -154,7 +154,7 @@ class Overlay:
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
         """Of blocks that are here."""
-        return sparse.extents(self._fd, offset, length, self._block_size, BLOCKS_AT)
+        return file_facts.extents(self._fd, offset, length, self._block_size, BLOCKS_AT)
 
     def space(self) -> Space:
         system = os.fstatvfs(self._fd)

@@ -3,17 +3,14 @@
 handler     a class that stores a LUN's bytes; its object is the open device.
 capability  what a handler can do: that it defines `write`, `flush`, `unmap`, ... is the capability.
 
-api        Handler, AsyncHandler, RawHandler
-config     config strings and their options
-device     what a handler knows of its LUN, and how it reports events
-errnos     the table from errno to SCSI status and sense
-filter     Filter
-identity   which file or block device a storage is, whatever its name
-ownership  whether only root can change a file of handlers
-reference  handlers and filters for the documentation
-registry   finds handlers: entry points, directories, files
-sparse     which parts of a sparse file are there
-stack      StackDefinition: a handler with filters above it, under a name of its own
+api         Handler, AsyncHandler, RawHandler
+config      config strings and their options
+device      what a handler knows of its LUN, and how it reports events
+errnos      the table from errno to SCSI status and sense
+file_facts  which file or block device a storage is, whatever its name, and which parts of it are there
+filter      Filter; StackDefinition: a handler with filters above it, under a name of its own
+reference   handlers and filters for the documentation
+registry    finds handlers: entry points, directories and files that only root can change
 """
 
 from tcmu_runner.errors import ConfigError

@@ -3,7 +3,8 @@
 from importlib.metadata import entry_points
 from typing import Protocol
 
-from tcmu_runner.handler import registry, stack
+from tcmu_runner.handler.filter import GROUP as FILTERS
+from tcmu_runner.handler.registry import GROUP as HANDLERS
 
 
 class _Described(Protocol):
@@ -12,12 +13,12 @@ class _Described(Protocol):
 
 def handlers() -> str:
     """Markdown, a section for each handler that is installed."""
-    return _sections(registry.GROUP)
+    return _sections(HANDLERS)
 
 
 def filters() -> str:
     """Markdown, a section for each filter that is installed."""
-    return _sections(stack.GROUP)
+    return _sections(FILTERS)
 
 
 def _sections(group: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import re
+import shlex
+import stat
 import sys
 import traceback
 import zlib
@@ -20,8 +23,7 @@ from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import config
 from tcmu_runner.handler.api import AsyncHandler, Handler, Plugin
 from tcmu_runner.handler.config import ConfigString
-from tcmu_runner.handler.ownership import check_ownership
-from tcmu_runner.handler.stack import Layer, StackDefinition
+from tcmu_runner.handler.filter import Layer, StackDefinition
 
 GROUP = "tcmu_runner.handlers"
 _SUBTYPE = re.compile(r"[A-Za-z0-9_]+")  # a subtype is a D-Bus object path element in targetcli's contract
@@ -31,6 +33,7 @@ AnyHandler = type[Handler[Any]] | type[AsyncHandler[Any]]
 Provider = AnyHandler | StackDefinition  # both have a subtype, privileges, describe and parse
 
 log = logging.getLogger(__name__)
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH  # an ACL's mask stands in the group's bits (acl(5))
 
 
 class Registry:
@@ -187,6 +190,24 @@ class _Loader(SourceFileLoader):
 
     def path_stats(self, path: str) -> Mapping[str, int]:
         raise OSError
+
+
+def check_ownership(path: Path) -> None:
+    """That no process but root's could change what root runs. path: of a directory of handlers, or of a file
+    there. Another user of the machine than root runs what is that user's own, so nothing is checked then.
+    Raises ConfigError with the remedy, or OSError."""
+    if os.geteuid() != 0:
+        return
+    found, quoted = path.stat(), shlex.quote(str(path))
+    owner, mode = found.st_uid, stat.S_IMODE(found.st_mode)
+    remedies = [f"chown root {quoted}"] if owner else []
+    if mode & _WRITABLE:
+        remedies.append(f"chmod go-w {quoted}")
+    if remedies:
+        raise ConfigError(
+            f"no handler of {path} is loaded: it belongs to user {owner}, with mode {mode:04o}, and others "
+            f"than root could change what root runs: {' && '.join(remedies)}"
+        )
 
 
 def _import(path: Path) -> ModuleType:

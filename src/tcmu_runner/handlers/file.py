@@ -11,9 +11,9 @@ from pathlib import Path
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler import Device, Extent, Handler, Space, sparse
+from tcmu_runner.handler import Device, Extent, Handler, Space, file_facts
 from tcmu_runner.handler.config import parse_options
-from tcmu_runner.handler.identity import identity_of
+from tcmu_runner.handler.file_facts import identity_of
 from tcmu_runner.handlers.backing import Backing, aligned_memory
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
@@ -203,7 +203,7 @@ class FileHandler(Handler[FileOptions]):
         return identity_of(self.fd, str(self.backing.path))
 
     def extents(self, offset: int, length: int) -> Iterable[Extent]:
-        return sparse.extents(self.fd, offset, length, self.block_size)
+        return file_facts.extents(self.fd, offset, length, self.block_size)
 
     def space(self) -> Space:
         """Of the file system that the file is in."""

@@ -73,8 +73,7 @@ class Consumer:
     touched here. Users of the slices must touch nothing else of it: pages without a command raise SIGBUS.
     Raises RingCorrupt if this is not a mailbox that we understand.
 
-    `flags` is what this kernel can do, `generation` how often the ring was reset. Never complete a command of
-    an earlier generation: ids are reused.
+    `flags` is what this kernel can do. Never complete a command of before a reset: ids are reused.
     """
 
     def __init__(self, area: memoryview, layout: Layout = LP64) -> None:
@@ -91,7 +90,6 @@ class Consumer:
         self._can_shorten = bool(flags & MailboxFlag.READ_LEN)
         self._words = area[: ring + size].cast("I")
         self._entries = EntryReader(area, ring + size, layout)
-        self.generation = 0
         # Positions in the ring: what `fetch` reads next; what was last published as the tail, what is being
         # published right now; and the slot that takes the next completion.
         self._cursor = self._published = self._publishing = self._tail = self._read_tail()
@@ -283,7 +281,6 @@ class Consumer:
 
         All work on earlier commands must have ended: their buffers belong to others now.
         """
-        self.generation += 1
         self._cursor = self._published = self._publishing = self._tail = self._read_tail()
         self._slots.clear()
         self._outstanding.clear()

@@ -5,24 +5,21 @@ plan       what a command still needs of its storage: nothing, one operation, or
 operation  a read, write, flush, ... in bytes; performed by a handler.
 nexus      one initiator's view of the unit: its unit attentions.
 
-cdb_layout    CdbLayout: where a CDB has LBA, number of blocks and length of data
-command       Command and Nexus
-conditions    when a unit offers a command
-fields        fields of CDBs that no command evaluates: refused or ignored, and why
-filling       fills ranges of the medium, in pieces
-medium        whether commands may touch the medium, and why not
-mode_pages    mode pages: current, changeable and default values
-opcodes       THE opcode table of a disk
-operations    storage operations: read, write, flush, ...
-plain         recognizes plain READ and WRITE
-ports         target ports and their groups (ALUA)
-profile       capabilities, identity and limits of a unit
-reference     the tables of commands and CDB bits for the documentation
-reservations  PERSISTENT RESERVE and RESERVE, a state machine over nexuses
-sense         status and sense
-table         Row and Table: one row for each opcode or service action
-unit          Unit: state, and the checks that every command passes first
-unit_state    what a unit remembers, as plain values for its successor
-vpd           vital product data pages
-xcopy         what EXTENDED COPY needs beyond its own LUN
+cdb              where a CDB has what, and which fields are refused or ignored
+command          Command and Nexus
+medium           whether commands may touch the medium, and why not
+mode_pages       mode pages: current, changeable and default values
+opcodes          THE opcode table of a disk
+opcodes_primary  its rows for the commands that every device has
+operations       storage operations: read, write, flush, ...
+ports            target ports and their groups (ALUA)
+profile          capabilities, identity and limits of a unit
+reference        the tables of commands and CDB bits for the documentation
+reservations     PERSISTENT RESERVE and RESERVE, a state machine over nexuses
+sense            status and sense
+table            Row and Table: one row for each opcode or service action, and when a unit offers it
+unit             Unit: state, and the checks that every command passes first
+unit_state       what a unit remembers, as plain values for its successor
+vpd              vital product data pages
+xcopy            what EXTENDED COPY needs beyond its own LUN
 """

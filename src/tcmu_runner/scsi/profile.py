@@ -45,7 +45,7 @@ class Limits:
     """VPD page B0 (SBC-4 6.6.4), in logical blocks; for max_transfer and optimal_transfer 0 means that none
     is reported.
 
-    max_compare_and_write: 255 at most; like max_atomic it counts as far as max_transfer allows.
+    max_compare_and_write: 255 at most; like max_atomic it becomes max_transfer where that is less.
     physical_exponent: logical blocks in a physical one, as a power of two. write_same_to_end: WRITE SAME of
     no blocks means all up to the last one; else it is refused (WSNZ).
     soft_threshold: percent of the space below the unit; when so much is used, initiators are told (THIN
@@ -66,6 +66,8 @@ class Limits:
     write_same_to_end: bool = False
     soft_threshold: int = 0
 
-    def within_transfer(self, blocks: int) -> int:
-        """A limit of a command that moves its blocks: never more than any command may move."""
-        return min(blocks, self.max_transfer) if self.max_transfer else blocks
+    def __post_init__(self) -> None:
+        """No command that moves its blocks may move more than any command may."""
+        if self.max_transfer:
+            for limit in ("max_compare_and_write", "max_atomic"):
+                object.__setattr__(self, limit, min(getattr(self, limit), self.max_transfer))

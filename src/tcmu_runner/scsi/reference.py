@@ -3,7 +3,7 @@ opcode table."""
 
 from collections.abc import Iterable, Sequence
 
-from tcmu_runner.scsi.fields import IGNORED_BY_ALL, REFUSED_BY_ALL, Field
+from tcmu_runner.scsi.cdb import IGNORED_BY_ALL, REFUSED_BY_ALL, Field
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.table import Row
 

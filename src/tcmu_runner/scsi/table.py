@@ -10,8 +10,15 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from tcmu_runner.scsi.cdb_layout import Blocks, CdbLayout
-from tcmu_runner.scsi.fields import IGNORED_BY_ALL, LONGEST_WITH_LUN, LUN, REFUSED_BY_ALL, Field
+from tcmu_runner.scsi.cdb import (
+    IGNORED_BY_ALL,
+    LONGEST_WITH_LUN,
+    LUN,
+    REFUSED_BY_ALL,
+    Blocks,
+    CdbLayout,
+    Field,
+)
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, INVALID_OPCODE, ScsiError
 
@@ -36,9 +43,57 @@ class Moves(Enum):
     DATA_OUT = "data-out: a parameter list, or blocks that are only compared"
 
 
+# When a unit offers a command. The docstrings go into the manual.
+
+
 def always(_unit: Unit) -> bool:
     """always"""
     return True
+
+
+def can_unmap(unit: Unit) -> bool:
+    """where the storage can unmap"""
+    return unit.capabilities.unmap
+
+
+def knows_extents(unit: Unit) -> bool:
+    """where the storage can tell its extents"""
+    return unit.capabilities.extents
+
+
+def can_erase_key(unit: Unit) -> bool:
+    """where the storage can throw its key away"""
+    return unit.capabilities.crypto_erase
+
+
+def writes_whole(unit: Unit) -> bool:
+    """where the storage stores a write whole or not at all"""
+    return unit.capabilities.atomic
+
+
+def is_removable(unit: Unit) -> bool:
+    """on a unit with removable medium"""
+    return unit.removable
+
+
+def keeps_reservations(unit: Unit) -> bool:
+    """embedded mode only (behind LIO the kernel answers)"""
+    return unit.reservations is not None
+
+
+def knows_luns(unit: Unit) -> bool:
+    """embedded mode only (behind LIO the kernel answers)"""
+    return unit.luns is not None
+
+
+def knows_ports(unit: Unit) -> bool:
+    """where target port groups are known"""
+    return unit.ports is not None
+
+
+def sets_states(unit: Unit) -> bool:
+    """where target port groups can be changed explicitly"""
+    return unit.ports is not None and unit.ports.explicit
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +112,7 @@ class Row:
     exclusive: must not overlap in time with any other command on its blocks; the engine sees to it.
     outlives: what it began goes on when the command is aborted.
     attention: reports a pending unit attention instead of running (all but INQUIRY and the like).
+    plain: nothing but a read or a write of all its blocks, unless a flag is set (Unit.plain).
     access: what it does to a unit that another nexus has reserved; by default as `writes` and `blocks` say.
 
     blocks: reads (LBA, number of blocks) out of the CDB; None of a command that addresses no blocks.
@@ -77,6 +133,7 @@ class Row:
     exclusive: bool = False
     outlives: bool = False
     attention: bool = True
+    plain: bool = False
     access: Access = Access.HARMLESS
     refuses: tuple[Field, ...] = ()
     ignores: tuple[Field, ...] = ()
@@ -128,9 +185,8 @@ class Row:
         """Refuses a CDB that asks for what this unit does not have, pointing at the bit."""
         wrong = int.from_bytes(cdb, "big") & self._refused
         if wrong:
-            for byte, bits in enumerate(wrong.to_bytes(len(cdb), "big")):
-                if bits:
-                    raise ScsiError(INVALID_FIELD_IN_CDB.at(byte, bits.bit_length() - 1))
+            bit = wrong.bit_length() - 1  # the first, which is the highest
+            raise ScsiError(INVALID_FIELD_IN_CDB.at(len(cdb) - 1 - bit // 8, bit % 8))
 
 
 def _together(fields: Iterable[Field], length: int) -> int:
@@ -153,8 +209,13 @@ class Table:
         self._plain: list[Row | None] = [None] * 256
         self._actions: dict[int, dict[int, Row]] = {}
         self._named: dict[str, Row] = {}
+        # By opcode: the row, what reads its blocks, and the bits that say anything beside opcode and blocks.
+        self.plain: dict[int, tuple[Row, Blocks, int]] = {}
         for row in rows:
             self._named[row.name] = row
+            if row.plain and row.blocks is not None:
+                others = (1 << 8 * (row.layout.size - 1)) - 1 & ~row.layout.mask
+                self.plain[row.opcode] = row, row.blocks, others
             if row.action is None:
                 self._plain[row.opcode] = row
             else:

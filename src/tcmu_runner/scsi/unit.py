@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.table import Row, Table
     from tcmu_runner.scsi.xcopy import CopyResults, Peers
 
+FUA = 0x08  # in byte 1 of all CDBs of more than 6 bytes that have it
+
 __all__ = ["Capabilities", "Identity", "Limits", "Unit"]
 
 
@@ -122,6 +124,53 @@ class Unit:
         if self.reservations is not None:
             self.reservations.check(nexus, access)
 
+    def undisturbed(self) -> bool:
+        """Whether nothing about the unit would stop a READ or WRITE in `begin`, as is nearly always so.
+
+        What an earlier command of a batch does may change the answer; those that `plain` knows do not.
+        """
+        held = self.reservations
+        if held is not None and (held.type is not None or held.reserved_by is not None):
+            return False
+        for nexus in self.nexuses:  # any() costs twice as much
+            if nexus.attentions:
+                return False
+        return self.medium.ready
+
+    def plain(self, cdb: bytes, length: int) -> tuple[Row, int] | None:
+        """Recognizes nearly all commands of a disk in a moment: the row of a READ or WRITE and its offset in
+        bytes, where `begin` on this undisturbed unit would make of it one Read or Write of all its buffers.
+        length: of these.
+
+        None: it is anything else, has a flag set, its buffers have not the length in the CDB, or it fails.
+        """
+        found = self.table.plain.get(cdb[0])
+        if found is None:
+            return None
+        row, blocks, others = found
+        lba, count = blocks(cdb)
+        block_size = self.block_size
+        offset = lba * block_size
+        if (
+            count * block_size != length
+            or offset + length > self.size
+            or 0 < self.limits.max_transfer < count
+            or int.from_bytes(cdb) & others
+            or not length
+            or (row.writes and not self._writes_freely())
+        ):
+            return None
+        return row, offset
+
+    def _writes_freely(self) -> bool:
+        """Whether a write may end before it is on stable storage, or the storage knows no difference."""
+        can, mode = self.capabilities, self.mode
+        return can.write and not mode.software_write_protect and (mode.write_cache or not can.flush)
+
+    def writes_through(self, command: Command) -> bool:
+        """Whether a write with FUA in byte 1 has to be on stable storage before it ends."""
+        return bool(command.cdb[1] & FUA) or not self.mode.write_cache
+
     # blocks
 
     def extent(self, command: Command) -> tuple[int, int]:
@@ -130,6 +179,13 @@ class Unit:
         assert row.blocks is not None, "the row of this command does not say where its blocks are"
         lba, count = row.blocks(command.cdb)
         return self.byte_range(lba, count)
+
+    def extent_within(self, command: Command, most: int) -> tuple[int, int]:
+        """`extent` of a command whose limit in VPD page B0 is `most` blocks: beyond it the count is wrong."""
+        offset, length = self.extent(command)
+        if length > most * self.block_size:
+            raise command.wrong_count()
+        return offset, length
 
     def transfer(self, command: Command) -> tuple[int, int]:
         """`extent` of a command that moves all of its blocks: above MAXIMUM TRANSFER LENGTH it is refused

@@ -121,7 +121,7 @@ def _block_limits(unit: Unit, _nexus: Nexus) -> bytes:
     limits, body = unit.limits, bytearray(60)
     body[0] = 0x00 if limits.write_same_to_end else 0x01  # WSNZ
     if unit.table.offers(unit, "COMPARE AND WRITE"):
-        body[1] = limits.within_transfer(limits.max_compare_and_write)
+        body[1] = limits.max_compare_and_write
     body[2:4] = limits.granularity.to_bytes(2, "big")
     body[4:8] = limits.max_transfer.to_bytes(4, "big")
     body[8:12] = limits.optimal_transfer.to_bytes(4, "big")
@@ -133,7 +133,7 @@ def _block_limits(unit: Unit, _nexus: Nexus) -> bytes:
     if unit.capabilities.write:
         body[32:40] = limits.max_write_same.to_bytes(8, "big")
     if unit.table.offers(unit, "WRITE ATOMIC(16)"):
-        body[40:44] = limits.within_transfer(limits.max_atomic).to_bytes(4, "big")
+        body[40:44] = limits.max_atomic.to_bytes(4, "big")
     return bytes(body)
 
 

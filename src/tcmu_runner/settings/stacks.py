@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.handler.stack import Layer
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.settings.lines import about, refuse_unknown, text
 
 

@@ -20,8 +20,8 @@ from typing import Protocol
 from tcmu_runner import settings
 from tcmu_runner.aio import Tasks
 from tcmu_runner.errors import ConfigError
+from tcmu_runner.handler.filter import StackDefinition
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.handler.stack import StackDefinition
 from tcmu_runner.logs import COMMANDS, FILE_NAME, LEVELS, Log
 from tcmu_runner.settings import Settings, StackSettings, kept, tcmu_conf, tcmu_runner_toml
 from tcmu_runner.settings.lines import SettingError, about

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from tcmu_runner import ConfigError, Device, Extent, Handler, Space
 from tcmu_runner.engine.storage.stack import Stack
+from tcmu_runner.handler.filter import Layer, StackDefinition
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.handler.stack import Layer, StackDefinition
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import (
     CryptoErase,

@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.engine.observe.statistics import Statistics
 from tcmu_runner.engine.overrides import Overrides
-from tcmu_runner.engine.record import Record
 from tcmu_runner.engine.serve.ring_thread import RingThread
 from tcmu_runner.engine.serve.transport import unmap
-from tcmu_runner.engine.unit_memory import UnitMemory
+from tcmu_runner.engine.unit_memory import Record, UnitMemory
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.device import Origin
 from tcmu_runner.handler.registry import Registry

@@ -9,7 +9,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from tcmu_runner.engine.record import FILE_SIZE, Record
+from tcmu_runner.engine.unit_memory import FILE_SIZE, Record
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName
 from tcmu_runner.scsi.unit_state import FORGOTTEN

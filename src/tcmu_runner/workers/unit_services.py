@@ -8,8 +8,8 @@ from contextlib import suppress
 from tcmu_runner.kernel.alua import PortGroups
 from tcmu_runner.kernel.configfs import Backstore, ConfigfsError
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.scsi.conditions import keeps_reservations
 from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.scsi.table import keeps_reservations
 from tcmu_runner.scsi.unit import Unit
 
 _REPORT_LUNS = DISK.row("REPORT LUNS").opcode

@@ -9,8 +9,8 @@ from harness import NO_SERVER, Backend, Case, stack
 
 from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler import Device
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.handler.stack import Layer
 from tcmu_runner.scsi.operations import Flush, Write
 
 PIECE = 1 << 20

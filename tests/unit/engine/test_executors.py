@@ -9,8 +9,7 @@ import pytest
 from tcmu_runner.engine.storage import executors
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.producer import Ticket
-from tcmu_runner.scsi import filling
-from tcmu_runner.scsi.commands import read_write
+from tcmu_runner.scsi.commands import provisioning, read_write
 
 from .bench import Bench, Latch, Memory
 
@@ -24,7 +23,7 @@ LATE = 3 * executors.AT_ONCE  # an operation of the third part
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(filling, "CHUNK", 4096)
+    monkeypatch.setattr(provisioning, "CHUNK", 4096)
     monkeypatch.setattr(read_write, "CHUNK", 4096)
 
 

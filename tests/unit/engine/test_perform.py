@@ -9,15 +9,9 @@ from dataclasses import replace
 import pytest
 
 from tcmu_runner import Filter, ScsiError
-from tcmu_runner.engine.storage.copy_peers import perform_on
-from tcmu_runner.engine.storage.perform import (
-    OperationError,
-    Storage,
-    carry_out,
-    carry_out_async,
-    through,
-    through_async,
-)
+from tcmu_runner.engine.storage.background import perform_on
+from tcmu_runner.engine.storage.on_loop import carry_out_async, through_async
+from tcmu_runner.engine.storage.perform import OperationError, Storage, carry_out, through
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import (
     CompareAndWrite,

@@ -1,4 +1,4 @@
-"""One thread for several rings."""
+"""One thread for several rings, and how it looks at them before it sleeps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tcmu_runner.engine.serve.ring_thread import RingThread
+from tcmu_runner.engine.serve.ring_thread import MOST_SKIPPED, BusyPoller, RingThread
 from tcmu_runner.engine.storage.blocking import MORE_CAUTION
 from tcmu_runner.errors import ExhaustedError, TransportGoneError
 from tcmu_runner.iov import Buffers
@@ -201,3 +201,62 @@ def test_work_in_the_background_that_cannot_begin_is_tried_again(
     assert "cannot start the thread 'background'" in caplog.text
     caplog.clear()
     bench.close()
+
+
+class Ring:
+    """Counts the looks; has something from look number `due` on."""
+
+    def __init__(self) -> None:
+        self.looks, self.due = 0, 0
+
+    def pending(self) -> bool:
+        self.looks += 1
+        return 0 < self.due <= self.looks
+
+
+def never() -> bool:
+    return False
+
+
+def test_it_sees_what_comes_while_it_looks() -> None:
+    ring = Ring()
+    ring.due = 3
+    assert BusyPoller(ring.pending, 60.0).sees(never)
+    assert ring.looks == 3
+
+
+def test_after_looks_in_vain_it_sleeps_more_and_more_often_at_once() -> None:
+    """One may happen; from then on each costs 1, 3, 7, ... turns without a look."""
+    ring = Ring()
+    busy_poller = BusyPoller(ring.pending, 1e-5)
+    looked = []
+    for _ in range(200):
+        before = ring.looks
+        assert not busy_poller.sees(never)
+        looked.append(ring.looks > before)
+    assert looked[:14] == [True, True, False, True, False, False, False, True, *[False] * 6]
+    assert sum(looked[-2 * (MOST_SKIPPED + 1) :]) == 2
+
+
+def test_one_that_found_something_makes_up_for_all_before() -> None:
+    ring = Ring()
+    busy_poller = BusyPoller(ring.pending, 1e-5)
+    for _ in range(200):
+        busy_poller.sees(never)
+    ring.due = 1
+    while not busy_poller.sees(never):
+        pass
+    ring.due = 0
+    looks = ring.looks
+    assert not busy_poller.sees(never)
+    assert ring.looks > looks
+    looks = ring.looks
+    assert not busy_poller.sees(never)
+    assert ring.looks > looks
+
+
+def test_it_does_not_look_while_threads_need_the_interpreter() -> None:
+    ring = Ring()
+    ring.due = 1
+    assert not BusyPoller(ring.pending, 60.0).sees(lambda: True)
+    assert not ring.looks

@@ -14,7 +14,7 @@ import pytest
 
 from tcmu_runner import AsyncHandler, ConfigError, Device, Filter, Handler
 from tcmu_runner.engine.storage.stack import Stack
-from tcmu_runner.handler.stack import Layer, StackDefinition
+from tcmu_runner.handler.filter import Layer, StackDefinition
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Operation, Pause, Read, Steps
 

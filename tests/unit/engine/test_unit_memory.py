@@ -9,9 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from tcmu_runner import Device
-from tcmu_runner.engine.record import Record
 from tcmu_runner.engine.serve.ring_thread import RingThread
-from tcmu_runner.engine.unit_memory import UnitMemory
+from tcmu_runner.engine.unit_memory import Record, UnitMemory
 from tcmu_runner.ring.layout import LP64
 from tcmu_runner.ring.producer import Ticket
 from tcmu_runner.scsi.sense import Status

@@ -10,7 +10,7 @@ import pytest
 
 from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler.device import Device
-from tcmu_runner.handler.stack import GROUP
+from tcmu_runner.handler.filter import GROUP
 from tcmu_runner.scsi.operations import Operation, Read, Remote
 from tcmu_runner.scsi.unit import Unit
 from tcmu_runner.testing.stacked import definition

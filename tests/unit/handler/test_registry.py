@@ -13,8 +13,8 @@ import pytest
 
 from tcmu_runner.errors import ConfigError, UnknownHandlerError
 from tcmu_runner.handler import AsyncHandler, Device, Handler, RawHandler, registry
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Registry, check_class
-from tcmu_runner.handler.stack import Layer
 from tcmu_runner.handlers.file import FileHandler
 from tcmu_runner.handlers.null import NullHandler
 from tcmu_runner.handlers.ram import RamHandler
@@ -430,3 +430,19 @@ def test_a_stack_that_cannot_be_is_refused(name: str, below: str, remedy: str) -
     registry.put(registry.definition("golden", "file", ()))
     with pytest.raises(ConfigError, match=remedy):
         registry.definition(name, below, ())
+
+
+def test_stacks_come_and_go_with_the_settings_and_handlers_stay() -> None:
+    registry = Registry()
+    registry.add(FileHandler)
+    registry.put(registry.definition("old", "file", ()))
+    registry.set_stacks([registry.definition("new", "file", ())])
+    assert sorted(each.subtype for each in registry) == ["file", "new"]
+
+
+def test_a_handler_cannot_have_the_name_of_a_stack() -> None:
+    registry = Registry()
+    registry.add(FileHandler)
+    registry.put(registry.definition("readable", "file", ()))
+    with pytest.raises(ConfigError, match="handler 'readable' exists twice: a stack of the settings and"):
+        registry.add(Readable)

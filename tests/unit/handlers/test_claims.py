@@ -16,8 +16,8 @@ from tcmu_runner import Device
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.errors import TcmuError
 from tcmu_runner.handler.device import Origin
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.handler.stack import Layer
 from tcmu_runner.handlers import claims
 from tcmu_runner.handlers.file import FileHandler
 

@@ -9,8 +9,8 @@ import pytest
 from tcmu_runner import Device
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.handler.device import Origin
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.handler.stack import Layer
 
 SIZE = 1 << 20
 BACK = {"mode": "write-back"}

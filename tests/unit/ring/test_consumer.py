@@ -499,7 +499,6 @@ def test_reset() -> None:
     consumer.publish()
     raw.head = raw.tail = 0
     consumer.reset()
-    assert consumer.generation == 1
     assert consumer.idle
     raw.command(1)
     assert ids(consumer.fetch()) == [1]
@@ -578,6 +577,21 @@ def test_a_reset_after_which_as_much_came_as_before() -> None:
         consumer.fetch()
 
 
+def test_good_completions_of_many_notice_a_reset() -> None:
+    raw = Raw()
+    consumer = Consumer(raw.area)
+    raw.command(1)
+    raw.command(2)
+    requests = [request for request in consumer.fetch() if isinstance(request, Request)]
+    consumer.complete(1)
+    consumer.publish()
+    raw.head = raw.tail = 0
+    before = bytes(raw.bytes)
+    with pytest.raises(RingReset, match="tail 0 in the mailbox, 120 expected"):
+        consumer.complete_well(requests[1:])
+    assert raw.bytes == before
+
+
 def test_a_publication_at_the_same_time_is_no_reset() -> None:
     """`fetch` may run in another thread, between the store of the tail and the note that it was stored."""
     raw = Raw()
@@ -611,7 +625,8 @@ def test_publications_while_we_look_are_no_reset() -> None:
     consumer.fetch()
     raw.command(3)
     raw.tail, consumer._publishing = 120, 240  # the first publication is done, the second under way
-    consumer.seen = [0, 120]
+    # What `fetch` compares twice, what the look at the head begins with, and what it finds then.
+    consumer.seen = [0, 0, 0, 120]
     assert ids(consumer.fetch()) == [3]
 
 

@@ -22,12 +22,13 @@ class Ports:
             0x20: TargetPortGroup(0x20, (3,), AccessState.STANDBY, few, status=2),
         }
         self.fails = False
+        self.place: tuple[int | None, int] | None = (2, 0x10)
 
     def groups(self) -> Sequence[TargetPortGroup]:
         return list(self.all.values())
 
-    def here(self, _nexus: Nexus) -> tuple[int, int] | None:
-        return 2, 0x10
+    def here(self, _nexus: Nexus) -> tuple[int | None, int] | None:
+        return self.place
 
     def set_state(self, group: int, state: AccessState) -> None:
         if self.fails:
@@ -143,4 +144,13 @@ def test_the_port_has_its_place_in_the_identification() -> None:
     # SPC-5 7.7.6: PIV is for protocols; association 01b target port: type 4h relative port, 5h its group
     data = play(unit_with(Ports()), "12 01 83 00ff 00", room=255).data
     assert bytes.fromhex("01140004 00000002") in data
+    assert bytes.fromhex("01150004 00000010") in data
+
+
+def test_what_is_not_known_of_the_port_is_left_out_of_the_identification() -> None:
+    """SPC-5 7.7.6.1: designators are of what there is; a group is known without its relative port."""
+    ports = Ports()
+    ports.place = None, 0x10
+    data = play(unit_with(ports), "12 01 83 00ff 00", room=255).data
+    assert bytes.fromhex("01140004") not in data
     assert bytes.fromhex("01150004 00000010") in data

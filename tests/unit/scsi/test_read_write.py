@@ -1,12 +1,16 @@
 import errno
+from dataclasses import replace
 
 import pytest
 
 from tcmu_runner.scsi.operations import Flush, Read, Write
 from tcmu_runner.scsi.unit import Capabilities, Limits, Unit
-from tcmu_runner.testing.play import STALE, bytes_of, disk, play, space
+from tcmu_runner.testing.play import EVERYTHING, STALE, bytes_of, disk, play, space
 
-BLOCK = bytes(range(256)) * 2
+BLOCK, OTHER = bytes(range(256)) * 2, bytes(range(255, -1, -1)) * 2
+ORWRITE = "8b {:02x} 0000000000000008 {:08x} 00 00"  # SBC-4 table 69
+ATOMIC = "9c {:02x} 0000000000000008 {:04x} {:04x} 00 00"  # SBC-4 table 150
+READ_1 = Read(8 * 512, space(512))
 # LBA 8, one block, in each layout (SBC-4 5.16 to 5.19 and 5.40 to 5.43)
 READS = [
     "08 00 0008 01 00", "28 00 00000008 00 0001 00", "a8 00 00000008 00000001 00 00",
@@ -244,3 +248,58 @@ def test_prefetch_of_much_reads_some() -> None:
     unit = disk(blocks=1 << 20)
     steps = [(Read(at << 20, space(1 << 20)), bytes(1 << 20)) for at in range(8)]
     assert play(unit, "90 00 0000000000000000 00100000 00 00", *steps).status == 0
+
+
+def test_orwrite() -> None:
+    # SBC-4 5.10: the blocks, bit by bit OR'ed with the data
+    either = bytes(one | other for one, other in zip(BLOCK, OTHER, strict=True))
+    steps = ((READ_1, BLOCK), (Write(8 * 512, bytes_of(either)), None))
+    assert play(disk(), ORWRITE.format(0, 1), *steps, out=OTHER).status == 0
+
+
+def test_orwrite_keeps_leading_zeroes() -> None:
+    steps = ((READ_1, bytes(512)), (Write(8 * 512, bytes_of(bytes(511) + b"\x01")), None))
+    assert play(disk(), ORWRITE.format(0, 1), *steps, out=bytes(511) + b"\x01").status == 0
+
+
+def test_orwrite_edges() -> None:
+    assert play(disk(), ORWRITE.format(0, 0)).status == 0
+    assert play(disk(), ORWRITE.format(0x20, 1), out=BLOCK).triple == "5/24/00"  # ORPROTECT
+    assert play(disk(), ORWRITE.format(0, 2), out=BLOCK).triple == "5/24/00"
+    assert play(disk(blocks=8), ORWRITE.format(0, 1), out=BLOCK).triple == "5/21/00"
+    steps = ((READ_1, BLOCK), (Write(8 * 512, bytes_of(BLOCK), fua=True), None))
+    assert play(disk(), ORWRITE.format(0x08, 1), *steps, out=bytes(512)).status == 0
+
+
+def test_write_atomic() -> None:
+    step = (Write(8 * 512, bytes_of(OTHER)), None)
+    assert play(disk(), ATOMIC.format(0, 0, 1), step, out=OTHER).status == 0
+    step = (Write(8 * 512, bytes_of(OTHER), fua=True), None)
+    assert play(disk(), ATOMIC.format(0x08, 0, 1), step, out=OTHER).status == 0
+
+
+def test_write_atomic_is_offered_where_the_storage_can_keep_what_it_promises() -> None:
+    """SBC-4 4.29: all of it or none of it is on the medium, also after a loss of power."""
+    unit = disk(replace(EVERYTHING, atomic=False))
+    assert play(unit, ATOMIC.format(0, 0, 1), out=OTHER).triple == "5/20/00"
+    # SBC-4 table 243: MAXIMUM ATOMIC TRANSFER LENGTH in bytes 44 to 47 of VPD page B0
+    assert play(unit, "12 01 b0 00ff 00", room=255).data[44:48] == bytes(4)
+    assert any(play(disk(), "12 01 b0 00ff 00", room=255).data[44:48])
+
+
+def test_write_atomic_edges() -> None:
+    assert play(disk(), ATOMIC.format(0, 0, 0)).status == 0
+    assert play(disk(), ATOMIC.format(0, 1, 1), out=BLOCK).triple == "5/24/00"  # ATOMIC BOUNDARY
+    assert play(disk(), ATOMIC.format(0, 0, 2), out=BLOCK).triple == "5/24/00"
+    unit = disk(limits=Limits(max_atomic=1))
+    assert play(unit, ATOMIC.format(0, 0, 2), out=BLOCK * 2).triple == "5/24/00"
+
+
+def test_no_atomic_write_is_above_the_limit_of_all() -> None:
+    unit = disk(limits=Limits(max_transfer=1))
+    assert play(unit, ATOMIC.format(0, 0, 2), out=bytes(1024)).triple == "5/24/00"
+
+
+def test_orwrite_and_write_atomic_on_a_protected_unit() -> None:
+    for cdb in (ORWRITE.format(0, 1), ATOMIC.format(0, 0, 1)):
+        assert play(disk(Capabilities(atomic=True)), cdb, out=BLOCK * 2).triple == "7/27/00"

@@ -16,7 +16,7 @@ from kernel.tree import MuteMonitor, make_backstore, make_uio
 from tcmu_runner.aio import in_thread
 from tcmu_runner.engine.observe.view import Controllable, DeviceView, State
 from tcmu_runner.engine.overrides import Overrides
-from tcmu_runner.engine.record import Record
+from tcmu_runner.engine.unit_memory import Record
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.guardian.guardian import Guardian
 from tcmu_runner.handler.device import Origin

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.engine.record import Record
+from tcmu_runner.engine.unit_memory import Record
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName
 from tcmu_runner.scsi.unit_state import FORGOTTEN

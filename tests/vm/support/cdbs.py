@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from tcmu_runner.scsi.fields import Field
+from tcmu_runner.scsi.cdb import Field
 from tcmu_runner.scsi.table import Row
 
 BLOCK = 512

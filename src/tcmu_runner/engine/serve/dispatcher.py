@@ -14,8 +14,8 @@ from tcmu_runner.engine.serve.late import Deadlines
 from tcmu_runner.engine.serve.range_locks import RangeLocks
 from tcmu_runner.engine.serve.ring_thread import RingThread
 from tcmu_runner.engine.serve.transport import Transport
-from tcmu_runner.engine.storage.executors import Executor, Finished
-from tcmu_runner.engine.storage.perform import ABORTED, OperationError
+from tcmu_runner.engine.storage.executors import Executor
+from tcmu_runner.engine.storage.perform import ABORTED
 from tcmu_runner.errors import ExhaustedError
 from tcmu_runner.handler.device import Device
 from tcmu_runner.logs import COMMANDS
@@ -94,14 +94,6 @@ class RingDispatcher:
     def wake_fd(self) -> int:
         """An eventfd: readable when something has to be done on the ring's thread."""
         return self._wake_fd
-
-    @property
-    def finished(self) -> Finished:
-        """What executors call, on any thread, when a command's plan has ended."""
-        return self.in_flight.finished
-
-    def publish(self) -> None:
-        self.completions.publish()
 
     def drain(self, seconds: float) -> bool:
         """Waits until every fetched command is answered and the ring is empty; False when time is up."""
@@ -209,21 +201,25 @@ class RingDispatcher:
         """Does the plain commands, from the first on: so many. Where the storage turns out to wait, the rest
         of them go the general way."""
         at = 0 if self._range_locks.active or self._left_over else fast_path.take(batch, now)
-        fast_path.work(self._is_ring_thread)
-        if fast_path.queue and self._is_ring_thread():
-            self._left_over.extend(fast_path.give_back())
+        if fast_path.queue:
+            fast_path.work(self._is_ring_thread)
+            if fast_path.queue and self._is_ring_thread():
+                self._left_over.extend(fast_path.give_back())
         return at
 
     def _start_rest(self, batch: list[Job | TaskManagement], at: int, now: float) -> None:
-        alone = self._consumer.outstanding == 1
+        alone = len(batch) == 1 and not (self.in_flight.under_way or self._left_over)
         while self._left_over:
             self._take(self._left_over.popleft(), now, alone=False)
         while at < len(batch) and self._is_ring_thread():
             for request in batch[at : at + PUBLISH_EVERY]:
                 at += 1
                 self._take(request, now, alone=alone)
-            self.completions.publish()
-        self._leave_over(batch[at:])
+            if at < len(batch):
+                self.completions.publish()
+        if at < len(batch):  # a thread that was relieved leaves what it has not begun to its successor
+            self._left_over.extend(batch[at:])
+            self.wake()
         self.executor.batch_done()
         self.completions.publish()
 
@@ -248,25 +244,19 @@ class RingDispatcher:
     def _begun(self, command: Command) -> bool:
         return not self.executor.withdraw(command)
 
-    def _leave_over(self, rest: list[Job | TaskManagement]) -> None:
-        """A thread that was relieved leaves what it has not begun to its successor."""
-        if rest:
-            self._left_over.extend(rest)
-            self.wake()
-
     def _start(self, command: Job, now: float, *, alone: bool) -> None:
         if command.withdrawn is not None:  # given back by the fast path
-            self.in_flight.finished(command, OperationError(command.withdrawn, None))
+            self.in_flight.end(command, command.withdrawn)
             return
         command.began = now
         command.nexus = self._only_nexus if self._nexus_of is None else self._nexus_of(command.id)
         try:
             plan = self._unit.begin(command)
         except Exception as error:
-            self.in_flight.finished(command, OperationError(error, None))
+            self.in_flight.end(command, error)
             return
         if plan is None:
-            self.in_flight.finished(command, None)
+            self.in_flight.end(command)
             return
         exclusive = command.row is not None and command.row.exclusive
         if (exclusive or self._range_locks.active) and not self._range_locks.admit(

@@ -17,11 +17,9 @@ from tcmu_runner.engine.serve.inflight import Completions, InFlight, Job
 from tcmu_runner.engine.storage.blocking import BlockingDetector
 from tcmu_runner.engine.storage.buffer_guard import calls
 from tcmu_runner.engine.storage.executors import SMALL
-from tcmu_runner.engine.storage.perform import OperationError
 from tcmu_runner.handler.api import Handler
 from tcmu_runner.ring.consumer import TaskManagement
 from tcmu_runner.scsi.operations import Read, Write
-from tcmu_runner.scsi.plain import plain, undisturbed
 from tcmu_runner.scsi.unit import Unit
 
 # for so many commands, and so much of their data, the doorbell is rung once: the initiator goes on meanwhile
@@ -55,15 +53,15 @@ class FastPath:
     def take(self, batch: list[Job | TaskManagement], now: float) -> int:
         """Queues the plain commands up to the first other one: so many. Ring's thread."""
         unit, detector = self._unit, self._detector
-        if not undisturbed(unit) or not (detector is None or detector.at_once(now)):
+        if not unit.undisturbed() or not (detector is None or detector.at_once(now)):
             return 0
-        queue, under_way, taken = self.queue, self._in_flight.under_way, 0
+        queue, under_way, plain, taken = self.queue, self._in_flight.under_way, unit.plain, 0
         for job in batch:
             if isinstance(job, TaskManagement):
                 break
             data = job.data
             length = len(data[0]) if len(data) == 1 else iov.length(data)
-            found = plain(unit, job.cdb, length)
+            found = plain(job.cdb, length)
             if found is None or length > SMALL:
                 break
             job.row, job.offset = found
@@ -98,7 +96,7 @@ class FastPath:
         with suppress(IndexError):  # another thread may be faster
             while True:
                 job = self.queue.popleft()
-                self._in_flight.leave(job)
+                self._in_flight.leave([job])
                 yield job
 
     def _do_some(self) -> int:
@@ -112,7 +110,7 @@ class FastPath:
             except IndexError:
                 break
             if done and done[0].cdb[0] != job.cdb[0]:
-                self._in_flight.ended_well(done, length)
+                self._in_flight.end_together(done, length)
                 done, length = [], 0
             if (queue and queue[0].offset == job.end) or job.withdrawn is not None:
                 jobs = self._with_neighbours(job)
@@ -132,7 +130,7 @@ class FastPath:
             length += size
             total += size
         if done:
-            self._in_flight.ended_well(done, length)
+            self._in_flight.end_together(done, length)
         return total
 
     def _with_neighbours(self, first: Job) -> list[Job]:
@@ -165,7 +163,7 @@ class FastPath:
 
     def _done_alone(self, job: Job) -> bool:
         if job.withdrawn is not None:
-            self._in_flight.finished(job, OperationError(job.withdrawn, None))
+            self._in_flight.end(job, job.withdrawn)
             return False
         try:
             (self._write if job.writes else self._read)(job.data, job.offset)
@@ -177,4 +175,4 @@ class FastPath:
     def _failed(self, job: Job, error: BaseException) -> None:
         job.descriptor_sense = self._unit.mode.descriptor_sense
         kind = Write if job.writes else Read
-        self._in_flight.finished(job, OperationError(error, kind(job.offset, job.data)))
+        self._in_flight.end(job, error, kind(job.offset, job.data))

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tcmu_runner import iov
-from tcmu_runner.engine.observe.failure_log import FailureLog
+from tcmu_runner.engine.observe.command_log import FailureLog
 from tcmu_runner.engine.observe.statistics import Statistics
 from tcmu_runner.engine.serve.range_locks import RangeLocks
-from tcmu_runner.engine.storage.perform import OperationError
 from tcmu_runner.errors import ExhaustedError
 from tcmu_runner.handler.device import Device
 from tcmu_runner.handler.errnos import scsi_error
@@ -58,16 +57,14 @@ class Job(Command):
         self.began = 0.0
 
 
-def valid_length(command: Command, *, can_tell: bool) -> int:
-    """The read_len of a GOOD command: 0 when its buffers are valid whole. `can_tell`: the ring has READ_LEN.
+def valid_length(command: Command, total: int, *, can_tell: bool) -> int:
+    """The read_len of a GOOD command: 0 when its buffers are valid whole. total: bytes of them. can_tell: the
+    ring has READ_LEN.
 
     Buffers are never handed on with what an earlier command left in them. An empty answer cannot be
     expressed (0 means all), so one zeroed byte is returned; for data-out the other side ignores it.
     """
     data = command.data
-    if not data:
-        return 0
-    total = len(data[0]) if len(data) == 1 else iov.length(data)
     returned = command.returned or 0
     if returned == total:
         return 0
@@ -124,14 +121,10 @@ class Completions:
         self._waiting: deque[Completion] = deque()
         self._publishing = threading.Lock()
 
-    def add(self, command: Command, ending: Ending, read_len: int) -> None:
-        """Queues a completion; `publish` sends it. Any thread."""
-        self._waiting.append(([command], ending[0], ending[1], read_len, iov.length(command.data)))
-
-    def add_good(self, commands: Sequence[Command], length: int) -> None:
-        """Queues commands of one opcode and one beginning that have ended well, with all their data valid:
-        `length` bytes together."""
-        self._waiting.append((commands, 0, b"", 0, length))
+    def add(self, commands: Sequence[Command], ending: Ending, length: int, read_len: int) -> None:
+        """Queues completions; `publish` sends them. Any thread. length: bytes of all their data. Several are
+        of one opcode and one beginning, and have ended in GOOD with all their data valid."""
+        self._waiting.append((commands, ending[0], ending[1], read_len, length))
 
     def publish(self) -> None:
         """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""
@@ -197,31 +190,34 @@ class InFlight:
         self._status = CommandStatus(device, statistics)
         self.tell = self._status.tell  # to be called about every second: see FailureLog.tell
 
-    def finished(self, command: Command, error: OperationError | None) -> None:
-        """A command's plan has ended; its completion waits for `Completions.publish`. Any thread."""
+    def end(
+        self, command: Command, error: BaseException | None = None, operation: Operation | None = None
+    ) -> None:
+        """A command has ended: well, or in what it raised, during an operation or without any. Its completion
+        waits for `Completions.publish`. Any thread."""
+        data = command.data
+        length = len(data[0]) if len(data) == 1 else iov.length(data)
         if error is None:
-            length = valid_length(command, can_tell=self._can_tell_length)
-            self._completions.add(command, GOOD, length)
+            valid = valid_length(command, length, can_tell=self._can_tell_length)
+            self.end_together([command], length, GOOD, valid)
         else:
-            ending = self._status.ending(command, error.error, error.operation)
-            self._completions.add(command, ending, 0)
-        self.leave(command)
+            self.end_together([command], length, self._status.ending(command, error, operation))
 
-    def ended_well(self, jobs: list[Job], length: int) -> None:
-        """Plain commands of one opcode and one beginning have ended, with all their `length` bytes valid. Any
-        thread."""
-        self._completions.add_good(jobs, length)
-        self.under_way.difference_update(jobs)
-        if self._range_locks.active:  # one has taken so long that another thread is the ring's now
-            released = [self._range_locks.ended(job) for job in jobs]
+    def end_together(
+        self, commands: Sequence[Command], length: int, ending: Ending = GOOD, read_len: int = 0
+    ) -> None:
+        """`end` of commands of one opcode and one beginning, with `length` bytes of data together: the one
+        place where commands end. read_len: as `valid_length` says of a single one. Any thread."""
+        self._completions.add(commands, ending, length, read_len)
+        self.leave(commands)
+
+    def leave(self, commands: Sequence[Command]) -> None:
+        """These are not under way now: they have ended, or will be started anew. Any thread."""
+        self.under_way.difference_update(commands)
+        if self._range_locks.active:
+            released = [self._range_locks.ended(each) for each in commands]
             if any(released):
                 self._released()
-
-    def leave(self, command: Command) -> None:
-        """One is not under way any more, or has not begun after all and will be started anew. Any thread."""
-        self.under_way.discard(command)
-        if self._range_locks.active and self._range_locks.ended(command):
-            self._released()
 
     def waiting(self) -> list[Command]:
         """All that have come and not ended. Any thread."""
@@ -247,7 +243,7 @@ class InFlight:
             self._range_locks.wait(guest)
             yield
         finally:
-            self.leave(guest)
+            self.leave([guest])
 
     def withdraw(self, unwanted: Unwanted, ending: Exception, begun: Callable[[Command], bool]) -> None:
         """Commands that have not begun never do, and end in this. begun: whether it is too late for one; any
@@ -255,8 +251,8 @@ class InFlight:
         for command in filter(unwanted, self.under_way.copy()):
             command.withdrawn = ending
             if not begun(command):
-                self.finished(command, OperationError(ending, None))
+                self.end(command, ending)
             elif command.row is not None and command.row.writes:
                 self._hold(command)
         for command in self._range_locks.drop(unwanted):
-            self.finished(command, OperationError(ending, None))
+            self.end(command, ending)

@@ -48,16 +48,17 @@ class RangeLocks:
         with self._lock:
             rivals = set(self._holders).union(under_way) if exclusive else set(self._holders)
             rivals.update(parked.command for parked in self._parked)  # nobody overtakes: it may be a write
-            wanted = self._range_of(command)
-            blockers = {
-                rival for rival in rivals if rival is not command and overlap(self._range_of(rival), wanted)
-            }
+            blockers = self._overlapping(rivals, command) if rivals else set()
             if blockers:
                 self._parked.append(Parked(command, plan, exclusive, blockers))
             elif exclusive:
                 self._holders.add(command)
             self._settle()
             return not blockers
+
+    def _overlapping(self, rivals: set[Command], command: Command) -> set[Command]:
+        wanted = self._range_of(command)
+        return {rival for rival in rivals if rival is not command and overlap(self._range_of(rival), wanted)}
 
     def hold(self, command: Command, under_way: Container[Command]) -> bool:
         """Later commands on its blocks wait for one that is under way already. Returns what `ended` does: it

@@ -1,19 +1,28 @@
-"""The thread on rings: waits for commands, and has each ring do what there is to do on it."""
+"""The thread on rings: waits for commands, and has each ring do what there is to do on it.
+
+Before it sleeps it looks at its rings for a moment.
+"""
 
 from __future__ import annotations
 
+import os
 import select
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from tcmu_runner.aio import start_thread
-from tcmu_runner.engine.serve.busy_poll import BusyPoller
 from tcmu_runner.engine.storage.blocking import CAUTION
 from tcmu_runner.errors import ExhaustedError, TransportGoneError
 
 EVENTS = select.EPOLLIN | select.EPOLLET
+# To be woken takes longer than a command does, but a look in vain has wasted a processor (docs/adr/0019).
+# Other machines may show the head before the entry: there, only a wake-up orders the two (tcmu-abi 8.24).
+ORDERED = os.uname().machine in {"x86_64", "i386", "i686"}
+BUSY_POLL_SECONDS = 1e-3 if ORDERED else 0.0
+MOST_SKIPPED = 31  # looks left out after one in vain
 
 
 class Ring(Protocol):
@@ -45,6 +54,33 @@ class _Registration:
     wake_fd: int
     left: threading.Event
     leaving: bool = False
+
+
+class BusyPoller:
+    """Looks while that pays: the more looks in a row were in vain, the more are left out after the next; one
+    that found something makes up for all. Used by the ring's thread."""
+
+    def __init__(self, pending: Callable[[], bool], seconds: float = BUSY_POLL_SECONDS) -> None:
+        self._pending = pending
+        self._seconds = seconds
+        self._skip = 0  # looks to be left out
+        self._next = 0  # how many after the next in vain
+
+    def sees(self, disturbed: Callable[[], object]) -> bool:
+        """Whether something came while it looked. disturbed: there is a reason not to look any more."""
+        if self._skip:
+            self._skip -= 1
+            return False
+        pending, clock = self._pending, time.monotonic
+        deadline = clock() + self._seconds
+        while not disturbed():
+            if pending():
+                self._next = 0
+                return True
+            if clock() >= deadline:
+                self._skip, self._next = self._next, min(self._next * 2 + 1, MOST_SKIPPED)
+                break
+        return False
 
 
 class RingThread:

@@ -1,4 +1,5 @@
-"""Work of a LUN that no command waits for: FORMAT UNIT and SANITIZE with IMMED, a look at its space."""
+"""What is done on a LUN's storage for others than its own commands: FORMAT UNIT and SANITIZE with IMMED, a
+look at its space, and the EXTENDED COPY of other LUNs that this process serves."""
 
 from __future__ import annotations
 
@@ -7,11 +8,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from tcmu_runner import iov
 from tcmu_runner.aio import start_thread
+from tcmu_runner.engine.serve.inflight import InFlight
 from tcmu_runner.engine.storage.perform import OperationError, Perform, carry_out
 from tcmu_runner.handler.device import Device
-from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.operations import Operation, Steps
+from tcmu_runner.scsi.command import Command, Nexus
+from tcmu_runner.scsi.operations import Operation, Read, Steps, Write
+from tcmu_runner.scsi.sense import COPY_TARGET_NOT_REACHABLE, ScsiError
+from tcmu_runner.scsi.unit import Unit
 
 POLL_SECONDS = 0.005
 
@@ -63,3 +68,42 @@ class Background:
         self._stopping = True
         for thread in self._threads:
             thread.join()
+
+
+_performers: dict[int, Perform] = {}  # by identity: a unit is mutable and has no hash
+
+
+def take_copies(unit: Unit, perform: Perform, in_flight: InFlight) -> None:
+    """Other LUNs may reach this one; what they do is for it as one of its own commands."""
+
+    def perform_for_others(operation: Operation) -> None:
+        assert isinstance(operation, Read | Write)
+        with in_flight.visit(_as_command(unit, operation)):
+            if not unit.medium.ready:  # it was when the copy began
+                raise ScsiError(COPY_TARGET_NOT_REACHABLE)
+            perform(operation)
+
+    _performers[id(unit)] = perform_for_others
+
+
+def _as_command(unit: Unit, operation: Read | Write) -> Command:
+    """The READ(16) or WRITE(16) of the same blocks."""
+    row = unit.table.row("READ(16)" if isinstance(operation, Read) else "WRITE(16)")
+    length = iov.length(operation.into if isinstance(operation, Read) else operation.data)
+    lba, blocks = operation.offset // unit.block_size, length // unit.block_size
+    command = Command(row.cdb(lba, blocks), [], Nexus())
+    command.row, command.began = row, time.monotonic()
+    return command
+
+
+def refuse_copies(unit: Unit) -> None:
+    """Other LUNs reach this one no more."""
+    _performers.pop(id(unit), None)
+
+
+def perform_on(unit: Unit, operation: Operation) -> None:
+    """Blocks. OSError when the LUN is not served any more."""
+    perform = _performers.get(id(unit))
+    if perform is None:
+        raise OSError(errno.ENODEV, "the other LUN of this copy is not served any more")
+    perform(operation)

@@ -1,14 +1,12 @@
-"""Executors: where a command's storage operations run."""
+"""Executors: on which thread a command's storage operations run; `on_loop` has that of the asyncio loop."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sized
 from contextlib import suppress
-from functools import partial
 from queue import SimpleQueue
 from typing import Protocol
 
@@ -19,23 +17,35 @@ from tcmu_runner.engine.storage.perform import (
     ABORTED,
     OperationError,
     Perform,
-    PerformAsync,
-    Progress,
     carry_out,
-    carry_out_async,
 )
 from tcmu_runner.errors import ExhaustedError
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.operations import Operation, Plan, Read, Write
+from tcmu_runner.scsi.operations import (
+    Operation,
+    Plan,
+    Read,
+    Steps,
+    Unmap,
+    Write,
+    WriteSame,
+    WriteZeroes,
+)
 
-Finished = Callable[[Command, OperationError | None], None]  # adds the completion
 Publish = Callable[[], None]
 Job = tuple[Command, Plan]
-Part = tuple[Command, Progress]
 
 AT_ONCE = 4  # operations of one command, before others get their turn; each is a MiB, or little work
 
 SMALL = 256 << 10  # bytes: more keeps the ring's thread from other commands for long
+
+
+class End(Protocol):
+    """InFlight.end: called, on any thread, when a command's plan has ended."""
+
+    def __call__(
+        self, command: Command, error: BaseException | None = None, operation: Operation | None = None, /
+    ) -> None: ...
 
 
 def check_wanted(command: Command) -> None:
@@ -44,6 +54,40 @@ def check_wanted(command: Command) -> None:
     row = command.row
     if command.withdrawn is ABORTED and row is not None and not (row.exclusive or row.outlives):
         raise ABORTED
+
+
+class Progress:
+    """The plan of a command that is carried out some operations at a time, so that others get their turn."""
+
+    def __init__(self, command: Command, steps: Steps) -> None:
+        self.command = command
+        self._steps = steps
+        self._operation: Operation | None = None
+
+    def advance(self, perform: Perform, most: int) -> bool:
+        """Does so many operations more, or up to one on a range, which may take long; True when that was the
+        end. Raises as `carry_out`. A command that is aborted does not begin its next operation."""
+        command = self.command
+        try:
+            operation = self._operation or next(self._steps)
+            for _ in range(most):
+                self._operation = operation
+                try:
+                    if command.withdrawn is not None:
+                        check_wanted(command)
+                    perform(operation)
+                except Exception as error:
+                    operation = self._steps.throw(error)
+                else:
+                    operation = next(self._steps)
+                if isinstance(self._operation, Unmap | WriteZeroes | WriteSame):
+                    break
+            self._operation = operation
+        except StopIteration:
+            return True
+        except BaseException as error:
+            raise OperationError(error, self._operation) from error
+        return False
 
 
 class Executor(Protocol):
@@ -79,17 +123,17 @@ class InlineExecutor:
     """Everything on the ring's thread: for handlers that never block. A command of many operations (WRITE
     SAME, VERIFY, UNMAP, FORMAT UNIT, EXTENDED COPY) gives way to others after each few of them."""
 
-    def __init__(self, perform: Perform, finished: Finished, detector: BlockingDetector) -> None:
+    def __init__(self, perform: Perform, end: End, detector: BlockingDetector) -> None:
         self._perform = perform
-        self._finished = finished
+        self._end = end
         self.detector = detector
-        self.unfinished: deque[Part] = deque()
+        self.unfinished: deque[Progress] = deque()
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         if isinstance(plan, Operation) or plan is None:
             self._carry_out(command, plan)
         else:
-            self._advance((command, Progress(plan)))
+            self._advance(Progress(command, plan))
 
     def go_on(self) -> None:
         """The oldest goes on, and then is the last to do so."""
@@ -104,35 +148,25 @@ class InlineExecutor:
     def _carry_out(self, command: Command, plan: Operation | None) -> None:
         try:
             carry_out(plan, self._perform)
-        except OperationError as error:
-            self._finished(command, error)
+        except OperationError as failure:
+            self._end(command, failure.error, failure.operation)
         else:
-            self._finished(command, None)
+            self._end(command)
 
-    def _advance(self, part: Part) -> None:
+    def _advance(self, progress: Progress) -> None:
         """Some operations more, then the end of the command or its place behind the others."""
-        command, progress = part
         try:
-            ended = progress.advance(self._performer(command), AT_ONCE)
-        except OperationError as error:
-            self._finished(command, error)
+            ended = progress.advance(self._perform, AT_ONCE)
+        except OperationError as failure:
+            self._end(progress.command, failure.error, failure.operation)
         else:
             if ended:
-                self._finished(command, None)
+                self._end(progress.command)
             else:
-                self._put_back(part)
+                self._put_back(progress)
 
-    def _put_back(self, part: Part) -> None:
-        self.unfinished.append(part)
-
-    def _performer(self, command: Command) -> Perform:
-        """For several operations: one that is aborted does not begin the next."""
-
-        def perform(operation: Operation) -> None:
-            check_wanted(command)
-            self._perform(operation)
-
-        return perform
+    def _put_back(self, progress: Progress) -> None:
+        self.unfinished.append(progress)
 
     def batch_done(self) -> None:
         """Nothing is held back."""
@@ -157,7 +191,7 @@ class ThreadExecutor(InlineExecutor):
     def __init__(
         self,
         perform: Perform,
-        finished: Finished,
+        end: End,
         detector: BlockingDetector,
         publish: Publish,
         *,
@@ -165,9 +199,9 @@ class ThreadExecutor(InlineExecutor):
         name: str,
         apart: bool = False,
     ) -> None:
-        super().__init__(perform, finished, detector)
+        super().__init__(perform, end, detector)
         self._publish = publish
-        self._jobs: SimpleQueue[Job | Part | None] = SimpleQueue()
+        self._jobs: SimpleQueue[Job | Progress | None] = SimpleQueue()
         self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
         self._takes_part = threads > 1 and not apart
         self._name = name
@@ -183,9 +217,9 @@ class ThreadExecutor(InlineExecutor):
         super().submit(command, plan, alone=alone)
         self.detector.end(time.monotonic(), iov.length(command.data))
 
-    def _put_back(self, part: Part) -> None:
+    def _put_back(self, progress: Progress) -> None:
         """Behind the commands that wait for a thread: with a single one, it is the only one for all."""
-        self._jobs.put(part)
+        self._jobs.put(progress)
 
     def _put(self, job: Job) -> None:
         """Raises ExhaustedError: no thread would take the job, and it is not queued."""
@@ -205,11 +239,10 @@ class ThreadExecutor(InlineExecutor):
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            command, plan = job
-            if isinstance(plan, Progress):
-                self._advance((command, plan))
-            elif self.withdraw(command):
-                super().submit(command, plan, alone=False)
+            if isinstance(job, Progress):
+                self._advance(job)
+            elif self.withdraw(job[0]):
+                super().submit(*job, alone=False)
             self._publish()
 
     def withdraw(self, command: Command) -> bool:
@@ -224,62 +257,3 @@ class ThreadExecutor(InlineExecutor):
             self._jobs.put(None)
         for thread in self._threads:
             thread.join()
-
-
-class AsyncExecutor:
-    """Commands as tasks of one asyncio loop, started in batches: one wake-up of the loop for each."""
-
-    def __init__(
-        self, perform: PerformAsync, finished: Finished, publish: Publish, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._perform = perform
-        self._finished = finished
-        self._publish = publish
-        self._loop = loop
-        self.detector = BlockingDetector()  # of nothing: the loop is another thread
-        self.unfinished: Sized = ()  # each operation of a task gives way to others
-        self._batch: list[Job] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
-        self._batch.append((command, plan))
-
-    def batch_done(self) -> None:
-        if self._batch:
-            self._loop.call_soon_threadsafe(self._start, self._batch)
-            self._batch = []
-
-    def go_on(self) -> None:
-        """The loop does."""
-
-    def finish(self) -> None:
-        """The loop does."""
-
-    def _start(self, batch: list[Job]) -> None:
-        for command, plan in batch:
-            if command.withdrawn is not None:
-                self._finished(command, OperationError(command.withdrawn, None))
-                continue
-            task = self._loop.create_task(self._run(command, plan))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        self._publish()
-
-    def withdraw(self, command: Command) -> bool:
-        return False  # the loop ends it, if it sees the mark before it starts the command
-
-    async def _run(self, command: Command, plan: Plan) -> None:
-        try:
-            await carry_out_async(plan, partial(self._perform_next, command))
-        except OperationError as error:
-            self._finished(command, error)
-        else:
-            self._finished(command, None)
-        self._publish()
-
-    async def _perform_next(self, command: Command, operation: Operation) -> None:
-        check_wanted(command)
-        await self._perform(operation)
-
-    def close(self) -> None:
-        """The loop belongs to the worker, not to one LUN."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from tcmu_runner import iov
-from tcmu_runner.engine.storage.buffer_guard import async_calls, calls, is_ours
+from tcmu_runner.engine.storage.buffer_guard import calls, is_ours
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import (
@@ -37,7 +36,6 @@ from tcmu_runner.scsi.unit import Capabilities, Unit
 
 Perform = Callable[[Operation], None]
 Neighbour = Callable[[Unit, Operation], None]  # does an operation on another LUN, blocking
-PerformAsync = Callable[[Operation], Coroutine[object, object, None]]
 
 
 class OperationError(Exception):
@@ -85,45 +83,14 @@ class Storage:
                 self._perform_rare(operation)
 
     def _perform_rare(self, operation: Operation) -> None:
-        calls = _calls(self._handler, self._can, operation)
+        calls = rare_calls(self._handler, self._can, operation)
         with suppress(StopIteration):
             result = next(calls)
             while True:
                 result = calls.send(result)
 
 
-class AsyncStorage:
-    """An asyncio handler; `perform` runs on the loop."""
-
-    def __init__(self, handler: AsyncHandler[Any], can: Capabilities, neighbour: Neighbour) -> None:
-        self._handler = handler
-        self._read, self._write, self._write_durable = async_calls(handler)
-        self._can = can
-        self._neighbour = neighbour
-
-    async def perform(self, operation: Operation) -> None:
-        match operation:
-            case Read():
-                await self._read(operation.into, operation.offset)
-            case Write():
-                store = self._write_durable if operation.fua else self._write
-                await store(operation.data, operation.offset)
-            case HandleCommand():
-                raise NotImplementedError("raw handlers are not asynchronous")
-            case Remote():
-                await asyncio.to_thread(self._neighbour, operation.unit, operation.operation)
-            case _:
-                await self._perform_rare(operation)
-
-    async def _perform_rare(self, operation: Operation) -> None:
-        calls = _calls(self._handler, self._can, operation)
-        with suppress(StopIteration):
-            result = await cast("Awaitable[object]", next(calls))
-            while True:
-                result = await cast("Awaitable[object]", calls.send(result))
-
-
-def _calls(
+def rare_calls(
     handler: Handler[Any] | AsyncHandler[Any], can: Capabilities, operation: Operation
 ) -> Generator[object, object, None]:
     """Calls the methods an operation means. Yields what each returns, an awaitable if the handler is
@@ -197,61 +164,6 @@ def _drive(steps: Steps, perform: Perform) -> None:
         raise OperationError(error, operation) from error
 
 
-class Progress:
-    """A plan of several operations that is carried out some at a time, so that others get their turn."""
-
-    def __init__(self, steps: Steps) -> None:
-        self._steps = steps
-        self._operation: Operation | None = None
-
-    def advance(self, perform: Perform, most: int) -> bool:
-        """Does so many operations more, or up to one on a range, which may take long; True when that was the
-        end. Raises as `carry_out`."""
-        try:
-            operation = self._operation or next(self._steps)
-            for _ in range(most):
-                self._operation = operation
-                try:
-                    perform(operation)
-                except Exception as error:
-                    operation = self._steps.throw(error)
-                else:
-                    operation = next(self._steps)
-                if isinstance(self._operation, Unmap | WriteZeroes | WriteSame):
-                    break
-            self._operation = operation
-        except StopIteration:
-            return True
-        except BaseException as error:
-            raise OperationError(error, self._operation) from error
-        return False
-
-
-async def carry_out_async(plan: Plan, perform: PerformAsync) -> None:
-    """`carry_out` on the loop."""
-    if plan is None:
-        return
-    steps = plan if isinstance(plan, Generator) else _single(plan)
-    operation: Operation | None = None
-    try:
-        operation = next(steps)
-        while True:
-            try:
-                await perform(operation)
-            except Exception as error:
-                operation = steps.throw(error)
-            else:
-                operation = next(steps)
-    except StopIteration:
-        return
-    except BaseException as error:
-        raise OperationError(error, operation) from error
-
-
-def _single(operation: Operation) -> Steps:
-    yield operation
-
-
 def through(filters: Sequence[Filter[Any]], perform: Perform) -> Perform:
     """`perform` with filters above it; the first filter is the topmost."""
     for layer in reversed(filters):
@@ -273,33 +185,6 @@ def _above(layer: Filter[Any], below: Perform) -> Perform:
             iov.zero(operation.into)  # as for a handler: what the filter does not fill is not told to anybody
         try:
             _drive(layer.handle(operation), perform_below)
-        except OperationError as failure:
-            raise failure.unwrapped() from None
-
-    return perform
-
-
-def through_async(filters: Sequence[Filter[Any]], perform: PerformAsync) -> PerformAsync:
-    """`through` on the loop."""
-    for layer in reversed(filters):
-        perform = _above_async(layer, perform)
-    return perform
-
-
-def _above_async(layer: Filter[Any], below: PerformAsync) -> PerformAsync:
-    async def perform_below(operation: Operation) -> None:
-        if isinstance(operation, Pause):
-            await asyncio.sleep(operation.seconds)
-        else:
-            await below(operation)
-
-    clears = not is_ours(layer)
-
-    async def perform(operation: Operation) -> None:
-        if clears and isinstance(operation, Read):
-            iov.zero(operation.into)
-        try:
-            await carry_out_async(layer.handle(operation), perform_below)
         except OperationError as failure:
             raise failure.unwrapped() from None
 

@@ -11,24 +11,21 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from tcmu_runner.aio import run
+from tcmu_runner.engine.storage.on_loop import AsyncStorage, PerformAsync, through_async
 from tcmu_runner.engine.storage.perform import (
-    AsyncStorage,
     Neighbour,
     OperationError,
     Perform,
-    PerformAsync,
     Storage,
     carry_out,
     through,
-    through_async,
 )
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler, RawHandler
 from tcmu_runner.handler.config import split
 from tcmu_runner.handler.device import Device
-from tcmu_runner.handler.filter import Filter
+from tcmu_runner.handler.filter import Filter, Layer, StackDefinition
 from tcmu_runner.handler.registry import Provider
-from tcmu_runner.handler.stack import Layer, StackDefinition
 from tcmu_runner.scsi.operations import Operation
 from tcmu_runner.scsi.unit import Capabilities, Unit
 

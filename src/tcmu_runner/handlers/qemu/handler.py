@@ -16,7 +16,7 @@ from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import Device
 from tcmu_runner.handler.config import parse_options
-from tcmu_runner.handler.identity import identity_of
+from tcmu_runner.handler.file_facts import identity_of
 from tcmu_runner.handlers.nbd.handler import ExportHandler
 from tcmu_runner.handlers.nbd.wire import Export
 from tcmu_runner.handlers.qemu.daemon import Daemon

@@ -1,8 +1,8 @@
 """FORMAT UNIT and SANITIZE (SBC-4 5.4, 5.30), and READ DEFECT DATA (5.22, 5.23)."""
 
 from tcmu_runner import iov
-from tcmu_runner.scsi import filling
 from tcmu_runner.scsi.command import Command
+from tcmu_runner.scsi.commands.provisioning import clear, repeat
 from tcmu_runner.scsi.medium import Job
 from tcmu_runner.scsi.operations import CryptoErase, Flush, Plan, Steps, Unmap, Write, WriteZeroes
 from tcmu_runner.scsi.sense import (
@@ -24,9 +24,9 @@ def format_unit(unit: Unit, command: Command) -> Plan:
     _check_idle(unit)
     immediate, block = _format_parameters(unit, command) if command.cdb[1] & 0x10 else (False, None)
     if block is None or block.count(0) == len(block):
-        steps = filling.clear(unit, 0, unit.size, unmap=unit.capabilities.unmap)
+        steps = clear(unit, 0, unit.size, unmap=unit.capabilities.unmap)
     else:
-        steps = filling.repeat(0, unit.size, block, fua=not unit.mode.write_cache)
+        steps = repeat(0, unit.size, block, fua=not unit.mode.write_cache)
     job = Job(FORMAT_IN_PROGRESS, FORMAT_FAILED, unit.size)
     return _start(unit, job, steps, immediate=immediate)
 
@@ -91,7 +91,7 @@ def sanitize_overwrite(unit: Unit, command: Command) -> Plan:
 def _overwrite(unit: Unit, block: bytes, passes: int, *, inverts: bool) -> Steps:
     inverted = bytes(byte ^ 0xFF for byte in block)
     for left in reversed(range(passes)):
-        yield from filling.repeat(0, unit.size, inverted if inverts and left % 2 else block, fua=False)
+        yield from repeat(0, unit.size, inverted if inverts and left % 2 else block, fua=False)
         yield Flush()  # what stays in a cache is not overwritten
 
 
@@ -102,7 +102,7 @@ def sanitize_block_erase(unit: Unit, command: Command) -> Plan:
 
 
 def _erase(unit: Unit) -> Steps:
-    yield from filling.clear(unit, 0, unit.size, unmap=True)
+    yield from clear(unit, 0, unit.size, unmap=True)
     yield Flush()
 
 

@@ -1,8 +1,11 @@
-"""INQUIRY (SPC-5 6.7)."""
+"""What a unit says of itself: INQUIRY (SPC-5 6.7), READ CAPACITY(10) and (16) (SBC-4 5.20, 5.21), REPORT
+SUPPORTED OPERATION CODES, answered from the opcode table, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, and
+REPORT LUNS (SPC-5 6.35, 6.36, 6.33)."""
 
 from tcmu_runner.scsi import vpd
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
+from tcmu_runner.scsi.table import Row, action_of
 from tcmu_runner.scsi.unit import Unit
 
 DISK = 0x00
@@ -54,3 +57,108 @@ def _access_control(unit: Unit) -> int:
 def _is_multi_port(unit: Unit) -> bool:
     assert unit.ports is not None
     return sum(len(group.ports) for group in unit.ports.groups()) > 1
+
+
+PMI = 0x01
+
+
+def read_capacity_10(unit: Unit, command: Command) -> None:
+    """LOGICAL BLOCK ADDRESS and PMI are obsolete. SBC-2 5.10.1 has the address refused without PMI, which LIO
+    does and programs check. With PMI the last block is the answer, since no block is slower to reach."""
+    if command.lba and not command.cdb[8] & PMI:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
+    last = min(unit.blocks - 1, 0xFFFFFFFF)  # FFFFFFFFh: ask with READ CAPACITY(16)
+    command.reply(last.to_bytes(4, "big") + unit.block_size.to_bytes(4, "big"))
+
+
+def read_capacity_16(unit: Unit, command: Command) -> None:
+    data = bytearray(32)
+    data[0:8] = (unit.blocks - 1).to_bytes(8, "big")
+    data[8:12] = unit.block_size.to_bytes(4, "big")
+    data[13] = unit.limits.physical_exponent
+    if unit.capabilities.unmap:
+        data[14] = 0x80 | (0x40 if unit.capabilities.unmap_reads_zero else 0)  # LBPME, LBPRZ
+    command.reply(bytes(data))
+
+
+NOT_SUPPORTED, SUPPORTED = 0x01, 0x03
+NO_TIMEOUTS = b"\x00\x0a" + bytes(10)  # timeouts descriptor (SPC-5 6.35.4): nothing is indicated
+
+
+def report_supported_operation_codes(unit: Unit, command: Command) -> None:
+    option, timeouts = command.cdb[2] & 0x07, bool(command.cdb[2] & 0x80)
+    rows = [row for row in unit.table if row.needs(unit) or row.opcode in unit.answered_by_target]
+    if option == 0:
+        command.reply(_all(rows, timeouts=timeouts))
+    elif option <= 3:
+        row = _requested(rows, option, command.cdb[3], command.field(4, 2))
+        command.reply(_one(row, timeouts=timeouts))
+    else:
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2, 2))
+
+
+def _all(rows: list[Row], *, timeouts: bool) -> bytes:
+    body = b"".join(_descriptor(row, timeouts=timeouts) for row in rows)
+    return len(body).to_bytes(4, "big") + body
+
+
+def _descriptor(row: Row, *, timeouts: bool) -> bytes:
+    """Command descriptor (SPC-5 table 301)."""
+    action = (row.action or 0).to_bytes(2, "big")
+    flags = (0x02 if timeouts else 0) | (0x01 if row.action is not None else 0)
+    head = bytes((row.opcode, 0)) + action + bytes((0, flags)) + len(row.mask).to_bytes(2, "big")
+    return head + NO_TIMEOUTS if timeouts else head
+
+
+def _requested(rows: list[Row], option: int, opcode: int, action: int) -> Row | None:
+    """REPORTING OPTIONS 1 wants an opcode without, 2 one with service actions, 3 takes either (table 299)."""
+    found = [row for row in rows if row.opcode == opcode]
+    has_actions = any(row.action is not None for row in found)
+    if (option == 1 and has_actions) or (option == 2 and found and not has_actions):
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(4 if option == 1 else 2, None if option == 1 else 2))
+    wanted = action if has_actions else None
+    if option == 3 and not has_actions and action:
+        return None
+    return next((row for row in found if row.action == wanted), None)
+
+
+def _one(row: Row | None, *, timeouts: bool) -> bytes:
+    """One_command parameter data (SPC-5 table 303)."""
+    if row is None:
+        return bytes((0, NOT_SUPPORTED, 0, 0))
+    flags = SUPPORTED | (0x80 if timeouts else 0)
+    data = bytes((0, flags)) + len(row.mask).to_bytes(2, "big") + usage(row)
+    return data + NO_TIMEOUTS if timeouts else data
+
+
+def usage(row: Row) -> bytes:
+    """CDB usage data: the mask with the opcode, and the service action where there is one, in place."""
+    data = bytearray(row.mask)
+    assert data[0] == row.opcode
+    assert row.action is None or action_of(data) == row.action
+    return bytes(data)
+
+
+def report_supported_task_management_functions(unit: Unit, command: Command) -> None:
+    """The short form, or with REPD the long one, without timeouts (SPC-5 tables 309 and 310)."""
+    long = bool(command.cdb[2] & 0x80)
+    data = unit.task_management + (bytes((0, 12)) + bytes(12) if long else bytes(2))
+    command.reply(data)
+
+
+def report_luns(unit: Unit, command: Command) -> None:
+    """SELECT REPORT 00h and 02h name all there are, since none is well known; the others name none (SPC-5
+    table 297)."""
+    assert unit.luns is not None, "the row of this command needs them"
+    select = command.cdb[2]
+    if select not in (0x00, 0x01, 0x02, 0x10, 0x11, 0x12):
+        raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
+    numbers = unit.luns() if select in (0x00, 0x02) else ()
+    body = b"".join(_lun(number) for number in numbers)
+    command.reply(len(body).to_bytes(4, "big") + bytes(4) + body)
+
+
+def _lun(number: int) -> bytes:
+    """Peripheral addressing up to 255, flat space addressing above (SAM-5 4.7.7)."""
+    word = number if number < 0x100 else 0x4000 | number
+    return word.to_bytes(2, "big") + bytes(6)

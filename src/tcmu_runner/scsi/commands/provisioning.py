@@ -1,12 +1,16 @@
-"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-4 5.6, 5.35, 5.52, 5.53)."""
+"""UNMAP, WRITE SAME and GET LBA STATUS (SBC-4 5.6, 5.35, 5.52, 5.53).
+
+`fill` and `clear` fill ranges of the medium, in pieces small enough that others get their turn in between.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from tcmu_runner import iov
-from tcmu_runner.scsi import filling
 from tcmu_runner.scsi.command import Command
-from tcmu_runner.scsi.operations import Extents, Flush, Steps, Unmap
+from tcmu_runner.scsi.operations import Extents, Flush, Steps, Unmap, Write, WriteSame, WriteZeroes
 from tcmu_runner.scsi.sense import (
     INVALID_FIELD_IN_CDB,
     INVALID_FIELD_IN_PARAMETER_LIST,
@@ -19,14 +23,16 @@ from tcmu_runner.scsi.unit import Unit
 WINDOW, WINDOWS = 1 << 30, 256  # bytes of which the storage is asked for its extents at once, and how often
 NDOB = 0x01
 MAPPED, DEALLOCATED = 0x0, 0x1  # PROVISIONING STATUS (SBC-4 table 63)
+CHUNK = 1 << 20  # bytes written at once where a pattern is repeated
+STRIDE = 1 << 26  # bytes zeroed or unmapped at once by the storage's own means
 
 
 def unmap(unit: Unit, command: Command) -> Steps:
     """Every descriptor is checked before the first byte is unmapped. Without a write cache, what was unmapped
     has to stay so after a loss of power."""
     for offset, length in list(_unmap_ranges(unit, command)):
-        for at in range(offset, offset + length, filling.STRIDE):
-            yield Unmap(at, min(filling.STRIDE, offset + length - at))
+        for at in range(offset, offset + length, STRIDE):
+            yield Unmap(at, min(STRIDE, offset + length - at))
     if unit.capabilities.flush and not unit.mode.write_cache:
         yield Flush()
 
@@ -66,8 +72,8 @@ def write_same(unit: Unit, command: Command) -> Steps:
         raise command.wrong_count()
     block = _one_block(unit, command) if blocks_sent(command.cdb, 0) else bytes(unit.block_size)
     if block.count(0) < len(block):
-        return filling.fill(unit, offset, length, block)
-    return filling.clear(unit, offset, length, unmap=wants_unmap)
+        return fill(unit, offset, length, block)
+    return clear(unit, offset, length, unmap=wants_unmap)
 
 
 def blocks_sent(cdb: bytes, _count: int) -> int:
@@ -157,3 +163,40 @@ def _lba_status(runs: list[Run], completion: int) -> bytes:
         for run in runs
     )
     return (len(body) + 4).to_bytes(4, "big") + bytes((0, 0, 0, completion << 1)) + body
+
+
+def fill(unit: Unit, offset: int, length: int, block: bytes) -> Steps:
+    """The same block over the whole range, by the storage's own means where it has any."""
+    fua = not unit.mode.write_cache
+    if not unit.capabilities.write_same:
+        yield from repeat(offset, length, block, fua=fua)
+        return
+    for at in range(offset, offset + length, STRIDE):
+        yield WriteSame(at, min(STRIDE, offset + length - at), block, fua)
+
+
+def repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:
+    """The same block over the whole range."""
+    chunk = memoryview(bytearray(block * (min(CHUNK, length) // len(block))))
+    end = offset + length
+    while offset < end:
+        piece = chunk[: end - offset]
+        yield Write(offset, [piece], fua)
+        offset += len(piece)
+
+
+def clear(unit: Unit, offset: int, length: int, *, unmap: bool) -> Steps:
+    """Zeroes over the whole range, by the storage's own means where it has any, else by writing them. unmap:
+    the space may be given back, where unmapped blocks read as zeroes."""
+    fua, can = not unit.mode.write_cache, unit.capabilities
+    by_unmapping = unmap and can.unmap_reads_zero
+    if not can.write_zeroes and not by_unmapping:
+        yield from repeat(offset, length, bytes(unit.block_size), fua=fua)
+        return
+    end = offset + length
+    while offset < end:
+        size = min(STRIDE, end - offset)
+        yield WriteZeroes(offset, size, unmap, fua) if can.write_zeroes else Unmap(offset, size)
+        offset += size
+    if fua and can.flush and not can.write_zeroes:
+        yield Flush()

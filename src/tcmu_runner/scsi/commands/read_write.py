@@ -1,4 +1,5 @@
-"""READ, WRITE, SYNCHRONIZE CACHE and PRE-FETCH (SBC-4 5.13 to 5.19, 5.33, 5.34, 5.40 to 5.43)."""
+"""READ, WRITE, ORWRITE, WRITE ATOMIC, SYNCHRONIZE CACHE and PRE-FETCH (SBC-4 5.10, 5.13 to 5.19, 5.33, 5.34,
+5.40 to 5.43, 5.48)."""
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
@@ -6,9 +7,8 @@ from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Flush, Plan, Read, Steps, Write
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, ScsiError
 from tcmu_runner.scsi.table import Run
-from tcmu_runner.scsi.unit import Unit
+from tcmu_runner.scsi.unit import FUA, Unit
 
-FUA = 0x08
 CHUNK = 1 << 20  # bytes looked at in one read
 PREFETCH = 8 << 20  # bytes a PRE-FETCH reads at most: how much the caches below keep is not known here
 
@@ -19,11 +19,6 @@ def data_out(command: Command, length: int) -> Buffers:
     if iov.length(command.data) < length:
         raise ScsiError(INVALID_FIELD_IN_CDB)
     return iov.cut(command.data, 0, length)
-
-
-def through(unit: Unit, command: Command) -> bool:
-    """Whether a write with FUA in byte 1 has to be on stable storage before it ends."""
-    return bool(command.cdb[1] & FUA) or not unit.mode.write_cache
 
 
 def _read_of(fua: int) -> Run:
@@ -95,6 +90,30 @@ def _write_of(fua: int) -> Run:
         return _write_with_care(unit, command, offset, length, fua=forced)
 
     return write
+
+
+def orwrite(unit: Unit, command: Command) -> Plan:
+    """Sets the bits of the data in the blocks."""
+    offset, length = unit.transfer(command)
+    data = data_out(command, length)
+    return _set_bits(offset, data, fua=unit.writes_through(command)) if length else None
+
+
+def _set_bits(offset: int, data: Buffers, *, fua: bool) -> Steps:
+    bits = iov.gather(data)
+    blocks = iov.allocate(len(bits))
+    yield Read(offset, blocks)
+    both = int.from_bytes(iov.gather(blocks), "big") | int.from_bytes(bits, "big")
+    iov.scatter(blocks, both.to_bytes(len(bits), "big"))
+    yield Write(offset, blocks, fua)
+
+
+def write_atomic(unit: Unit, command: Command) -> Plan:
+    """The storage's own promise (SBC-4 4.29), offered where it makes it. ATOMIC BOUNDARY is not supported,
+    and refused by the row's mask."""
+    offset, length = unit.extent_within(command, unit.limits.max_atomic)
+    data = data_out(command, length)
+    return Write(offset, data, unit.writes_through(command)) if length else None
 
 
 def synchronize_cache(unit: Unit, command: Command) -> Plan:

@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tcmu_runner import ConfigError, Device, ScsiError
 from tcmu_runner.filters.luks.filter import Luks
-from tcmu_runner.handler.stack import Layer
+from tcmu_runner.handler.filter import Layer
 from tcmu_runner.iov import gather
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import HandleCommand, WriteSame

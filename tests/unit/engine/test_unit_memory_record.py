@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tcmu_runner.engine.record import FILE_SIZE, SLOT, Record
+from tcmu_runner.engine.unit_memory import FILE_SIZE, SLOT, Record
 
 
 @pytest.fixture

@@ -1,14 +1,19 @@
-"""Which file or block device it is, whatever its name: see Plugin.identity."""
+"""What Linux knows of a file or block device: which one it is, whatever its name (see Plugin.identity), and
+which parts of it are there."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from tcmu_runner.scsi.operations import Extent
 
 AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
 STATX_BTIME = 0x800  # linux/stat.h, as the layout of struct statx
@@ -64,3 +69,30 @@ def _block_device(number: int, name: str) -> str:
             if found := (node / kind).read_text(errors="replace").strip():
                 return f"disk {found}{part}"
     return f"path {name}"
+
+
+def extents(fd: int, offset: int, length: int, block_size: int, start: int = 0) -> Iterator[Extent]:
+    """Of a disk that begins at byte `start` of the file; in order. OSError.
+
+    Whole blocks: where a file system counts in smaller ones, a block that is partly data is data.
+    """
+    end = offset + length
+    while offset < end:
+        found = _seek(fd, start + offset, os.SEEK_DATA, start + end) - start
+        data = found // block_size * block_size
+        if data > offset:
+            yield Extent(offset, data - offset, mapped=False)
+        offset = data
+        if data < end:
+            hole = _seek(fd, start + found, os.SEEK_HOLE, start + end) - start
+            offset = -(-hole // block_size) * block_size
+            yield Extent(data, offset - data, mapped=True)
+
+
+def _seek(fd: int, offset: int, whence: int, end: int) -> int:
+    try:
+        return min(os.lseek(fd, offset, whence), end)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nothing but a hole until the end of the file, or behind it
+            return end
+        raise

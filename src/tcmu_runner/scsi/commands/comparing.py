@@ -1,10 +1,15 @@
-"""VERIFY and WRITE AND VERIFY (SBC-4 5.36 ff., 5.44 ff.), and comparing data with the medium."""
+"""Commands that compare data with the medium: VERIFY, WRITE AND VERIFY, COMPARE AND WRITE (SBC-4 5.36 ff.,
+5.44 ff., 5.3).
+
+That no other command touches the blocks of the last two meanwhile is what `exclusive` in their rows asks of
+the engine.
+"""
 
 from tcmu_runner import iov
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.commands.read_write import CHUNK, data_out, look_at, write_short
-from tcmu_runner.scsi.operations import Plan, Read, Steps
+from tcmu_runner.scsi.operations import CompareAndWrite, Plan, Read, Steps, Write
 from tcmu_runner.scsi.sense import INVALID_FIELD_IN_CDB, MISCOMPARE, ScsiError
 from tcmu_runner.scsi.unit import Unit
 
@@ -46,23 +51,24 @@ def compare(unit: Unit, offset: int, data: Buffers) -> Steps:
     while at < length:
         piece = iov.cut(scratch, 0, blocks - at)
         yield Read(offset + at, piece)
-        expected = iov.gather(iov.cut(data, at, iov.length(piece)))
-        _check_equal(iov.gather(piece)[: len(expected)], expected, at)
+        _check_equal(piece, data, at, at)
         at += iov.length(piece)
 
 
 def _compare_with_one_block(offset: int, length: int, block: bytes) -> Steps:
-    expected = block * (min(CHUNK, length) // len(block))
-    scratch, at = iov.allocate(len(expected)), 0
+    expected = [memoryview(block * (min(CHUNK, length) // len(block)))]
+    scratch, at = iov.allocate(iov.length(expected)), 0
     while at < length:
         piece = iov.cut(scratch, 0, length - at)
         yield Read(offset + at, piece)
-        _check_equal(iov.gather(piece), expected[: iov.length(piece)], at)
+        _check_equal(piece, expected, 0, at)
         at += iov.length(piece)
 
 
-def _check_equal(on_medium: bytes, expected: bytes, at: int) -> None:
-    difference = iov.first_difference(on_medium, expected)
+def _check_equal(on_medium: Buffers, data: Buffers, start: int, at: int) -> None:
+    """With the data from `start` on, which may end before. at: where these are in all that is compared."""
+    expected = iov.gather(iov.cut(data, start, iov.length(on_medium)))
+    difference = iov.first_difference(iov.gather(on_medium)[: len(expected)], expected)
     if difference is not None:
         raise ScsiError(MISCOMPARE.with_information(at + difference))
 
@@ -86,3 +92,34 @@ def _write_and_verify(unit: Unit, offset: int, data: Buffers, *, compares: bool)
         yield from compare(unit, offset, data)
     else:
         yield from look_at(offset, iov.length(data) // unit.block_size * unit.block_size)
+
+
+def compare_and_write(unit: Unit, command: Command) -> Plan:
+    """Data-Out is the compare half, then the write half, each NUMBER OF LOGICAL BLOCKS long (SBC-4 5.3). Data
+    of another length cannot be split into halves: refused."""
+    offset, length = unit.extent_within(command, unit.limits.max_compare_and_write)
+    fua = unit.writes_through(command)
+    if iov.length(command.data) != 2 * length:
+        raise command.wrong_count()
+    if not length:
+        return None
+    expected, replacement = iov.cut(command.data, 0, length), iov.cut(command.data, length, length)
+    return _compare_then_write(unit, offset, expected, replacement, fua=fua)
+
+
+def both_halves(_cdb: bytes, count: int) -> int:
+    """The data of a COMPARE AND WRITE: each block twice (SBC-4 5.3)."""
+    return 2 * count
+
+
+def _compare_then_write(
+    unit: Unit, offset: int, expected: Buffers, replacement: Buffers, *, fua: bool
+) -> Steps:
+    if unit.capabilities.compare_and_write:
+        both = CompareAndWrite(offset, expected, replacement, fua)
+        yield both
+        if both.mismatch is not None:
+            raise ScsiError(MISCOMPARE.with_information(both.mismatch))
+        return
+    yield from compare(unit, offset, expected)
+    yield Write(offset, replacement, fua)

@@ -1,8 +1,13 @@
+import errno
+from dataclasses import replace
+
 import pytest
 
-from tcmu_runner.scsi.operations import Read, Write
-from tcmu_runner.scsi.unit import Limits
-from tcmu_runner.testing.play import bytes_of, disk, play, space
+from tcmu_runner.scsi.command import Command, Nexus
+from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.scsi.operations import CompareAndWrite, Read, Write
+from tcmu_runner.scsi.unit import Capabilities, Limits
+from tcmu_runner.testing.play import EVERYTHING, bytes_of, disk, play, space
 
 BLOCK, OTHER = bytes(range(256)) * 2, bytes(range(255, -1, -1)) * 2
 # LBA 8, two blocks; byte 1 is BYTCHK << 1 (SBC-4 tables 141 ff., 146 ff.)
@@ -14,7 +19,8 @@ WRITES_AND_VERIFIES = [
     "2e {:02x} 00000008 00 0002 00", "ae {:02x} 00000008 00000002 00 00",
     "8e {:02x} 0000000000000008 00000002 00 00",
 ]  # fmt: skip
-READ_BACK = Read(8 * 512, space(1024))
+CAW = "89 {:02x} 0000000000000008 000000 {:02x} 00 00"  # SBC-4 table 40
+READ_1, READ_BACK = Read(8 * 512, space(512)), Read(8 * 512, space(1024))
 
 
 @pytest.mark.parametrize("cdb", VERIFIES)
@@ -134,3 +140,94 @@ def test_write_and_verify_of_part_of_a_block() -> None:
 
 def test_write_and_verify_of_no_blocks() -> None:
     assert play(disk(), "2e 02 00000008 00 0000 00").status == 0
+
+
+def test_exclusive_commands_know_their_blocks() -> None:
+    """prior-art 2.1 #6: COMPARE AND WRITE did not exclude plain writes; the engine needs the range."""
+    exclusive = {row.opcode for row in DISK if row.exclusive and not row.outlives}
+    assert exclusive == {0x89, 0x8B, 0x8E, 0x2E, 0xAE, 0x9C}
+    assert all(row.blocks is not None for row in DISK if row.exclusive and not row.outlives)
+
+
+def test_what_empties_the_medium_excludes_all_others() -> None:
+    """FORMAT UNIT and SANITIZE: nothing of an earlier command's may come after them."""
+    assert {row.opcode for row in DISK if row.exclusive and row.outlives} == {0x04, 0x48}
+    unit = disk()
+    for cdb in ("04 00 00 0000 00", "48 02 00000000 00 0000 00"):
+        command = Command(bytes.fromhex(cdb), [], Nexus())
+        unit.begin(command)
+        assert unit.footprint(command) == (0, unit.size)
+
+
+def test_compare_and_write() -> None:
+    # SBC-4 5.3: the first half is compared, the second half written
+    steps = ((READ_1, BLOCK), (Write(8 * 512, bytes_of(OTHER)), None))
+    assert play(disk(), CAW.format(0, 1), *steps, out=BLOCK + OTHER).status == 0
+
+
+def test_compare_and_write_of_many_blocks() -> None:
+    steps = ((READ_BACK, BLOCK + OTHER), (Write(8 * 512, bytes_of(OTHER + BLOCK)), None))
+    outcome = play(disk(), CAW.format(0, 2), *steps, out=BLOCK + OTHER + OTHER + BLOCK, pieces=(700, 600))
+    assert outcome.status == 0
+
+
+@pytest.mark.parametrize("at", [0, 1, 511, 512, 1023])
+def test_a_miscompare_writes_nothing_and_tells_where(at: int) -> None:
+    # SBC-4 5.3: MISCOMPARE, INFORMATION is the offset of the first differing byte of data-out
+    expected = bytearray(BLOCK * 2)
+    expected[at] ^= 0x01
+    outcome = play(disk(), CAW.format(0, 2), (READ_BACK, BLOCK * 2), out=bytes(expected) + OTHER * 2)
+    assert outcome.triple == "E/1D/00"
+    assert outcome.sense is not None
+    assert outcome.sense.information == at
+
+
+def test_compare_and_write_through() -> None:
+    steps = ((READ_1, BLOCK), (Write(8 * 512, bytes_of(OTHER), fua=True), None))
+    assert play(disk(), CAW.format(0x08, 1), *steps, out=BLOCK + OTHER).status == 0
+
+
+def test_compare_and_write_of_no_blocks() -> None:
+    assert play(disk(), CAW.format(0, 0)).status == 0
+
+
+def test_compare_and_write_by_the_storage() -> None:
+    """One operation, for a storage that does it for all hosts at once."""
+    unit = disk(replace(EVERYTHING, compare_and_write=True))
+    asked = CompareAndWrite(8 * 512, bytes_of(BLOCK), bytes_of(OTHER), fua=True)
+    assert play(unit, CAW.format(0x08, 1), (asked, None), out=BLOCK + OTHER).status == 0
+    missed = play(unit, CAW.format(0x08, 1), (asked, 77), out=BLOCK + OTHER)
+    assert missed.triple == "E/1D/00"
+    assert missed.sense is not None
+    assert missed.sense.information == 77
+
+
+@pytest.mark.parametrize("size", [0, 512, 1023, 1025, 2048])
+def test_compare_and_write_with_another_length_of_data(size: int) -> None:
+    """Nobody can tell what to compare from what to write."""
+    assert play(disk(), CAW.format(0, 1), out=bytes(size)).triple == "5/24/00"
+
+
+def test_compare_and_write_above_its_limit() -> None:
+    # SBC-4 6.6.4: MAXIMUM COMPARE AND WRITE LENGTH
+    unit = disk(limits=Limits(max_compare_and_write=1))
+    assert play(unit, CAW.format(0, 2), out=bytes(2048)).triple == "5/24/00"
+
+
+def test_no_transfer_is_above_the_limit_of_all() -> None:
+    unit = disk(limits=Limits(max_transfer=1))
+    assert play(unit, CAW.format(0, 2), out=bytes(2048)).triple == "5/24/00"
+
+
+def test_compare_and_write_out_of_range() -> None:
+    assert play(disk(blocks=8), CAW.format(0, 1), out=bytes(1024)).triple == "5/21/00"
+
+
+def test_a_failed_write_after_the_comparison() -> None:
+    error = OSError(errno.EIO, "broken")
+    outcome = play(disk(), CAW.format(0, 1), (READ_1, BLOCK), (Write, error), out=BLOCK + OTHER)
+    assert outcome.error is error
+
+
+def test_compare_and_write_on_a_protected_unit() -> None:
+    assert play(disk(Capabilities()), CAW.format(0, 1), out=BLOCK * 2).triple == "7/27/00"

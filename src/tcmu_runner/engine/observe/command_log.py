@@ -1,4 +1,5 @@
-"""The log of commands that failed: each kind in full when it begins, then how often, once a minute."""
+"""The log of commands that failed (each kind in full when it begins, then how often, once a minute), and of
+those that were slow."""
 
 from __future__ import annotations
 
@@ -91,3 +92,29 @@ def _place(error: BaseException) -> tuple[str, int]:
     while trace is not None:
         place, trace = (trace.tb_frame.f_code.co_filename, trace.tb_lineno), trace.tb_next
     return place
+
+
+class SlowLog:
+    """Tells the log of commands that took long. seconds: from when on that is so; None: never.
+
+    Beside the log the statistics keep the last of them.
+    """
+
+    def __init__(self, device: Device, statistics: Statistics, seconds: float | None) -> None:
+        statistics.slow_seconds = float("inf") if seconds is None else seconds
+        self._device = device
+        self._statistics = statistics
+        self._told = statistics.slow_count
+
+    def tell(self) -> None:
+        """To be called about every second: one line for all that have ended since, about the slowest."""
+        count = self._statistics.slow_count
+        new = list(self._statistics.slow(self._told))
+        number, self._told = count - self._told, count
+        if new:
+            slowest = max(new, key=lambda slow: slow.seconds)
+            others = f" ({number - 1} more were slow)" if number > 1 else ""
+            self._device.log.info(
+                "slow: command %s of %d bytes took %.3f s, status %02X%s",
+                slowest.cdb.hex(), slowest.bytes, slowest.seconds, slowest.status, others,
+            )  # fmt: skip

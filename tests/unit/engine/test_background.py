@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tcmu_runner.engine.storage.copy_peers import perform_on
+from tcmu_runner.engine.storage.background import perform_on
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Read, Write
 from tcmu_runner.scsi.sense import ScsiError

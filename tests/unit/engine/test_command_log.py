@@ -1,17 +1,18 @@
-"""What the log says of commands that fail, one after the other."""
+"""What the log says of commands that fail, one after the other, and of slow ones."""
 
 import errno
 import logging
 
 import pytest
 
-from tcmu_runner.engine.observe.failure_log import REPEAT_SECONDS, FailureLog
+from tcmu_runner.engine.observe.command_log import REPEAT_SECONDS, FailureLog, SlowLog
 from tcmu_runner.engine.observe.statistics import FAILURE_BYTES, Statistics
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.operations import Flush, Operation, Read
 
-READ_10 = Command(bytes.fromhex("28000000000800000100"), [], Nexus())
+CDB = bytes.fromhex("28000000000800000100")
+READ_10 = Command(CDB, [], Nexus())
 
 
 class Bench:
@@ -90,3 +91,44 @@ def test_the_last_is_in_the_statistics(bench: Bench, caplog: pytest.LogCaptureFi
     bench.counters.record_failure("no \udcff")
     assert bench.counters.snapshot().failure == r"no \udcff"
     caplog.clear()
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device("user_0/vol0", 1 << 20, 512)
+
+
+def test_one_line_for_all_since_the_last_look(device: Device, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    counters = Statistics()
+    counters.record_slow(CDB, 512, 9.0, 0)  # of a worker before this one
+    slow_log = SlowLog(device, counters, 0.5)
+    slow_log.tell()
+    counters.record_slow(CDB, 512, 0.75, 8)
+    slow_log.tell()
+    for seconds in (0.5, 2.0, 0.625):
+        counters.record_slow(CDB, 512, seconds, 0)
+    slow_log.tell()
+    slow_log.tell()
+    what = "user_0/vol0: slow: command 28000000000800000100 of 512 bytes took"
+    assert caplog.messages == [
+        f"{what} 0.750 s, status 08",
+        f"{what} 2.000 s, status 00 (2 more were slow)",
+    ]
+    assert counters.slow_seconds == 0.5
+
+
+def test_more_than_are_kept_are_counted(device: Device, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    counters = Statistics()
+    slow_log = SlowLog(device, counters, 1.0)
+    for _ in range(1000):
+        counters.record_slow(CDB, 0, 1.0, 0)
+    slow_log.tell()
+    assert "(999 more were slow)" in caplog.text
+
+
+def test_never(device: Device) -> None:
+    counters = Statistics()
+    SlowLog(device, counters, None)
+    assert counters.slow_seconds > 1e9

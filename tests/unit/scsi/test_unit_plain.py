@@ -1,4 +1,4 @@
-"""Plain READ and WRITE: the short way decides as the long one does."""
+"""Plain READ and WRITE: the fast classification decides as `begin` does."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.operations import Read, Write
-from tcmu_runner.scsi.plain import plain, undisturbed
 from tcmu_runner.scsi.reservations import Reservations
 from tcmu_runner.scsi.sense import LUN_RESET, ScsiError
 from tcmu_runner.scsi.unit import Capabilities, Unit
@@ -16,7 +15,7 @@ EVERYTHING = Capabilities(write=True, flush=True, unmap=True)
 SIZE = 1 << 20
 BLOCK = 512
 # SPC-5 4.2.5.1
-LENGTHS = {0x28: 10, 0x2A: 10, 0x88: 16, 0x8A: 16, 0x08: 6, 0x35: 10, 0x12: 6, 0xA8: 12, 0xAA: 12}
+LENGTHS = {0x28: 10, 0x2A: 10, 0x88: 16, 0x8A: 16, 0x08: 6, 0x0A: 6, 0x35: 10, 0x12: 6, 0xA8: 12, 0xAA: 12}
 
 
 def unit(capabilities: Capabilities = EVERYTHING) -> Unit:
@@ -36,6 +35,8 @@ def cdbs(draw: st.DrawFn) -> bytes:
     fields[0] = opcode
     lba = draw(st.integers(0, SIZE // BLOCK + 2))
     count = draw(st.integers(0, 16))
+    if size == 6:
+        fields[2:4], fields[4] = lba.to_bytes(2, "big"), count
     if size == 10:
         fields[2:6], fields[7:9] = lba.to_bytes(4, "big"), count.to_bytes(2, "big")
     if size == 12:
@@ -54,7 +55,7 @@ def test_what_is_plain_is_what_the_long_way_makes_of_it(
     subject = unit()
     subject.mode.write_cache = write_cache
     subject.mode.software_write_protect = protected
-    found = plain(subject, cdb, length)
+    found = subject.plain(cdb, length)
     if found is not None:
         row, offset = found
         whole = command(cdb, length)
@@ -67,6 +68,8 @@ def test_what_is_plain_is_what_the_long_way_makes_of_it(
 @pytest.mark.parametrize(
     ("cdb", "writes"),
     [
+        ("08 000008 02 00", False),  # READ(6), SBC-3 5.9
+        ("0a 000008 02 00", True),  # WRITE(6), SBC-3 5.32
         ("28 00 00000008 00 0002 00", False),  # READ(10), SBC-4 5.16
         ("2a 00 00000008 00 0002 00", True),  # WRITE(10), SBC-4 5.40
         ("a8 00 00000008 00000002 00 00", False),  # READ(12), SBC-4 5.17
@@ -76,7 +79,7 @@ def test_what_is_plain_is_what_the_long_way_makes_of_it(
     ],
 )
 def test_reads_and_writes_are_plain(cdb: str, writes: bool) -> None:
-    found = plain(unit(), bytes.fromhex(cdb), 1024)
+    found = unit().plain(bytes.fromhex(cdb), 1024)
     assert found is not None
     assert (found[0].writes, found[1]) == (writes, 4096)
 
@@ -96,7 +99,7 @@ def test_reads_and_writes_are_plain(cdb: str, writes: bool) -> None:
     ],
 )
 def test_whatever_needs_a_look_is_not_plain(cdb: str) -> None:
-    assert plain(unit(), bytes.fromhex(cdb), 1024) is None
+    assert unit().plain(bytes.fromhex(cdb), 1024) is None
 
 
 def test_without_a_cache_in_use_a_write_is_not_plain() -> None:
@@ -104,19 +107,19 @@ def test_without_a_cache_in_use_a_write_is_not_plain() -> None:
     cached = unit()
     cached.mode.write_cache = False
     cdb = bytes.fromhex("2a 00 00000008 00 0002 00")
-    assert plain(cached, cdb, 1024) is None
-    assert plain(unit(Capabilities(write=True)), cdb, 1024) is not None  # a storage that knows no cache
+    assert cached.plain(cdb, 1024) is None
+    assert unit(Capabilities(write=True)).plain(cdb, 1024) is not None  # a storage that knows no cache
 
 
 def test_a_protected_unit_has_no_plain_write() -> None:
-    assert plain(unit(Capabilities(flush=True)), bytes.fromhex("2a 00 00000008 00 0002 00"), 1024) is None
+    assert unit(Capabilities(flush=True)).plain(bytes.fromhex("2a 00 00000008 00 0002 00"), 1024) is None
 
 
 def test_what_disturbs() -> None:
-    assert undisturbed(unit())
+    assert unit().undisturbed()
     stopped = unit()
     stopped.medium.power(on=False)
-    assert not undisturbed(stopped)
+    assert not stopped.undisturbed()
 
 
 def test_a_unit_attention_has_to_be_told_first() -> None:
@@ -124,15 +127,15 @@ def test_a_unit_attention_has_to_be_told_first() -> None:
     subject, nexus = unit(), Nexus()
     subject.nexuses.add(nexus)
     nexus.queue_unit_attention(LUN_RESET)
-    assert not undisturbed(subject)
+    assert not subject.undisturbed()
     with pytest.raises(ScsiError):
         subject.begin(Command(bytes.fromhex("28 00 00000008 00 0002 00"), [], nexus))
-    assert undisturbed(subject)
+    assert subject.undisturbed()
 
 
 def test_a_reservation_disturbs() -> None:
     subject, nexus = unit(), Nexus()
     subject.reservations = Reservations()
-    assert undisturbed(subject)
+    assert subject.undisturbed()
     subject.reservations.reserve_unit(nexus)
-    assert not undisturbed(subject)
+    assert not subject.undisturbed()
