@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tcmu_runner.engine.serve.dispatcher import RELIEF_SECONDS
 from tcmu_runner.engine.serve.ring_thread import RingThread
 from tcmu_runner.engine.storage.blocking import MORE_CAUTION
 from tcmu_runner.errors import ExhaustedError, TransportGoneError
@@ -126,7 +127,7 @@ def test_a_storage_that_holds_it_up_is_left_to_other_threads(
     bench = Bench(slow, thread=thread)
     stuck = bench.submit(READ, room=512)
     assert slow.latch.begun.wait(60)
-    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    bench.until(lambda: bench.pass_by(RELIEF_SECONDS + 0.1) or "holds up" in caplog.text)
     for other in others:
         serves(other)
     assert bench.run(READ, room=512).status == GOOD

@@ -4,8 +4,9 @@ looks in vain has wasted a processor (docs/adr/0019)."""
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
+
+from tcmu_runner.clock import MACHINE, Clock
 
 # Other machines may show the head before the entry: there, only a wake-up orders the two (tcmu-abi 8.24).
 ORDERED = os.uname().machine in {"x86_64", "i386", "i686"}
@@ -17,9 +18,10 @@ class BusyPoller:
     """Looks while that pays: the more looks in a row were in vain, the more are left out after the next; one
     that found something makes up for all. Used by the ring's thread."""
 
-    def __init__(self, pending: Callable[[], bool], seconds: float = SECONDS) -> None:
+    def __init__(self, pending: Callable[[], bool], seconds: float = SECONDS, clock: Clock = MACHINE) -> None:
         self._pending = pending
         self._seconds = seconds
+        self._clock = clock.monotonic
         self._skip = 0  # looks to be left out
         self._next = 0  # how many after the next in vain
 
@@ -28,7 +30,7 @@ class BusyPoller:
         if self._skip:
             self._skip -= 1
             return False
-        pending, clock = self._pending, time.monotonic
+        pending, clock = self._pending, self._clock
         deadline = clock() + self._seconds
         while not disturbed():
             if pending():

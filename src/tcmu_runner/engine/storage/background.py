@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 from tcmu_runner.aio import start_thread
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.storage.perform import OperationError, Perform, carry_out
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command
@@ -28,11 +28,16 @@ class Background:
     """
 
     def __init__(
-        self, device: Device, perform: Perform, under_way: Callable[[], Iterable[Command]] = _nobody
+        self,
+        device: Device,
+        perform: Perform,
+        under_way: Callable[[], Iterable[Command]] = _nobody,
+        clock: Clock = MACHINE,
     ) -> None:
         self._device = device
         self._perform = perform
         self._under_way = under_way
+        self._clock = clock
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
@@ -47,7 +52,7 @@ class Background:
 
     def _run(self, steps: Steps, before: set[Command]) -> None:
         while not self._stopping and before.intersection(self._under_way()):
-            time.sleep(POLL_SECONDS)
+            self._clock.sleep(POLL_SECONDS)
         try:
             carry_out(steps, self._unless_stopping)
         except OperationError as failure:

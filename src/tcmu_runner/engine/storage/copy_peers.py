@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import time
 
 from tcmu_runner import iov
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.serve.inflight import InFlight
 from tcmu_runner.engine.storage.perform import Perform
 from tcmu_runner.scsi.command import Command, Nexus
@@ -16,12 +16,12 @@ from tcmu_runner.scsi.unit import Unit
 _performers: dict[int, Perform] = {}  # by identity: a unit is mutable and has no hash
 
 
-def enter(unit: Unit, perform: Perform, in_flight: InFlight) -> None:
+def enter(unit: Unit, perform: Perform, in_flight: InFlight, clock: Clock = MACHINE) -> None:
     """For the unit, what comes from others is as one of its own commands."""
 
     def perform_for_others(operation: Operation) -> None:
         assert isinstance(operation, Read | Write)
-        with in_flight.visit(_as_command(unit, operation)):
+        with in_flight.visit(_as_command(unit, operation, clock.monotonic())):
             if not unit.medium.ready:  # it was when the copy began
                 raise ScsiError(COPY_TARGET_NOT_REACHABLE)
             perform(operation)
@@ -29,13 +29,13 @@ def enter(unit: Unit, perform: Perform, in_flight: InFlight) -> None:
     _performers[id(unit)] = perform_for_others
 
 
-def _as_command(unit: Unit, operation: Read | Write) -> Command:
+def _as_command(unit: Unit, operation: Read | Write, now: float) -> Command:
     """The READ(16) or WRITE(16) of the same blocks."""
     row = unit.table.row("READ(16)" if isinstance(operation, Read) else "WRITE(16)")
     length = iov.length(operation.into if isinstance(operation, Read) else operation.data)
     lba, blocks = operation.offset // unit.block_size, length // unit.block_size
     command = Command(row.cdb(lba, blocks), [], Nexus())
-    command.row, command.began = row, time.monotonic()
+    command.row, command.began = row, now
     return command
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import cast
 
 from tcmu_runner import iov
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.storage.buffer_guard import async_calls, calls, is_ours
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.handler.filter import Filter
@@ -252,17 +252,17 @@ def _single(operation: Operation) -> Steps:
     yield operation
 
 
-def through(filters: Sequence[Filter[object]], perform: Perform) -> Perform:
-    """`perform` with filters above it; the first filter is the topmost."""
+def through(filters: Sequence[Filter[object]], perform: Perform, clock: Clock = MACHINE) -> Perform:
+    """`perform` with filters above it; the first filter is the topmost. They pause by the clock."""
     for layer in reversed(filters):
-        perform = _above(layer, perform)
+        perform = _above(layer, perform, clock)
     return perform
 
 
-def _above(layer: Filter[object], below: Perform) -> Perform:
+def _above(layer: Filter[object], below: Perform, clock: Clock) -> Perform:
     def perform_below(operation: Operation) -> None:
         if isinstance(operation, Pause):
-            time.sleep(operation.seconds)
+            clock.sleep(operation.seconds)
         else:
             below(operation)
 
