@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from support.waiting import eventually
 
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
@@ -91,8 +92,7 @@ class Bench:
         async def life() -> None:
             with self.configuration.follow(self.device_manager, self.follower):  # type: ignore[arg-type]
                 file.write_text(text)
-                while self.configuration._seen[file] != text:
-                    await asyncio.sleep(0.001)
+                await eventually(lambda: self.configuration._seen[file] == text)
                 await asyncio.sleep(0)
 
         asyncio.run(life())

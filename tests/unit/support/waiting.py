@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+Result = TypeVar("Result")
 
 PATIENCE = 60.0  # seconds until a test gives up
 GLANCE = 0.001  # seconds between two looks
@@ -25,3 +28,19 @@ async def eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(GLANCE)
+
+
+async def succeeds(attempt: Callable[[], Awaitable[Result]], error: type[Exception]) -> Result:
+    """What an attempt gives, which is made again while it raises the error."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await attempt()
+        except error:
+            assert time.monotonic() < deadline, "tried in vain"
+        await asyncio.sleep(GLANCE)
+
+
+def give_way(seconds: float = 1e-4) -> None:
+    """Leaves the processor to other threads in the middle of an operation, so that they meet it there."""
+    time.sleep(seconds)
