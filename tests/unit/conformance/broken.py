@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Iterable
+
+from support.waiting import give_way
 
 from tcmu_runner.handler import Device, Extent, NotHandled, Space
 from tcmu_runner.iov import Buffers
@@ -474,7 +475,7 @@ class WritesPagesWithoutLock(Sound):
     def write(self, data: Buffers, offset: int) -> None:
         first, end = offset // 4096 * 4096, -(-(offset + sum(map(len, data))) // 4096) * 4096
         page = STORE[first:end]
-        time.sleep(1e-4)
+        give_way()
         at = offset - first
         for buffer in data:
             page[at : at + len(buffer)] = buffer
@@ -488,7 +489,7 @@ class SharesAPosition(Sound):
 
     def read(self, into: Buffers, offset: int) -> None:
         self.position = offset
-        time.sleep(1e-4)
+        give_way()
         super().read(into, self.position)
 
 
@@ -509,7 +510,7 @@ class WaitsOnTheRing(Sound):
     threads = 0
 
     def read(self, into: Buffers, offset: int) -> None:
-        time.sleep(1e-4)
+        give_way()
         super().read(into, offset)
 
 
@@ -579,7 +580,7 @@ class MovesUnderUse(Sound):
         super().resize(size)
         self.view = memoryview(bytes(8))
         self.view.release()
-        time.sleep(0.01)
+        give_way(0.01)
         self.view = None
 
     def read(self, into: Buffers, offset: int) -> None:
