@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+from support.kit import KIT_SIZE
+
 from tcmu_runner import Capabilities, Device, Filter, Handler, Operation, Read, ScsiError, Steps, iov, sense
 from tcmu_runner.testing import check_class, check_filter, disk, play
 
@@ -44,8 +46,8 @@ def test_a_handler_is_reached_over_iscsi(serve_handler) -> None:  # type: ignore
 
 
 def test_the_kit_judges_a_handler_and_a_stack() -> None:
-    assert check_class(Pattern).ok
-    assert check_filter("ram/", ("delay", {"read": 0})).ok
+    assert check_class(Pattern, size=KIT_SIZE).ok
+    assert check_filter("ram/", ("delay", {"read": 0}), size=KIT_SIZE).ok
 
 
 def test_a_filter_is_a_generator_of_operations() -> None:

@@ -114,10 +114,12 @@ def open_stack(
     return Stacked(stack, clock) if stack.threads else StackedInline(stack, clock)
 
 
-def check_filter(config: str, *layers: tuple[str, Mapping[str, object]], persistent: bool = False) -> Report:
+def check_filter(
+    config: str, *layers: tuple[str, Mapping[str, object]], persistent: bool = False, size: int = SIZE
+) -> Report:
     """The conformance kit on a handler with filters above it: does the stack keep the contract of a handler?
 
     config: of the handler, for example "ram/". layers: names of filters with their options as in the
-    settings, the topmost first. persistent: see check_handler. EVERYTHING ON THE DISK IS OVERWRITTEN.
+    settings, the topmost first. persistent, size: see check_handler. EVERYTHING ON THE DISK IS OVERWRITTEN.
     """
-    return check_handler(lambda: open_stack(config, *layers), persistent=persistent)
+    return check_handler(lambda: open_stack(config, *layers, size=size), size=size, persistent=persistent)

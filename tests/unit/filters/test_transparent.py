@@ -13,6 +13,7 @@ from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 from support.clock import ManualClock
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError, Handler
 from tcmu_runner.filters.rate import Bucket
@@ -34,9 +35,9 @@ NAMES = ["+".join(name for name, _ in layers) for layers in STACKS]
 
 @pytest.mark.parametrize("layers", STACKS[:5], ids=NAMES[:5])
 def test_it_keeps_the_contract(layers: Layers, tmp_path: Path) -> None:
-    report = check_filter("ram/", *layers)
+    report = check_filter("ram/", *layers, size=KIT_SIZE)
     assert report.ok, str(report)
-    report = check_filter(f"file/{tmp_path}/disk.img", *layers, persistent=True)
+    report = check_filter(f"file/{tmp_path}/disk.img", *layers, persistent=True, size=KIT_SIZE)
     assert report.ok, str(report)
 
 
