@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from support.waiting import eventually
 
 from tcmu_runner.aio import in_thread
 
@@ -35,10 +36,9 @@ def test_few_stay() -> None:
 
     async def main() -> None:
         await asyncio.gather(*(in_thread(lambda: barrier.wait(60)) for _ in range(20)))
-        while sum(thread.name == "blocking call" for thread in threading.enumerate()) > 2:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: sum(thread.name == "blocking call" for thread in threading.enumerate()) <= 2)
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(main())
 
 
 def test_what_it_raises_is_raised() -> None:

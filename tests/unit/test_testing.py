@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from support.kit import KIT_SIZE
+
 from tcmu_runner import Capabilities, Device, Filter, Handler, Operation, Read, ScsiError, Steps, iov, sense
 from tcmu_runner.testing import check_class, check_filter, disk, play
 
@@ -50,8 +52,8 @@ def test_a_handler_is_reached_over_iscsi(serve_handler: ServeHandler) -> None:
 
 
 def test_the_kit_judges_a_handler_and_a_stack() -> None:
-    assert check_class(Pattern).ok
-    assert check_filter("ram/", ("delay", {"read": 0})).ok
+    assert check_class(Pattern, size=KIT_SIZE).ok
+    assert check_filter("ram/", ("delay", {"read": 0}), size=KIT_SIZE).ok
 
 
 def test_a_filter_is_a_generator_of_operations() -> None:

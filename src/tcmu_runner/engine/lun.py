@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tcmu_runner.aio import loop, run
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.observe.command_log import SlowLog
 from tcmu_runner.engine.observe.statistics import SLOW_SECONDS, Statistics
 from tcmu_runner.engine.serve.dispatcher import RingDispatcher
@@ -107,10 +107,12 @@ class Lun:
         late: Late = Late.LOG,
         slow: float | None = SLOW_SECONDS,
         statistics: Statistics | None = None,
+        clock: Clock = MACHINE,
     ) -> None:
         self.description = description
         self._time_out = time_out
         self._late = late
+        self._clock = clock
         self.device = device
         self.stack = stack
         self.statistics = statistics or Statistics()
@@ -175,6 +177,7 @@ class Lun:
         self._dispatcher = RingDispatcher(
             self.unit, self.device, transport, self._consumer,
             deadlines=deadlines, statistics=self.statistics, broken=broken, nexus_of=nexus_of,
+            clock=self._clock,
         )  # fmt: skip
         executor = self._executor(
             self._dispatcher, BlockingDetector(thread.caution if thread is not None else CAUTION)
@@ -184,10 +187,10 @@ class Lun:
 
     def _deadlines(self, restart: Callable[[], None] | None) -> Deadlines:
         if self._late is not Late.RESTART:
-            return Deadlines(self.device, self._time_out, _ENDINGS.get(self._late))
+            return Deadlines(self.device, self._time_out, _ENDINGS.get(self._late), clock=self._clock)
         if restart is None:
             raise ConfigError("tcmur_late=restart needs a process of its own for each LUN: use busy or abort")
-        return Deadlines(self.device, self._time_out, expired=restart)
+        return Deadlines(self.device, self._time_out, expired=restart, clock=self._clock)
 
     def _executor(self, dispatcher: RingDispatcher, detector: BlockingDetector) -> Executor:
         stack, end, publish = self.stack, dispatcher.in_flight.end, dispatcher.completions.publish
@@ -195,13 +198,13 @@ class Lun:
             perform_async = stack.perform_async(perform_on)
             self._lend(dispatcher, lambda operation: run(perform_async(operation)))
             return AsyncExecutor(perform_async, end, publish, loop())
-        perform = stack.perform(perform_on)
+        perform = stack.perform(perform_on, self._clock)
         self._lend(dispatcher, perform)
         if stack.threads == 0:
             return InlineExecutor(perform, end, detector)
         return ThreadExecutor(
             perform, end, detector, publish,
-            threads=stack.threads, name=self.device.name, apart=stack.blocks,
+            threads=stack.threads, name=self.device.name, apart=stack.blocks, clock=self._clock,
         )  # fmt: skip
 
     def _fast_path_of(self, executor: Executor, dispatcher: RingDispatcher) -> FastPath | None:
@@ -210,14 +213,15 @@ class Lun:
         if handler is None or handler.threads == 1:
             return None
         detector = executor.detector if handler.threads else None
-        return FastPath(self.unit, handler, detector, dispatcher.in_flight, dispatcher.completions)
+        in_flight, completions = dispatcher.in_flight, dispatcher.completions
+        return FastPath(self.unit, handler, detector, in_flight, completions, clock=self._clock)
 
     def _lend(self, dispatcher: RingDispatcher, perform: Perform) -> None:
         """What the storage does for others than commands: work in the background, copies to other LUNs."""
-        self._background = Background(self.device, perform, dispatcher.in_flight.waiting)
-        self._space_look = Background(self.device, perform)
+        self._background = Background(self.device, perform, dispatcher.in_flight.waiting, self._clock)
+        self._space_look = Background(self.device, perform, clock=self._clock)
         self.unit.spawn = self._background.spawn
-        take_copies(self.unit, perform, dispatcher.in_flight)
+        take_copies(self.unit, perform, dispatcher.in_flight, self._clock)
 
     def _write_lost(self, error: OSError) -> None:
         answer = scsi_error(error, None)
@@ -236,7 +240,7 @@ class Lun:
             self._look_at_space()
 
     def _look_at_space(self) -> None:
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self.unit.watches_space and self._space_look.idle and now - self._space_seen > SPACE_SECONDS:
             self._space_seen = now
             self._space_look.spawn(self.unit.check_space())

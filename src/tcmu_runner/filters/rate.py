@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.filters.op_names import extent
 from tcmu_runner.filters.options import parse_table
@@ -32,16 +32,16 @@ class RateOptions:
 class Bucket:
     """How long each has to wait so that all together keep to a rate. Any thread."""
 
-    def __init__(self, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, burst: float, clock: Clock = MACHINE) -> None:
         self._burst = burst
-        self._clock = clock
+        self._now = clock.monotonic
         self._lock = threading.Lock()
-        self._paid_until = clock()
+        self._paid_until = clock.monotonic()
 
     def wait(self, cost: float) -> float:
         """cost: seconds for which one takes the whole rate. Returns seconds from now until it may begin."""
         with self._lock:
-            now = self._clock()
+            now = self._now()
             begin = max(self._paid_until, now - self._burst)
             self._paid_until = begin + cost
             return max(begin - now, 0.0)

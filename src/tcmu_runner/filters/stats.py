@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 from typing import Self
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.filters.op_names import extent, kind
 from tcmu_runner.handler.device import Device, DeviceLog
 from tcmu_runner.handler.filter import Filter
@@ -39,8 +39,9 @@ class Stats(Filter[None]):
 
     name = "stats"
 
-    def __init__(self, log: DeviceLog) -> None:
+    def __init__(self, log: DeviceLog, clock: Clock = MACHINE) -> None:
         self._log = log
+        self._now = clock.monotonic
         self._lock = threading.Lock()
         self.tallies: dict[str, Tally] = {}
 
@@ -49,13 +50,13 @@ class Stats(Filter[None]):
         return cls(device.log)
 
     def handle(self, operation: Operation) -> Steps:
-        began = time.monotonic()
+        began = self._now()
         failed = True
         try:
             yield operation
             failed = False
         finally:
-            self._count(operation, time.monotonic() - began, failed=failed)
+            self._count(operation, self._now() - began, failed=failed)
 
     def _count(self, operation: Operation, seconds: float, *, failed: bool) -> None:
         with self._lock:

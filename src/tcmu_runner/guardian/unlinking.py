@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.kernel import sysfs
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus
 from tcmu_runner.kernel.paths import Paths
@@ -86,7 +86,7 @@ def _has_disk(member: str, paths: Paths) -> bool:
     return (paths.scsi / f"{address}:{lun.removeprefix('lun_')}").exists()
 
 
-def answer(found: Unlinking, paths: Paths) -> None:
+def answer(found: Unlinking, paths: Paths, clock: Clock) -> None:
     """Ends the wait for one device, whose other exports may get an I/O error meanwhile. Blocks; only for who
     has the daemon's lock. Raises OSError: a process serves the device, or it is gone."""
     store = Backstore(found.entry.name.hba, found.entry.name.device, paths)
@@ -95,7 +95,7 @@ def answer(found: Unlinking, paths: Paths) -> None:
             store.unblock()
             for _ in range(ANSWERS):
                 store.reset_ring(ResetStatus.NOT_READY)
-                time.sleep(ANSWER_SECONDS)
+                clock.sleep(ANSWER_SECONDS)
                 if all(each.entry != found.entry for each in unlinking(paths)):
                     log.warning("%s: unlinked without a daemon: its last flush ended NOT READY", found.name)
                     return
@@ -106,7 +106,7 @@ def answer(found: Unlinking, paths: Paths) -> None:
                 store.reset_ring(ResetStatus.BUSY)
 
 
-def answer_all(paths: Paths, lock: DaemonLock, *, even_shared: bool) -> None:
+def answer_all(paths: Paths, lock: DaemonLock, *, even_shared: bool, clock: Clock = MACHINE) -> None:
     """Ends the waits of now. Does nothing while a daemon has the lock. even_shared: also where another disk
     of the same device may get an I/O error by that."""
     if not lock.try_acquire():
@@ -116,20 +116,18 @@ def answer_all(paths: Paths, lock: DaemonLock, *, even_shared: bool) -> None:
             if found.shared and not even_shared:
                 continue
             try:
-                answer(found, paths)
+                answer(found, paths, clock)
             except OSError as error:
                 log.info("%s", error)
 
 
-def stay(
-    paths: Paths, lock: Callable[[], DaemonLock], daemon: int = 0, sleep: Callable[[float], None] = time.sleep
-) -> None:
+def stay(paths: Paths, lock: Callable[[], DaemonLock], daemon: int = 0, clock: Clock = MACHINE) -> None:
     """Looks after unlinkings until another daemon than `daemon`, a process that ends, serves this machine or
     there are no devices. A wait is ended when it has lasted GRACE_SECONDS."""
     since: dict[UioEntry, float] = {}
     while scan(paths) and not lock().is_anothers(daemon or os.getpid()):
         waiting = [each.entry for each in unlinking(paths) if not each.shared]
-        since = {entry: since.get(entry, time.monotonic()) for entry in waiting}
-        if any(time.monotonic() - began >= GRACE_SECONDS for began in since.values()):
-            answer_all(paths, lock(), even_shared=False)
-        sleep(LOOK_SECONDS)
+        since = {entry: since.get(entry, clock.monotonic()) for entry in waiting}
+        if any(clock.monotonic() - began >= GRACE_SECONDS for began in since.values()):
+            answer_all(paths, lock(), even_shared=False, clock=clock)
+        clock.sleep(LOOK_SECONDS)

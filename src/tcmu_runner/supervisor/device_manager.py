@@ -55,9 +55,12 @@ class DeviceManager:
         served_before: ServedBefore,
         serials: Serials,
         problems: Callable[[], list[str]] = list,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """pause: waits for so many seconds, before a device is tried again."""
         self.problems = problems
         self._registry = registry
+        self._pause = pause
         self._paths = paths
         self._guardian = guardian
         self._ring_monitor = ring_monitor
@@ -345,7 +348,7 @@ class DeviceManager:
             if self._needs_server(device):
                 with suppress(OSError):  # they wait for an answer then
                     await device.hold()
-        await asyncio.sleep(delay)
+        await self._pause(delay)
 
     async def _tell_of(self, device: KernelDevice, error: Exception) -> None:
         """Initiators do not wait for the log to know the cause."""

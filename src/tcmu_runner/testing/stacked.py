@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from tcmu_runner import ConfigError, Device, Extent, Handler, Space
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.storage.stack import Stack
 from tcmu_runner.handler.filter import Layer, StackDefinition
 from tcmu_runner.handler.registry import Registry
@@ -42,9 +43,9 @@ class Stacked(Handler[object]):
     subtype = "stacked"
     threads: ClassVar[int] = 4
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, clock: Clock = MACHINE) -> None:
         self.stack = stack
-        self.perform = stack.perform()
+        self.perform = stack.perform(clock=clock)
 
     @classmethod
     def open(cls, device: Device, config: object) -> Stacked:
@@ -100,18 +101,25 @@ class StackedInline(Stacked):
 
 
 def open_stack(
-    config: str, *layers: tuple[str, Mapping[str, object]], size: int = SIZE, block_size: int = 512
+    config: str,
+    *layers: tuple[str, Mapping[str, object]],
+    size: int = SIZE,
+    block_size: int = 512,
+    clock: Clock = MACHINE,
 ) -> Stacked:
-    """Filters, the topmost first, over the handler that `config` names. Raises TcmuError or OSError."""
+    """Filters, the topmost first, over the handler that `config` names; they pause by the clock. Raises
+    TcmuError or OSError."""
     made, options = definition(config, *layers)
     stack = Stack.open(made, options, Device("conformance", size, block_size))
-    return Stacked(stack) if stack.threads else StackedInline(stack)
+    return Stacked(stack, clock) if stack.threads else StackedInline(stack, clock)
 
 
-def check_filter(config: str, *layers: tuple[str, Mapping[str, object]], persistent: bool = False) -> Report:
+def check_filter(
+    config: str, *layers: tuple[str, Mapping[str, object]], persistent: bool = False, size: int = SIZE
+) -> Report:
     """The conformance kit on a handler with filters above it: does the stack keep the contract of a handler?
 
     config: of the handler, for example "ram/". layers: names of filters with their options as in the
-    settings, the topmost first. persistent: see check_handler. EVERYTHING ON THE DISK IS OVERWRITTEN.
+    settings, the topmost first. persistent, size: see check_handler. EVERYTHING ON THE DISK IS OVERWRITTEN.
     """
-    return check_handler(lambda: open_stack(config, *layers), persistent=persistent)
+    return check_handler(lambda: open_stack(config, *layers, size=size), size=size, persistent=persistent)

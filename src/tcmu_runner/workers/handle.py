@@ -33,10 +33,13 @@ log = logging.getLogger(__name__)
 
 
 class WorkerDiedError(DeviceError):
-    """The worker process that served a device has ended. How, is known a little later: see `explained`."""
+    """The worker process that served a device has ended. How, is known a little later: see `explained`.
 
-    def __init__(self) -> None:
+    patience: seconds for which `explained` waits at most; None: REASON_SECONDS."""
+
+    def __init__(self, patience: float | None = None) -> None:
         super().__init__("its worker process has ended")
+        self._patience = REASON_SECONDS if patience is None else patience
         self._how = ""
         self._explained = asyncio.Event()
 
@@ -50,7 +53,7 @@ class WorkerDiedError(DeviceError):
     async def explained(self) -> None:
         """Waits a moment for the cause to be part of the text."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._explained.wait(), REASON_SECONDS)
+            await asyncio.wait_for(self._explained.wait(), self._patience)
 
 
 def _how(status: int) -> str:

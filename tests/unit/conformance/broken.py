@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
+
+from support.waiting import give_way
 
 from tcmu_runner.handler import Device, Extent, NotHandled, Space
 from tcmu_runner.iov import Buffers
@@ -476,7 +477,7 @@ class WritesPagesWithoutLock(Sound):
     def write(self, data: Buffers, offset: int) -> None:
         first, end = offset // 4096 * 4096, -(-(offset + sum(map(len, data))) // 4096) * 4096
         page = STORE[first:end]
-        time.sleep(1e-4)
+        give_way()
         at = offset - first
         for buffer in data:
             page[at : at + len(buffer)] = buffer
@@ -490,7 +491,7 @@ class SharesAPosition(Sound):
 
     def read(self, into: Buffers, offset: int) -> None:
         self.position = offset
-        time.sleep(1e-4)
+        give_way()
         super().read(into, self.position)
 
 
@@ -511,7 +512,7 @@ class WaitsOnTheRing(Sound):
     threads = 0
 
     def read(self, into: Buffers, offset: int) -> None:
-        time.sleep(1e-4)
+        give_way()
         super().read(into, offset)
 
 
@@ -581,7 +582,7 @@ class MovesUnderUse(Sound):
         super().resize(size)
         self.view = memoryview(bytes(8))
         self.view.release()
-        time.sleep(0.01)
+        give_way(0.01)
         self.view = None
 
     def read(self, into: Buffers, offset: int) -> None:

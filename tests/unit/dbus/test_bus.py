@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from dbus_fast import BusType, Message, MessageType, NameFlag, RequestNameReply
 from dbus_fast.aio import MessageBus
+from support.waiting import eventually
 
 from tcmu_runner.dbus import bus as bus_module
 from tcmu_runner.dbus import names, service, standard, wire
@@ -76,8 +77,7 @@ class Peer:
         return {path.rpartition("/")[2] for path in objects}
 
     async def hears(self, count: int) -> list[Message]:
-        while len(self.signals()) < count:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(self.signals()) >= count)
         return self.signals()
 
     def signals(self) -> list[Message]:
@@ -204,13 +204,10 @@ def test_without_a_bus_it_says_so_once_and_comes_when_there_is_one(
     async def run() -> None:
         registry = Registry()
         async with presence(registry, Shelf(), "2.0.0", Externals(registry)):
-            while not complaints():
-                await asyncio.sleep(0.01)
+            await eventually(complaints)
             with private_bus(tmp_path), caplog.at_level(logging.INFO):
-                while "on D-Bus as org.kernel.TCMUService1" not in caplog.messages:
-                    await asyncio.sleep(0.01)
-            while len(complaints()) < 2:
-                await asyncio.sleep(0.01)
+                await eventually(lambda: "on D-Bus as org.kernel.TCMUService1" in caplog.messages)
+            await eventually(lambda: len(complaints()) >= 2)
 
     def complaints() -> list[str]:
         return [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]

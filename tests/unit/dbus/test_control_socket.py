@@ -310,8 +310,7 @@ def test_a_daemon_that_stops_does_not_wait_for_its_callers(
     class Slow(Shelf):
         async def drain(self, name: str, seconds: float) -> bool:
             begun.set()
-            await asyncio.sleep(seconds)
-            return True
+            return await asyncio.Event().wait()
 
     async def run() -> None:
         async with Client(control=path) as client:

@@ -21,7 +21,6 @@ from tcmu_runner.embedded.connection import Connection
 from tcmu_runner.embedded.local import RING_SIZE
 from tcmu_runner.handlers.ram import RamHandler
 from tcmu_runner.iscsi import pdu, requests, text
-from tcmu_runner.iscsi.framing import Framer
 from tcmu_runner.iscsi.pdu import DATA_LENGTH, Opcode
 from tcmu_runner.scsi.medium import Medium
 from tcmu_runner.scsi.reservations import Reservations
@@ -146,8 +145,7 @@ def check(target: Target, connection: Connection, written: bytes) -> None:
     for session in target.server.target.sessions.values():
         waiting = [task.gathering for task in session.tasks.values()]
         assert all(gathering is not None and not gathering.complete for gathering in waiting)
-    framer = Framer(1 << 24)
-    framer.header_digest, framer.data_digest = connection.framer.header_digest, connection.framer.data_digest
+    framer = connection.framer
     if not framer.header_digest and not framer.data_digest:  # else the login's PDUs have none, later ones do
         at = 0
         while at < len(written):

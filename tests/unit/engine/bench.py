@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from support import waiting
+from support.clock import ManualClock
 
 from tcmu_runner import AsyncHandler, Device, Filter, Handler
 from tcmu_runner.engine.lun import Description, Lun
@@ -20,7 +22,6 @@ from tcmu_runner.scsi.profile import Limits
 
 RING = 8192
 AREA = RING + (1 << 20)
-PATIENCE = 60.0  # seconds until a test gives up waiting; nothing is asserted about time
 
 
 class MemoryTransport:
@@ -50,7 +51,8 @@ class MemoryTransport:
 
 
 class Bench:
-    """Commands go in with `submit`, `wait` gives their endings."""
+    """Commands go in with `submit`, `wait` gives their endings. clock: the LUN's, which stands still: a
+    storage is fast, however busy the machine is, unless it sleeps by the clock."""
 
     def __init__(
         self,
@@ -61,11 +63,13 @@ class Bench:
         restart: Callable[[], None] | None = None,
         limits: Limits | None = None,
         thread: RingThread | None = None,
+        clock: ManualClock | None = None,
     ) -> None:
+        self.clock = clock or ManualClock()
         self.device = Device("user_0/test", 1 << 20)
         description = Description("user_0/test", "test/", 1 << 20, limits=limits or Limits())
         stack = Stack(handler, filters)
-        self.lun = Lun(description, stack, self.device, time_out=time_out, late=late)
+        self.lun = Lun(description, stack, self.device, time_out=time_out, late=late, clock=self.clock)
         self.transport = MemoryTransport()
         self.producer = self.transport.producer
         self.broken: list[Exception] = []
@@ -100,21 +104,21 @@ class Bench:
         self.wait(ticket)
         return ticket
 
-    @staticmethod
-    def until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            assert time.monotonic() < deadline, "waited in vain"
-            time.sleep(0.001)
+    def pass_by(self, seconds: float) -> None:
+        """Time passes by the LUN's clock, and its owner looks at it."""
+        self.clock.advance(seconds)
+        self.lun.watch()
 
-    def watch_until(self, condition: Callable[[], bool]) -> None:
-        """As `until`; the LUN is watched meanwhile, as its worker does each second."""
+    until = staticmethod(waiting.until)
 
-        def watched() -> bool:
-            self.lun.watch()
+    def pass_until(self, seconds: float, condition: Callable[[], bool]) -> None:
+        """So many seconds pass again and again until something is so."""
+
+        def passed() -> bool:
+            self.pass_by(seconds)
             return condition()
 
-        self.until(watched)
+        self.until(passed)
 
     def close(self) -> None:
         self.lun.detach()

@@ -4,6 +4,7 @@ import errno
 import logging
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner.engine.observe.command_log import REPEAT_SECONDS, FailureLog, SlowLog
 from tcmu_runner.engine.observe.statistics import FAILURE_BYTES, Statistics
@@ -17,9 +18,9 @@ READ_10 = Command(CDB, [], Nexus())
 
 class Bench:
     def __init__(self) -> None:
-        self.now = 100.0
+        self.clock = ManualClock()
         self.counters = Statistics()
-        self.log = FailureLog(Device("user_0/vol0", 1 << 20), self.counters, lambda: self.now)
+        self.log = FailureLog(Device("user_0/vol0", 1 << 20), self.counters, self.clock)
 
     def fail(self, code: int = errno.EIO, operation: Operation | None = None) -> None:
         self.log.failed(READ_10, operation or Read(0, []), OSError(code, "no"))
@@ -44,7 +45,7 @@ def test_the_first_bug_has_a_traceback_and_the_others_are_counted(
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and record.exc_info
     for _ in range(3):  # minutes
-        bench.now += REPEAT_SECONDS
+        bench.clock.advance(REPEAT_SECONDS)
         bench.log.tell()
         bench.log.tell()
         bench.bug()
@@ -71,7 +72,7 @@ def test_kinds_are_told_apart(bench: Bench, caplog: pytest.LogCaptureFixture) ->
 def test_after_a_minute_of_silence_it_is_new(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.bug()
     for tells in (True, False):  # an idle device is not looked after
-        bench.now += REPEAT_SECONDS
+        bench.clock.advance(REPEAT_SECONDS)
         if tells:
             bench.log.tell()
         bench.bug()

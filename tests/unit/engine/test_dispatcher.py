@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
 
 from tcmu_runner import NOT_HANDLED, AsyncHandler, NotHandled, RawHandler, Space
-from tcmu_runner.engine.serve.dispatcher import STALE_SECONDS
+from tcmu_runner.engine.lun import SPACE_SECONDS
+from tcmu_runner.engine.serve.dispatcher import RELIEF_SECONDS, STALE_SECONDS
 from tcmu_runner.errors import ConfigError, TransportGoneError
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
@@ -29,6 +29,7 @@ WRITE_LBA_8 = "2a 00 00000008 00 0001 00"
 INQUIRY_255 = "12 00 00 00ff 00"
 TEST_UNIT_READY = "00 00 00 00 00 00"
 COMPARE_AND_WRITE_LBA_8 = "89 00 0000000000000008 000000 01 00 00"  # SBC-4 5.3: one block
+TIME_OUT = 1  # seconds
 GOOD, CHECK_CONDITION, BUSY, TASK_ABORTED = 0x00, 0x02, 0x08, 0x40  # SAM-5 table 33
 
 
@@ -151,7 +152,7 @@ def test_drain_waits_for_what_is_under_way() -> None:
     assert gate.waiting.acquire(timeout=60)
     assert not bench.lun.drain(0.05)
     gate.opened.set()
-    assert bench.lun.drain(20)
+    assert bench.lun.drain(3600)
     bench.wait(ticket)
     bench.close()
 
@@ -230,10 +231,10 @@ def test_a_raw_handler_sees_commands_first() -> None:
 
 def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     gate = Gate()
-    bench = Bench(gate, time_out=1)
+    bench = Bench(gate, time_out=TIME_OUT)
     ticket = bench.submit(READ_LBA_8, room=512)
-    bench.watch_until(lambda: "late" in caplog.text)
-    bench.watch_until(lambda: "holds up" in caplog.text)
+    bench.pass_until(TIME_OUT + 0.1, lambda: "late" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
     gate.opened.set()
     bench.wait(ticket)
     bench.close()
@@ -241,7 +242,7 @@ def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) ->
     caplog.clear()
 
 
-def test_a_thin_disk_that_runs_full_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thin_disk_that_runs_full_says_so() -> None:
     """SBC-4 4.7.3.7: 6/38/07, off the ring's thread, which a slow file system must not hold up."""
 
     class Thin(Memory):
@@ -256,8 +257,7 @@ def test_a_thin_disk_that_runs_full_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     bench.lun.watch()
     assert bench.run(TEST_UNIT_READY).status == GOOD
     handler.used = 80
-    monkeypatch.setattr("tcmu_runner.engine.lun.SPACE_SECONDS", 0.0)
-    bench.watch_until(lambda: bench.run(TEST_UNIT_READY).sense[12:14] == b"\x38\x07")
+    bench.pass_until(SPACE_SECONDS + 1, lambda: bench.run(TEST_UNIT_READY).sense[12:14] == b"\x38\x07")
     bench.close()
 
 
@@ -271,12 +271,12 @@ def test_late_commands_that_the_handler_has_not_begun_end_at_once(
         threads = 1
 
     gate = Single()
-    bench = Bench(gate, time_out=1, late=late)
+    bench = Bench(gate, time_out=TIME_OUT, late=late)
     begun = bench.submit(COMPARE_AND_WRITE_LBA_8, bytes(1024))
     assert gate.waiting.acquire(timeout=60)
     queued = bench.submit("28 00 00000010 00 0001 00", room=512)
     parked = bench.submit(WRITE_LBA_8, bytes(512))
-    bench.watch_until(lambda: bench.reap(queued, parked))
+    bench.pass_until(TIME_OUT + 0.1, lambda: bench.reap(queued, parked))
     assert (queued.status, parked.status, begun.status) == (status, status, None)
     gate.opened.set()
     bench.wait(begun)
@@ -287,9 +287,9 @@ def test_late_commands_that_the_handler_has_not_begun_end_at_once(
 
 def test_late_commands_bring_a_new_process(caplog: pytest.LogCaptureFixture) -> None:
     gate, asked = Gate(), threading.Event()
-    bench = Bench(gate, time_out=1, late=Late.RESTART, restart=asked.set)
+    bench = Bench(gate, time_out=TIME_OUT, late=Late.RESTART, restart=asked.set)
     ticket = bench.submit(READ_LBA_8, room=512)
-    bench.watch_until(asked.is_set)
+    bench.pass_until(TIME_OUT + 0.1, asked.is_set)
     gate.opened.set()
     bench.wait(ticket)
     bench.close()
@@ -298,7 +298,7 @@ def test_late_commands_bring_a_new_process(caplog: pytest.LogCaptureFixture) -> 
 
 def test_where_there_is_no_process_of_its_own_a_restart_is_refused() -> None:
     with pytest.raises(ConfigError, match="use busy or abort"):
-        Bench(Gate(), time_out=1, late=Late.RESTART)
+        Bench(Gate(), time_out=TIME_OUT, late=Late.RESTART)
 
 
 def test_who_hears_of_a_late_command_keeps_no_other_waiting(caplog: pytest.LogCaptureFixture) -> None:
@@ -315,10 +315,11 @@ def test_who_hears_of_a_late_command_keeps_no_other_waiting(caplog: pytest.LogCa
         threads = 1  # one, and not the ring's
 
     gate, listener = Elsewhere(), Listener()
-    bench = Bench(gate, time_out=1)
+    bench = Bench(gate, time_out=TIME_OUT)
     bench.device.log.logger.addHandler(listener)
     stuck = bench.submit(READ_LBA_8, room=512)
-    watch = threading.Thread(target=lambda: bench.watch_until(listening.is_set))
+    assert gate.waiting.acquire(timeout=60)
+    watch = threading.Thread(target=bench.pass_by, args=(TIME_OUT + 0.1,))
     watch.start()
     assert listening.wait(60)
     assert bench.run(TEST_UNIT_READY).status == GOOD
@@ -336,7 +337,7 @@ def test_a_storage_that_holds_up_the_ring_is_worked_around(caplog: pytest.LogCap
     bench = Bench(gate)
     stuck = bench.submit(READ_LBA_8, room=512)
     assert gate.waiting.acquire(timeout=60)  # on the ring's thread: it came alone
-    bench.watch_until(lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
     assert bench.run(WRITE_LBA_8, b"\x11" * 512).status == GOOD
     assert stuck.status is None
     gate.opened.set()
@@ -466,9 +467,7 @@ def test_a_write_the_kernel_may_have_ended_is_over_before_later_ones_on_its_bloc
     """cmd_time_out: LIO answers the initiator, which goes on; the daemon is not told (tcmu-abi 5.2)."""
     bench = Bench(gated := Gated())
     stale = stuck_write(bench, gated)
-    stale_since = time.monotonic()
-    bench.watch_until(lambda: time.monotonic() - stale_since > STALE_SECONDS)
-    bench.lun.watch()
+    bench.pass_by(STALE_SECONDS + 0.1)
     later_write_waits_for(stale, bench, gated)
 
 
@@ -512,7 +511,7 @@ def test_task_management_behind_a_command_that_holds_up_the_ring_is_not_lost(
     stuck = bench.producer.submit(bytes.fromhex(WRITE_LBA_8), memoryview(b"\x11" * 512))
     bench.producer.task_management(5, [])  # LUN RESET
     bench.submit_event()
-    bench.watch_until(lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
     gated.gate.open.set()
     bench.wait(stuck)
     bench.until(lambda: not bench.lun.unit.mode.descriptor_sense)  # SAM-5 6.3.3

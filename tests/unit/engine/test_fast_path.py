@@ -1,11 +1,12 @@
 """The fast path of plain READs and WRITEs, told from the general one only by what it must not change."""
 
 import threading
-import time
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner import iov
+from tcmu_runner.engine.serve.dispatcher import RELIEF_SECONDS
 from tcmu_runner.engine.serve.fast_path import AT_ONCE
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
@@ -112,7 +113,7 @@ def test_a_write_that_holds_up_the_ring_keeps_its_blocks_to_itself(caplog: pytes
     bench = Bench(slow)
     stuck = bench.submit(write(8), b"\x11" * 512)
     assert slow.gate.begun.wait(60)
-    bench.watch_until(lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
     compare = bench.submit(COMPARE_AND_WRITE, b"\x11" * 512 + b"\x22" * 512)
     assert bench.run(read(9), room=512).status == GOOD
     assert not bench.reap(compare)
@@ -152,12 +153,13 @@ def test_where_the_storage_waits_the_rest_of_a_batch_goes_to_other_threads() -> 
 
         def read(self, into: Buffers, offset: int) -> None:
             if offset < 64 << 10:
-                time.sleep(0.01)
+                clock.sleep(0.01)
             else:
                 self.together.wait()
             super().read(into, offset)
 
-    bench = Bench(Meeting())
+    clock = ManualClock()
+    bench = Bench(Meeting(), clock=clock)
     for lba in range(0, 64, 2):  # until it has been seen waiting, and is left alone
         bench.run(read(lba), room=512)
     tickets = [post(bench, read(lba), room=512) for lba in range(0, 4 * AT_ONCE, 2)]
@@ -230,7 +232,7 @@ def test_late_commands_of_a_batch_whose_storage_hangs_never_reach_it(
     late = [post(bench, write(lba), b"\x01" * 512) for lba in (64, 65, 100)]
     bench.submit_event()
     assert slow.gate.begun.wait(60)
-    bench.watch_until(lambda: bench.reap(*late))
+    bench.pass_until(1.1, lambda: bench.reap(*late))
     slow.gate.open.set()
     bench.wait(stuck)
     bench.close()
@@ -263,15 +265,15 @@ def test_overlapping_writes_that_go_back_behind_a_stuck_one_do_not_wait_for_each
         def write(self, data: Buffers, offset: int) -> None:
             if not self.gate.begun.is_set():
                 self.gate.hold_up()
-            time.sleep(0.002)
+            clock.sleep(0.002)
             super().write(data, offset)
 
-    slow = Slow()
-    bench = Bench(slow)
+    slow, clock = Slow(), ManualClock()
+    bench = Bench(slow, clock=clock)
     tickets = [post(bench, write(8), bytes([count]) * 512) for count in range(60)]
     bench.submit_event()
     assert slow.gate.begun.wait(60)
-    bench.watch_until(lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
     slow.gate.open.set()
     bench.wait(*tickets)
     bench.close()

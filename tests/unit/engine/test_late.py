@@ -1,9 +1,9 @@
 """What the log says of commands that do not end."""
 
 import logging
-import time
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner.engine.serve.late import Deadlines
 from tcmu_runner.handler.device import Device
@@ -12,11 +12,7 @@ from tcmu_runner.scsi.command import Command, Nexus
 READ_10 = "28000000000800000100"
 
 
-class Clock:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.now = 1000.0
-        monkeypatch.setattr(time, "monotonic", lambda: self.now)
-
+class Clock(ManualClock):
     def command(self) -> Command:
         made = Command(bytes.fromhex(READ_10), [], Nexus())
         made.began = self.now
@@ -24,8 +20,8 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return Clock(monkeypatch)
+def clock() -> Clock:
+    return Clock()
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -34,9 +30,9 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 def test_a_hang_is_in_the_log_ever_more_rarely(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    deadlines, stuck = Deadlines(Device("user_0/vol0", 1 << 20), None), clock.command()
+    deadlines, stuck = Deadlines(Device("user_0/vol0", 1 << 20), None, clock=clock), clock.command()
     for _ in range(45):
-        clock.now += 1
+        clock.advance(1)
         deadlines.check([stuck, clock.command()])
     held = "its storage holds up a command for {} s now: " + READ_10 + "; 2 commands wait"
     assert lines(caplog) == [held.format(seconds) for seconds in (10, 20, 40)]
@@ -47,8 +43,11 @@ def test_a_hang_is_in_the_log_ever_more_rarely(clock: Clock, caplog: pytest.LogC
 
 
 def test_many_late_commands_are_one_line(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    deadlines, late = Deadlines(Device("user_0/vol0", 1 << 20), 2), [clock.command() for _ in range(100)]
-    clock.now += 3
+    deadlines, late = (
+        Deadlines(Device("user_0/vol0", 1 << 20), 2, clock=clock),
+        [clock.command() for _ in range(100)],
+    )
+    clock.advance(3)
     assert deadlines.check(late) == set(late)
     assert deadlines.check(late) == set()
     assert lines(caplog) == [f"command {READ_10} is late: not done after 2 s (and 99 more)"]
@@ -58,10 +57,10 @@ def test_many_late_commands_are_one_line(clock: Clock, caplog: pytest.LogCapture
 def test_no_command_is_kept_after_it_has_ended(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """Its buffers are the ring's memory, which could not be unmapped: a LUN that was stopped within a second
     after its storage had come back ended with a traceback."""
-    deadlines, ring = Deadlines(Device("user_0/vol0", 1 << 20), 2), bytearray(512)
+    deadlines, ring = Deadlines(Device("user_0/vol0", 1 << 20), 2, clock=clock), bytearray(512)
     late = Command(bytes.fromhex(READ_10), [memoryview(ring)], Nexus())
     late.began = clock.now
-    clock.now += 30
+    clock.advance(30)
     deadlines.check([late])
     del late
     ring.append(0)  # BufferError while there is a view of it

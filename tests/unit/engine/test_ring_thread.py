@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from support.clock import ManualClock
 
+from tcmu_runner.engine.serve.dispatcher import RELIEF_SECONDS
 from tcmu_runner.engine.serve.ring_thread import MOST_SKIPPED, BusyPoller, RingThread
 from tcmu_runner.engine.storage.blocking import MORE_CAUTION
 from tcmu_runner.errors import ExhaustedError, TransportGoneError
@@ -131,7 +133,7 @@ def test_a_storage_that_holds_it_up_is_left_to_other_threads(
     bench = Bench(slow, thread=thread)
     stuck = bench.submit(READ, room=512)
     assert slow.latch.begun.wait(60)
-    bench.watch_until(lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
     for other in others:
         serves(other)
     assert bench.run(READ, room=512).status == GOOD
@@ -203,14 +205,19 @@ def test_work_in_the_background_that_cannot_begin_is_tried_again(
     bench.close()
 
 
+SECONDS = 1e-3  # that a look of BusyPoller takes
+
+
 class Ring:
-    """Counts the looks; has something from look number `due` on."""
+    """Counts the looks, of which each takes a tenth of SECONDS; has something from look number `due` on."""
 
     def __init__(self) -> None:
+        self.clock = ManualClock()
         self.looks, self.due = 0, 0
 
     def pending(self) -> bool:
         self.looks += 1
+        self.clock.advance(SECONDS / 10)
         return 0 < self.due <= self.looks
 
 
@@ -221,14 +228,14 @@ def never() -> bool:
 def test_it_sees_what_comes_while_it_looks() -> None:
     ring = Ring()
     ring.due = 3
-    assert BusyPoller(ring.pending, 60.0).sees(never)
+    assert BusyPoller(ring.pending, SECONDS, ring.clock).sees(never)
     assert ring.looks == 3
 
 
 def test_after_looks_in_vain_it_sleeps_more_and_more_often_at_once() -> None:
     """One may happen; from then on each costs 1, 3, 7, ... turns without a look."""
     ring = Ring()
-    busy_poller = BusyPoller(ring.pending, 1e-5)
+    busy_poller = BusyPoller(ring.pending, SECONDS, ring.clock)
     looked = []
     for _ in range(200):
         before = ring.looks
@@ -240,7 +247,7 @@ def test_after_looks_in_vain_it_sleeps_more_and_more_often_at_once() -> None:
 
 def test_one_that_found_something_makes_up_for_all_before() -> None:
     ring = Ring()
-    busy_poller = BusyPoller(ring.pending, 1e-5)
+    busy_poller = BusyPoller(ring.pending, SECONDS, ring.clock)
     for _ in range(200):
         busy_poller.sees(never)
     ring.due = 1
@@ -258,5 +265,5 @@ def test_one_that_found_something_makes_up_for_all_before() -> None:
 def test_it_does_not_look_while_threads_need_the_interpreter() -> None:
     ring = Ring()
     ring.due = 1
-    assert not BusyPoller(ring.pending, 60.0).sees(lambda: True)
+    assert not BusyPoller(ring.pending, SECONDS, ring.clock).sees(lambda: True)
     assert not ring.looks

@@ -6,11 +6,11 @@ import errno
 import gc
 import mmap
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from support.waiting import give_way
 
 from tcmu_runner import AsyncHandler, ConfigError, Device, Filter, Handler
 from tcmu_runner.engine.storage.stack import Stack
@@ -44,7 +44,7 @@ class Store(Handler[str]):
     def read(self, into: Buffers, offset: int) -> None:
         self.now += 1
         self.most = max(self.most, self.now)
-        time.sleep(0.002)
+        give_way()
         self.now -= 1
         for buffer in into:
             buffer[:] = b"h" * len(buffer)

@@ -13,6 +13,7 @@ import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError
 from tcmu_runner.errors import DeviceError
@@ -65,7 +66,7 @@ def new(value: int, chunks: int = 1) -> bytes:
 
 
 def test_it_keeps_the_contract(tmp_path: Path, mode: str) -> None:
-    report = check_filter(f"file/{tmp_path}/disk.img", layer(tmp_path, mode), persistent=True)
+    report = check_filter(f"file/{tmp_path}/disk.img", layer(tmp_path, mode), persistent=True, size=KIT_SIZE)
     assert report.ok, str(report)
 
 

@@ -12,6 +12,7 @@ import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError
 from tcmu_runner.errors import DeviceError
@@ -63,7 +64,9 @@ def after_power_loss(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
-    report = check_filter(f"file/{tmp_path}/disk.img", ("cow", {"directory": str(tmp_path)}), persistent=True)
+    report = check_filter(
+        f"file/{tmp_path}/disk.img", ("cow", {"directory": str(tmp_path)}), persistent=True, size=KIT_SIZE
+    )
     assert report.ok, str(report)
 
 
@@ -75,7 +78,7 @@ def test_over_another_one_and_over_an_offset(tmp_path: Path) -> None:
         ("offset", {"offset": "64K"}),
         ("cow", {"directory": f"{tmp_path}/two"}),
     )
-    report = check_filter("null/", *layers, persistent=True)
+    report = check_filter("null/", *layers, persistent=True, size=KIT_SIZE)
     assert report.ok, str(report)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError, ScsiError
 from tcmu_runner.scsi.sense import ScsiStatusError
@@ -46,7 +47,7 @@ def ending(call: Callable[[], object]) -> object:
 
 
 def test_without_rules_it_keeps_the_contract() -> None:
-    report = check_filter("ram/", ("error", {}))
+    report = check_filter("ram/", ("error", {}), size=KIT_SIZE)
     assert report.ok, str(report)
 
 

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError
 from tcmu_runner.testing.conformance import SIZE
@@ -11,7 +12,9 @@ MIB = 1 << 20
 
 @pytest.mark.parametrize("config", ["ram/", "file/{}/disk.img"])
 def test_it_keeps_the_contract(config: str, tmp_path: Path) -> None:
-    report = check_filter(config.format(tmp_path), ("offset", {"offset": "1M"}), persistent=config != "ram/")
+    report = check_filter(
+        config.format(tmp_path), ("offset", {"offset": "1M"}), persistent=config != "ram/", size=KIT_SIZE
+    )
     assert report.ok, str(report)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
-import time
 from pathlib import Path
 
 import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.clock import ManualClock
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError
 from tcmu_runner.filters.rate import Bucket
@@ -33,9 +34,9 @@ NAMES = ["+".join(name for name, _ in layers) for layers in STACKS]
 
 @pytest.mark.parametrize("layers", STACKS[:5], ids=NAMES[:5])
 def test_it_keeps_the_contract(layers: Layers, tmp_path: Path) -> None:
-    report = check_filter("ram/", *layers)
+    report = check_filter("ram/", *layers, size=KIT_SIZE)
     assert report.ok, str(report)
-    report = check_filter(f"file/{tmp_path}/disk.img", *layers, persistent=True)
+    report = check_filter(f"file/{tmp_path}/disk.img", *layers, persistent=True, size=KIT_SIZE)
     assert report.ok, str(report)
 
 
@@ -49,29 +50,33 @@ def test_beside_a_bytearray(layers: Layers) -> None:
 
 
 def test_a_delay_is_as_long_as_it_says() -> None:
-    stack = open_stack("ram/", ("delay", {"seconds": 0.01, "write": 0.02}))
-    began = time.monotonic()
+    clock = ManualClock(100.0)
+    stack = open_stack("ram/", ("delay", {"seconds": 10, "write": 20}), clock=clock)
     stack.write([memoryview(bytearray(512))], 0)
-    assert time.monotonic() - began >= 0.03
+    assert clock.now == 130.0
     stack.close()
 
 
 def test_a_bucket_hands_out_the_rate_and_no_more() -> None:
     """At 10 a second with a burst of 0.2 s: two at once, then one each 0.1 s; no pause saves up more."""
-    now = 100.0
-    bucket = Bucket(0.2, clock=lambda: now)
-    now += 1
+    clock = ManualClock()
+    bucket = Bucket(0.2, clock)
+    clock.advance(1)
     assert [round(bucket.wait(0.1), 6) for _ in range(5)] == [0.0, 0.0, 0.0, 0.1, 0.2]
-    now += 0.4
+    clock.advance(0.4)
     assert round(bucket.wait(0.1), 6) == 0.0
 
 
 def test_what_may_pass_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
     busy = {"rules": [{"on": "read", "times": 2, "errno": "ECONNRESET"}]}
-    stack = open_stack("ram/", ("retry", {"attempts": 3, "seconds": 1e-3}), ("error", busy))
+    clock = ManualClock(100.0)
+    stack = open_stack(
+        "ram/", ("retry", {"attempts": 3, "seconds": 4, "longest": 5}), ("error", busy), clock=clock
+    )
     with caplog.at_level(logging.INFO):
         stack.read([memoryview(bytearray(512))], 0)
     assert caplog.text.count("once more in") == 2
+    assert clock.now == 109.0  # 4 s, and then not 8
     stack.close()
 
 

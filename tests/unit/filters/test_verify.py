@@ -13,6 +13,7 @@ import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError, ScsiError
 from tcmu_runner.errors import DeviceError
@@ -60,7 +61,7 @@ def damage(below: Path, block: int, content: bytes = b"\x99") -> None:
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
     report = check_filter(
-        f"file/{tmp_path}/disk.img", ("verify", {"directory": str(tmp_path)}), persistent=True
+        f"file/{tmp_path}/disk.img", ("verify", {"directory": str(tmp_path)}), persistent=True, size=KIT_SIZE
     )
     assert report.ok, str(report)
 

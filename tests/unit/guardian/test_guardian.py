@@ -5,7 +5,6 @@ import select
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from kernel.tree import make_uio
+from support.waiting import until
 
 from tcmu_runner.guardian import process as process_module
 from tcmu_runner.guardian.guardian import Guardian
@@ -279,8 +279,7 @@ def test_one_that_was_asked_to_end_while_the_daemon_lived_does_not_stay(paths: P
     if os.fork() == 0:  # a daemon, which ends
         guardian = Guardian.start(paths, lambda: DaemonLock(tmp_path / "lock"), NoLog())
         pid = int(Path(f"/proc/self/task/{os.getpid()}/children").read_text())
-        while Path(f"/proc/{pid}/comm").read_text() != "tcmu-guardian\n":
-            time.sleep(0.001)
+        until(lambda: Path(f"/proc/{pid}/comm").read_text() == "tcmu-guardian\n")
         os.kill(pid, signal.SIGTERM)
         os.write(write, str(pid).encode())
         guardian.say_goodbye()
@@ -290,5 +289,4 @@ def test_one_that_was_asked_to_end_while_the_daemon_lived_does_not_stay(paths: P
         pid = int(output.read())
     os.wait()
     stat = Path(f"/proc/{pid}/stat")
-    while stat.exists() and ") Z " not in stat.read_text():
-        time.sleep(0.01)
+    until(lambda: not stat.exists() or ") Z " in stat.read_text())

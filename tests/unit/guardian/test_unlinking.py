@@ -2,12 +2,12 @@
 
 import fcntl
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kernel.tree import make_backstore, make_uio, write_all
+from support.clock import ManualClock
 
 from tcmu_runner.guardian import unlinking as module
 from tcmu_runner.guardian.unlinking import UNLINK, answer_all, sleepers, stay, unlinking
@@ -46,7 +46,6 @@ class Kernel:
                 (self.paths.proc / "4711/stack").unlink(missing_ok=True)
 
         monkeypatch.setattr(Backstore, "_write", write)
-        monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         monkeypatch.setattr(module, "UioDevice", OpenFile)
 
 
@@ -97,7 +96,7 @@ def test_the_flush_is_answered_until_it_is_given_up(
 ) -> None:  # fmt: skip
     """The device is blocked again then: initiators that come later retry."""
     kernel.watch(monkeypatch, answers=3)
-    answer_all(kernel.paths, lock(), even_shared=False)
+    answer_all(kernel.paths, lock(), even_shared=False, clock=ManualClock())
     assert kernel.actions == ["block_dev=0", *["reset_ring=2"] * 3, "block_dev=1", "reset_ring=1"]
     assert "unlinked without a daemon" in caplog.text
     caplog.clear()
@@ -116,7 +115,7 @@ def test_nothing_is_answered_while_a_daemon_has_the_lock(
         os.read(go[0], 1)
         os._exit(0)
     os.read(ready[0], 1)
-    answer_all(kernel.paths, lock(), even_shared=True)
+    answer_all(kernel.paths, lock(), even_shared=True, clock=ManualClock())
     stay(kernel.paths, lock)
     assert kernel.actions == []
     for descriptor in (*ready, *go):
@@ -129,18 +128,19 @@ def test_who_stays_waits_for_a_restart_and_ends_with_the_last_device(
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     kernel.watch(monkeypatch, answers=3)
-    now = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     looks = []
 
-    def sleep(seconds: float) -> None:
-        now[0] += seconds
-        looks.append(len(kernel.actions))
-        if kernel.actions:  # the administrator goes on
-            (kernel.paths.uio / "uio0/name").unlink()
+    class Looks(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if seconds != module.LOOK_SECONDS:  # between two answers
+                return
+            looks.append(len(kernel.actions))
+            if kernel.actions:  # the administrator goes on
+                (kernel.paths.uio / "uio0/name").unlink()
 
     (lock()).acquire(1)
-    stay(kernel.paths, lock, sleep=sleep)
+    stay(kernel.paths, lock, clock=Looks())
     assert looks.count(0) == module.GRACE_SECONDS // module.LOOK_SECONDS
     assert kernel.actions[-1] == "reset_ring=1"
     caplog.clear()

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.kit import KIT_SIZE
 
 from tcmu_runner.handlers.file import FileHandler, FileOptions
 from tcmu_runner.handlers.null import NullHandler
@@ -24,7 +25,7 @@ def missed(report: Report) -> set[str]:
 
 def failing_file(path: Path) -> FileHandler:
     """Its descriptor is a pipe's: the system refuses every read and write at an offset (ESPIPE)."""
-    handler = FileHandler.open(device(), FileOptions(str(path)))
+    handler = FileHandler.open(device(KIT_SIZE), FileOptions(str(path)))
     ends = os.pipe()
     os.dup2(ends[1], handler.fd)
     for end in ends:
@@ -35,7 +36,8 @@ def failing_file(path: Path) -> FileHandler:
 @pytest.mark.parametrize("block_size", [512, 4096])
 def test_file(tmp_path: Path, block_size: int) -> None:
     report = check_handler(
-        lambda: FileHandler.open(device(block_size=block_size), FileOptions(f"{tmp_path}/a")),
+        lambda: FileHandler.open(device(KIT_SIZE, block_size), FileOptions(f"{tmp_path}/a")),
+        size=KIT_SIZE,
         block_size=block_size,
         persistent=True,
         open_failing=lambda: failing_file(tmp_path / "b"),
@@ -45,19 +47,25 @@ def test_file(tmp_path: Path, block_size: int) -> None:
 
 def test_file_without_page_cache(on_disk: Path) -> None:
     options = FileOptions(f"{on_disk}/a", direct=True)
-    report = check_handler(lambda: FileHandler.open(device(), options), persistent=True)
+    report = check_handler(
+        lambda: FileHandler.open(device(KIT_SIZE), options), size=KIT_SIZE, persistent=True
+    )
     assert missed(report) == {"crypto erase", "inline", "command", "errors"}
 
 
 def test_file_on_tmpfs(tmpfs: Path) -> None:
-    report = check_handler(lambda: FileHandler.open(device(), FileOptions(f"{tmpfs}/a")), persistent=True)
+    report = check_handler(
+        lambda: FileHandler.open(device(KIT_SIZE), FileOptions(f"{tmpfs}/a")), size=KIT_SIZE, persistent=True
+    )
     assert missed(report) == {"crypto erase", "inline", "command", "errors"}
 
 
 def test_file_that_is_read_only(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(os.urandom(1 << 20) * 8)
+    (tmp_path / "a").write_bytes(os.urandom(KIT_SIZE))
     options = FileOptions(f"{tmp_path}/a", read_only=True)
-    report = check_handler(lambda: FileHandler.open(device(), options), persistent=True)
+    report = check_handler(
+        lambda: FileHandler.open(device(KIT_SIZE), options), size=KIT_SIZE, persistent=True
+    )
     assert missed(report) == {
         "write", "flush", "write durable", "unmap", "write zeroes", "space", "crypto erase",
         "random sequence", "inline", "command", "durability", "errors",
@@ -78,7 +86,10 @@ def test_ram(block_size: int) -> None:
         raise OSError(errno.ENOMEM, "no memory")
 
     report = check_handler(
-        lambda: RamHandler.open(device(block_size=block_size), ""), block_size=block_size, open_failing=refuse
+        lambda: RamHandler.open(device(KIT_SIZE, block_size), ""),
+        size=KIT_SIZE,
+        block_size=block_size,
+        open_failing=refuse,
     )
     assert missed(report) == {
         "flush",
@@ -92,7 +103,7 @@ def test_ram(block_size: int) -> None:
 
 
 def test_null() -> None:
-    report = check_handler(lambda: NullHandler.open(device(), ""), forgets=True)
+    report = check_handler(lambda: NullHandler.open(device(KIT_SIZE), ""), size=KIT_SIZE, forgets=True)
     assert missed(report) == {
         "flush",
         "space",

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from support.waiting import eventually
 
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.device import Device
@@ -117,8 +118,7 @@ def test_a_size_that_the_cluster_does_not_tell_is_asked_for_again(monkeypatch: p
     async def life() -> None:
         made = handler(Device("lun0", 1 << 20, 512, on_resized=seen.append), image)
         image.changed()
-        while not seen:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: seen)
         await made.close()
 
     asyncio.run(life())

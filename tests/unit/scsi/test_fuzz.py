@@ -23,6 +23,7 @@ CAPABILITIES = [
 ]
 # SEND DIAGNOSTIC, MODE SELECT, WRITE BUFFER, VERIFY, PERSISTENT RESERVE OUT, SET TARGET PORT GROUPS
 TAKING_DATA = (0x1D, 0x15, 0x55, 0x3B, 0x2F, 0x8F, 0xAF, 0x5F, 0xA4)
+WRITING = frozenset(row.opcode for row in DISK if row.writes)
 CDB_LENGTHS = {0: 6, 1: 10, 2: 10, 3: 12, 4: 16, 5: 12, 6: 16, 7: 16}  # SPC-5 4.2.5.1 groups
 
 
@@ -73,8 +74,7 @@ def any_cdbs(draw: st.DrawFn) -> bytes:
 
 def takes_data(cdb: bytes) -> bool:
     """Whether the buffer is the initiator's data, on which the answer may well depend."""
-    rows = [row for row in DISK if row.opcode == cdb[0]]
-    return any(row.writes for row in rows) or cdb[0] in TAKING_DATA
+    return bool(cdb) and (cdb[0] in WRITING or cdb[0] in TAKING_DATA)
 
 
 @settings(max_examples=400, deadline=None)

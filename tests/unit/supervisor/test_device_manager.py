@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from kernel.tree import MuteMonitor, make_backstore, make_uio
+from support.waiting import eventually
 
 from tcmu_runner.aio import in_thread
 from tcmu_runner.engine.observe.view import Controllable, DeviceView, State
@@ -104,6 +105,18 @@ class Scripted:
         self.ended = True
 
 
+class Pauses:
+    """Before a device is tried again: how long each should be; they are over when `end` is set."""
+
+    def __init__(self) -> None:
+        self.asked: list[float] = []
+        self.end = asyncio.Event()
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self.end.wait()
+
+
 class Bench:
     """A device manager with one device in the tree, and the servers it made."""
 
@@ -126,9 +139,10 @@ class Bench:
         self.ring_monitor = MuteMonitor()
         self.serials = Serials(paths.target.parent / "serials.json", paths.target.parent / "machine-id")
         guardian = Guardian(self.guardian, -1)
+        self.pauses = Pauses()
         self.device_manager = DeviceManager(
             registry, paths, guardian, self.ring_monitor, self._make_server,
-            served_before=self.served, serials=self.serials,
+            served_before=self.served, serials=self.serials, pause=self.pauses,
         )  # fmt: skip
         self.device_manager.watch(self.changes.append)
         self.control: Controllable = self.device_manager
@@ -166,12 +180,10 @@ class Bench:
 
     async def servers_that_began(self, count: int) -> None:
         """RECOVERING may be over before anybody looks."""
-        while len(self.found) < count:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: len(self.found) >= count)
 
     async def until(self, state: State) -> None:
-        while self.device.state is not state:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: self.device.state is state)
 
 
 Life = Callable[[Bench], Awaitable[None]]
@@ -240,10 +252,11 @@ def test_a_server_that_ends_is_replaced(
         bench.servers[0].trouble(DeviceError("its worker process has ended"))
         bench.servers[0].ended = True
         await bench.until(State.WAITING)
-        while not bench.blocked:  # initiators try again meanwhile
-            await asyncio.sleep(0.001)
+        await eventually(lambda: bench.blocked)  # initiators try again meanwhile
         assert bench.device.last_error == "its worker process has ended; everything under way is retried"
+        bench.pauses.end.set()
         await bench.until(State.SERVING)
+        assert bench.pauses.asked == [1.0]
         assert bench.device.restarts == 1
         assert not bench.blocked
 
@@ -258,7 +271,7 @@ def test_a_new_server_that_ends_before_the_log_knows_why_the_old_one_did_is_repl
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        first = WorkerDiedError()  # of which nobody knows yet how
+        first = WorkerDiedError(patience=60)  # of which nobody knows yet how
         bench.servers[0].trouble(first)
         await bench.servers_that_began(2)
         bench.servers[1].trouble(DOWN)
@@ -274,19 +287,19 @@ def test_a_new_server_that_ends_before_the_log_knows_why_the_old_one_did_is_repl
 def test_a_restart_on_request_ends_the_wait_for_the_next_try(
     live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RestartBackoff, "trouble", lambda *_: (9, 0.001))
+    monkeypatch.setattr(RestartBackoff, "trouble", lambda *_: (9, 30.0))
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        first = WorkerDiedError()
+        first = WorkerDiedError(patience=60)
         bench.servers[0].trouble(first)
         bench.servers[0].ended = True
         await bench.until(State.RECOVERING)
         await bench.control.restart(NAME)
         first.explain(signal.SIGKILL)
-        while "its worker process has ended (SIGKILL)" not in bench.device.last_error:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)  # longer than the wait would be
+        await eventually(lambda: "its worker process has ended (SIGKILL)" in bench.device.last_error)
+        bench.pauses.end.set()
+        await eventually(lambda: not bench.device_manager._tasks.busy)
         assert (bench.device.state, len(bench.servers)) == (State.SERVING, 2)
         assert not bench.blocked
 
@@ -395,8 +408,7 @@ def test_two_of_one_identifier_are_in_the_log(
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        while len(told(bench)) < 2:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: len(told(bench)) >= 2)
 
     assert "same identifier as user_1/vol1, naa.6001405" in told(live(life))[-1]
     caplog.clear()

@@ -9,9 +9,9 @@ from contextlib import closing
 from typing import cast
 
 import pytest
-from kernel.hurry import run
 from kernel.stub import StubKernel
 from kernel.tree import load_module
+from support.clock import pass_by, run
 
 from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.guardian.guardian import Guardian
@@ -130,7 +130,7 @@ class Bench:
     async def rests(self) -> None:
         """From its start on."""
         self.device_manager.settled.set()
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         first, *rest = FALLEN_ASLEEP
         assert self.heard() == [first, "hear", *rest]
 
@@ -159,10 +159,10 @@ def test_it_beats_while_devices_are_taken_over(bench: Bench) -> None:
     """A storage that took ten seconds to open made the guardian end the kernel's waits."""
 
     async def life(bench: Bench) -> None:
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         assert bench.heard() == FALLEN_ASLEEP
         bench.device_manager.settled.set()
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         assert bench.heard() == ["hear"]
 
     run(bench.run(life))
@@ -175,7 +175,7 @@ def test_while_it_rests_the_guardian_sees_that_the_kernel_wants_something(bench:
         bench.device_manager.added.set()
         bench.kernel.add(0, NAME)
         assert select.select([bench.kernels], [], [], 0)[0]
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         assert bench.heard() == FALLEN_ASLEEP
 
     run(bench.run(life))
@@ -196,7 +196,7 @@ def test_it_beats_before_it_takes_an_event(bench: Bench, monkeypatch: pytest.Mon
         await bench.rests()
         bench.device_manager.added.set()
         bench.kernel.add(0, NAME)
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
 
     run(bench.run(life))
     assert before == ["beat"]
@@ -206,11 +206,11 @@ def test_it_does_not_rest_while_the_kernel_waits(bench: Bench) -> None:
     async def life(bench: Bench) -> None:
         await bench.rests()
         enable = bench.kernel.add(0, NAME)
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         assert set(bench.heard()) == {"beat"}
         assert enable.status is None
         bench.device_manager.added.set()
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         assert enable.status == 0
         assert bench.heard()[-1] == "rest"
 
@@ -222,7 +222,7 @@ def test_after_a_stall_it_beats_again(bench: Bench, caplog: pytest.LogCaptureFix
         await bench.rests()
         bench.kernel.replies_wanted = False
         bench.guardian.send(RELEASED.encode())
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         assert bench.heard() == FALLEN_ASLEEP
         assert bench.kernel.replies_wanted
 

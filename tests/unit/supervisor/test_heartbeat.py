@@ -1,13 +1,12 @@
-"""When the daemon beats and when it rests, on a loop that is in a hurry."""
+"""When the daemon beats and when it rests, on a loop whose time jumps."""
 
-import asyncio
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 
 import pytest
-from kernel.hurry import run
+from support.clock import pass_by, run
 
 from tcmu_runner.guardian.guardian import Guardian
 from tcmu_runner.kernel.ring_monitor import RingMonitor
@@ -51,7 +50,7 @@ class Bench:
 
     async def hears(self, *words: str) -> None:
         """And nothing else, for long."""
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         assert self.heard() == list(words)
 
     def close(self) -> None:
@@ -77,7 +76,7 @@ def live() -> Iterator[Callable[[Life], None]]:
 def test_it_beats_while_anything_stirs(live: Callable[[Life], None]) -> None:
     async def life(bench: Bench) -> None:
         bench.stirring = True
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         heard = bench.heard()
         assert set(heard) == {"beat"}
         assert len(heard) > QUIET_BEATS
@@ -109,7 +108,7 @@ def test_it_beats_as_long_as_the_command_that_woke_it_is_unanswered(live: Callab
         await bench.hears(*FALLEN_ASLEEP)
         bench.stirring = True
         bench.ring()
-        await asyncio.sleep(LONG)
+        await pass_by(LONG)
         heard = bench.heard()
         assert len(heard) > QUIET_BEATS
         assert set(heard) == {"beat"}

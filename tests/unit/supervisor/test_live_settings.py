@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from dbus.shelf import a_device
+from support.waiting import eventually
 
 from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.engine.overrides import Overrides
@@ -87,8 +88,7 @@ class Bench:
         async def life() -> None:
             with self.configuration.follow(self.device_manager, self.follower):
                 file.write_text(text)
-                while self.configuration._seen[file] != text:
-                    await asyncio.sleep(0.001)
+                await eventually(lambda: self.configuration._seen[file] == text)
                 await asyncio.sleep(0)
 
         asyncio.run(life())

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 import pytest
+from support.waiting import eventually
 
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import DeviceError
@@ -73,7 +73,7 @@ class Obedient(Worker):
                 case Serve() as request:
                     self.say(Done(request.id, size=512, block_size=512))
                 case Drain():
-                    time.sleep(3600)
+                    select.select([], [], [])
                 case Close():
                     os._exit(3)
                 case Watch() as request:
@@ -117,8 +117,7 @@ class Bench:
         with open(os.devnull, "rb") as nothing, closing(StateFiles(entry.name, self.paths)) as state:
             uio = UioDevice(entry.minor, os.dup(nothing.fileno()))
             await server.serve(uio, nothing.fileno(), state, None)
-        while not server.pid:  # the forkserver says it on a socket of its own
-            await asyncio.sleep(0.001)
+        await eventually(lambda: server.pid)  # the forkserver says it on a socket of its own
         return server
 
 
@@ -262,13 +261,14 @@ def test_a_worker_that_leaves_answers_nobody(live: Live) -> None:
 def test_one_that_answers_lives_on_and_one_that_hangs_is_killed(
     live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(workers_module, "SILENT_SECONDS", 0.5)
-
     async def life(bench: Bench) -> None:
         server = await bench.server()
         server.watch()
-        await asyncio.sleep(0.6)
+        watching = server._worker._watching
+        assert watching is not None
+        await watching
         assert not server.ended
+        monkeypatch.setattr(workers_module, "SILENT_SECONDS", 0.0)
         hanging = asyncio.ensure_future(server.drain(1))
         await asyncio.sleep(0)
         server.watch()
@@ -287,8 +287,7 @@ def test_a_shared_worker_takes_all_its_devices_along(live: Live) -> None:
         server, other = await bench.server(), await bench.server(OTHER)
         assert server.pid == other.pid
         os.kill(server.pid, signal.SIGKILL)
-        while len(bench.troubles) < 2:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(bench.troubles) >= 2)
         assert (await bench.server()).pid != server.pid
 
     live(life, count=1)
@@ -409,8 +408,7 @@ def test_the_end_of_the_template_is_told(live: Live) -> None:
             fork_server = int(stat.read().rpartition(") ")[2].split()[1])
         os.kill(fork_server, signal.SIGKILL)
         await bench.ended.wait()
-        while not server.ended:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: server.ended)
         assert bench.pool.lost
 
     live(life)
@@ -423,8 +421,8 @@ def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(
 
     async def life(bench: Bench) -> None:
         await bench.server()
-        while (spare := bench.pool._spare) is None or not spare.ready:
-            await asyncio.sleep(0.01)
+        await eventually(lambda: (spare := bench.pool._spare) is not None and spare.ready)
+        spare = bench.pool._spare
         new, waiting = await bench.server(OTHER), await bench.server(urgent=True)
         assert new._worker is not spare
         assert waiting._worker is spare
@@ -439,7 +437,9 @@ def test_a_pool_that_is_closed_forks_no_spare_worker(live: Live, monkeypatch: py
     async def life(bench: Bench) -> None:
         bench.pool.lease(urgent=False)
         bench.pool.close()
-        await asyncio.sleep(0.01)  # more than QUIET_SECONDS
+        later = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.0, later.set)  # after what it would have called
+        await later.wait()
         assert bench.pool._spare is None
 
     live(life)

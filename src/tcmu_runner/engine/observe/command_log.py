@@ -4,10 +4,10 @@ those that were slow."""
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.observe.statistics import Statistics
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command
@@ -30,12 +30,10 @@ class _Kind:
 class FailureLog:
     """Of one device; the last failure is in its statistics, too. Any thread."""
 
-    def __init__(
-        self, device: Device, statistics: Statistics, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, device: Device, statistics: Statistics, clock: Clock = MACHINE) -> None:
         self._device = device
         self._statistics = statistics
-        self._clock = clock
+        self._now = clock.monotonic
         self._kinds: dict[Hashable, _Kind] = {}
         self._lock = threading.Lock()
 
@@ -65,8 +63,8 @@ class FailureLog:
         with self._lock:
             self._statistics.record_failure(text)
             kind = self._kinds.get(key)
-            if kind is None or (not kind.unsaid and kind.since <= self._clock() - REPEAT_SECONDS):
-                self._kinds[key] = _Kind(text, self._clock())
+            if kind is None or (not kind.unsaid and kind.since <= self._now() - REPEAT_SECONDS):
+                self._kinds[key] = _Kind(text, self._now())
                 return True
             kind.unsaid += 1
             return False
@@ -74,11 +72,11 @@ class FailureLog:
     def tell(self) -> None:
         """To be called about every second: one line a minute for each kind that goes on."""
         with self._lock:
-            due = self._clock() - REPEAT_SECONDS
+            due = self._now() - REPEAT_SECONDS
             old = [(key, kind) for key, kind in self._kinds.items() if kind.since <= due]
             for key, kind in old:
                 if kind.unsaid:
-                    self._kinds[key] = _Kind(kind.text, self._clock())
+                    self._kinds[key] = _Kind(kind.text, self._now())
                 else:
                     del self._kinds[key]  # it is over; the next one is told in full
         for _, kind in old:

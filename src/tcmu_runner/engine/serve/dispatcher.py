@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 
+from tcmu_runner.clock import Clock
 from tcmu_runner.engine.observe.statistics import Statistics
 from tcmu_runner.engine.serve.fast_path import FastPath
 from tcmu_runner.engine.serve.inflight import Completions, InFlight, Job
@@ -38,7 +38,7 @@ class RingDispatcher:
     broken: called on the ring's thread, which ends then, when the ring cannot be served any longer. nexus_of:
     called on the ring's thread: over which nexus the command with this id came. None behind LIO, which does
     not tell: there is one nexus, and a logical unit reset comes over the ring; elsewhere the front end resets
-    its units itself.
+    its units itself. clock: by it commands begin, and are late.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class RingDispatcher:
         statistics: Statistics,
         broken: Callable[[Exception], None],
         nexus_of: Callable[[int], Nexus] | None,
+        clock: Clock,
     ) -> None:
         self._unit = unit
         self._device = device
@@ -62,12 +63,15 @@ class RingDispatcher:
         self.pending = consumer.pending
         self._deadlines = deadlines
         self._nexus_of = nexus_of
+        self._clock = clock
+        self._now = clock.monotonic
         self._only_nexus = next(iter(unit.nexuses), Nexus())
         self._range_locks = RangeLocks(unit.footprint)
-        self.completions = Completions(consumer, transport.kick, statistics, self._ring_failed)
+        self.completions = Completions(consumer, transport.kick, statistics, self._ring_failed, clock)
         self.in_flight = InFlight(
             device, self.completions, self._range_locks, self.wake,
             can_tell_length=bool(consumer.flags & MailboxFlag.READ_LEN), statistics=statistics,
+            clock=clock,
         )  # fmt: skip
         self._failure: Exception | None = None
         self._thread: RingThread | None = None  # None: the caller's own
@@ -97,11 +101,11 @@ class RingDispatcher:
 
     def drain(self, seconds: float) -> bool:
         """Waits until every fetched command is answered and the ring is empty; False when time is up."""
-        deadline = time.monotonic() + seconds
+        deadline = self._now() + seconds
         while not self._consumer.idle:
-            if self._failure is not None or time.monotonic() > deadline:
+            if self._failure is not None or self._now() > deadline:
                 return False
-            time.sleep(POLL_SECONDS)
+            self._clock.sleep(POLL_SECONDS)
         return True
 
     def settle(self) -> None:
@@ -112,7 +116,7 @@ class RingDispatcher:
             self.executor.finish()
             self.completions.publish()
         while self.in_flight.under_way:
-            time.sleep(POLL_SECONDS)
+            self._clock.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
         """Leaves the thread, and returns when no command is with the executor any more; commands still on the
@@ -127,18 +131,18 @@ class RingDispatcher:
         """To be called about every second: sees to late commands, and relieves a ring's thread that a storage
         holds up, so that the other commands go on."""
         self.in_flight.tell()
-        self.in_flight.hold_since(time.monotonic() - STALE_SECONDS)
+        self.in_flight.hold_since(self._now() - STALE_SECONDS)
         waiting = self.in_flight.waiting()
         oldest = min((command.began for command in waiting), default=None)
         self._statistics.gauge(self._consumer.outstanding, oldest)
         self._see_to_late(self._deadlines.check(waiting))
         since = self.executor.detector.busy_since
-        if since is not None and self._thread is not None and time.monotonic() - since > RELIEF_SECONDS:
+        if since is not None and self._thread is not None and self._now() - since > RELIEF_SECONDS:
             self._device.log.warning(
                 "its storage holds up the ring's thread for %.0f s: moved the ring to a new thread",
                 RELIEF_SECONDS,
             )
-            self.executor.detector.held_up(time.monotonic())
+            self.executor.detector.held_up(self._now())
             self._thread.relieve()
 
     def _see_to_late(self, late: set[Command]) -> None:
@@ -192,7 +196,7 @@ class RingDispatcher:
     def _start_all(self, batch: list[Job | TaskManagement]) -> None:
         if self._device.log.isEnabledFor(COMMANDS):
             self._trace(batch)
-        now = time.monotonic()
+        now = self._now()
         at = self._take_fast_path(self._fast_path, batch, now) if self._fast_path is not None else 0
         if at < len(batch) or self._left_over:
             self._start_rest(batch, at, now)

@@ -6,13 +6,13 @@ Every line here is run for every command: it is written to be short to run, befo
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
 from tcmu_runner import iov
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.serve.inflight import Completions, InFlight, Job
 from tcmu_runner.engine.storage.blocking import BlockingDetector
 from tcmu_runner.engine.storage.buffer_guard import calls
@@ -42,12 +42,15 @@ class FastPath:
         detector: BlockingDetector | None,
         in_flight: InFlight,
         completions: Completions,
+        *,
+        clock: Clock = MACHINE,
     ) -> None:
         self._unit = unit
         self._read, self._write, _ = calls(handler)
         self._detector = detector
         self._in_flight = in_flight
         self._publish = completions.publish
+        self._now = clock.monotonic
         self.queue: deque[Job] = deque()
 
     def take(self, batch: list[Job | TaskManagement], now: float) -> int:
@@ -75,14 +78,14 @@ class FastPath:
 
     def work(self, mine: Callable[[], bool]) -> None:
         """Does queued commands on the ring's thread, while that is `mine` and the storage does not wait."""
-        queue, detector = self.queue, self._detector
+        queue, detector, clock = self.queue, self._detector, self._now
         if detector is None:
             self.finish()
             return
-        while queue and detector.at_once(now := time.monotonic()) and mine():
+        while queue and detector.at_once(now := clock()) and mine():
             detector.begin(now)
             length = self._do_some()
-            detector.end(time.monotonic(), length)
+            detector.end(clock(), length)
             self._publish()
 
     def finish(self) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from tcmu_runner import iov
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.observe.command_log import FailureLog
 from tcmu_runner.engine.observe.statistics import Statistics
 from tcmu_runner.engine.serve.range_locks import RangeLocks
@@ -80,8 +80,8 @@ def valid_length(command: Command, total: int, *, can_tell: bool) -> int:
 class CommandStatus:
     """Turns what a command raised into its ending, and tells the log what a person should know."""
 
-    def __init__(self, device: Device, statistics: Statistics) -> None:
-        self._log = FailureLog(device, statistics)
+    def __init__(self, device: Device, statistics: Statistics, clock: Clock) -> None:
+        self._log = FailureLog(device, statistics, clock)
         self.tell = self._log.tell
 
     def ending(self, command: Command, error: BaseException, operation: Operation | None) -> Ending:
@@ -113,11 +113,13 @@ class Completions:
         kick: Callable[[], None],
         statistics: Statistics,
         failed: Callable[[Exception], None],
+        clock: Clock = MACHINE,
     ) -> None:
         self._consumer = consumer
         self._kick = kick
         self._statistics = statistics
         self._failed = failed
+        self._now = clock.monotonic
         self._waiting: deque[Completion] = deque()
         self._publishing = threading.Lock()
 
@@ -140,7 +142,7 @@ class Completions:
                 self._publishing.release()
 
     def _publish_gathered(self) -> None:
-        consumer, waiting, now = self._consumer, self._waiting, time.monotonic()
+        consumer, waiting, now = self._consumer, self._waiting, self._now()
         while waiting:
             commands, status, sense, read_len, length = waiting.popleft()
             first = commands[0]
@@ -181,13 +183,14 @@ class InFlight:
         *,
         can_tell_length: bool,
         statistics: Statistics,
+        clock: Clock = MACHINE,
     ) -> None:
         self.under_way: set[Command] = set()
         self._completions = completions
         self._range_locks = range_locks
         self._released = released
         self._can_tell_length = can_tell_length
-        self._status = CommandStatus(device, statistics)
+        self._status = CommandStatus(device, statistics, clock)
         self.tell = self._status.tell  # to be called about every second: see FailureLog.tell
 
     def end(

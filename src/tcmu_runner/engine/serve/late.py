@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command
 
@@ -26,11 +26,13 @@ class Deadlines:
         seconds: int | None,
         ending: Exception | None = None,
         expired: Callable[[], None] = lambda: None,
+        clock: Clock = MACHINE,
     ) -> None:
         self._device = device
         self._seconds = seconds
         self.ending = ending
         self.expired = expired
+        self._clock = clock
         self._late_before = 0.0  # commands that began before it are known to be late
         self._hung: tuple[float, str] | None = None  # began, CDB: logged, and not ended yet
         self._next = HUNG_SECONDS  # seconds after which it is logged again
@@ -41,7 +43,7 @@ class Deadlines:
         self._tell_of_hung(under_way)
         if not self._seconds:
             return set()
-        known, self._late_before = self._late_before, time.monotonic() - self._seconds
+        known, self._late_before = self._late_before, self._clock.monotonic() - self._seconds
         new = {command for command in under_way if known <= command.began < self._late_before}
         if new:
             oldest = min(new, key=lambda command: command.began)
@@ -59,7 +61,7 @@ class Deadlines:
             self._hung, self._next = None, HUNG_SECONDS
         if oldest is None:
             return
-        waited = time.monotonic() - oldest.began
+        waited = self._clock.monotonic() - oldest.began
         if waited >= self._next:
             self._device.log.warning(
                 "its storage holds up a command for %.0f s now: %s; %d commands wait",

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import select
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from tcmu_runner.aio import start_thread
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.storage.blocking import CAUTION
 from tcmu_runner.errors import ExhaustedError, TransportGoneError
 
@@ -60,9 +60,12 @@ class BusyPoller:
     """Looks while that pays: the more looks in a row were in vain, the more are left out after the next; one
     that found something makes up for all. Used by the ring's thread."""
 
-    def __init__(self, pending: Callable[[], bool], seconds: float = BUSY_POLL_SECONDS) -> None:
+    def __init__(
+        self, pending: Callable[[], bool], seconds: float = BUSY_POLL_SECONDS, clock: Clock = MACHINE
+    ) -> None:
         self._pending = pending
         self._seconds = seconds
+        self._clock = clock.monotonic
         self._skip = 0  # looks to be left out
         self._next = 0  # how many after the next in vain
 
@@ -71,7 +74,7 @@ class BusyPoller:
         if self._skip:
             self._skip -= 1
             return False
-        pending, clock = self._pending, time.monotonic
+        pending, clock = self._pending, self._clock
         deadline = clock() + self._seconds
         while not disturbed():
             if pending():

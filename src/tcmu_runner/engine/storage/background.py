@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import errno
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 from tcmu_runner import iov
 from tcmu_runner.aio import start_thread
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.serve.inflight import InFlight
 from tcmu_runner.engine.storage.perform import OperationError, Perform, carry_out
 from tcmu_runner.handler.device import Device
@@ -33,11 +33,16 @@ class Background:
     """
 
     def __init__(
-        self, device: Device, perform: Perform, under_way: Callable[[], Iterable[Command]] = _nobody
+        self,
+        device: Device,
+        perform: Perform,
+        under_way: Callable[[], Iterable[Command]] = _nobody,
+        clock: Clock = MACHINE,
     ) -> None:
         self._device = device
         self._perform = perform
         self._under_way = under_way
+        self._clock = clock
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
@@ -52,7 +57,7 @@ class Background:
 
     def _run(self, steps: Steps, before: set[Command]) -> None:
         while not self._stopping and before.intersection(self._under_way()):
-            time.sleep(POLL_SECONDS)
+            self._clock.sleep(POLL_SECONDS)
         try:
             carry_out(steps, self._unless_stopping)
         except OperationError as failure:
@@ -73,12 +78,12 @@ class Background:
 _performers: dict[int, Perform] = {}  # by identity: a unit is mutable and has no hash
 
 
-def take_copies(unit: Unit, perform: Perform, in_flight: InFlight) -> None:
+def take_copies(unit: Unit, perform: Perform, in_flight: InFlight, clock: Clock = MACHINE) -> None:
     """Other LUNs may reach this one; what they do is for it as one of its own commands."""
 
     def perform_for_others(operation: Operation) -> None:
         assert isinstance(operation, Read | Write)
-        with in_flight.visit(_as_command(unit, operation)):
+        with in_flight.visit(_as_command(unit, operation, clock.monotonic())):
             if not unit.medium.ready:  # it was when the copy began
                 raise ScsiError(COPY_TARGET_NOT_REACHABLE)
             perform(operation)
@@ -86,13 +91,13 @@ def take_copies(unit: Unit, perform: Perform, in_flight: InFlight) -> None:
     _performers[id(unit)] = perform_for_others
 
 
-def _as_command(unit: Unit, operation: Read | Write) -> Command:
+def _as_command(unit: Unit, operation: Read | Write, now: float) -> Command:
     """The READ(16) or WRITE(16) of the same blocks."""
     row = unit.table.row("READ(16)" if isinstance(operation, Read) else "WRITE(16)")
     length = iov.length(operation.into if isinstance(operation, Read) else operation.data)
     lba, blocks = operation.offset // unit.block_size, length // unit.block_size
     command = Command(row.cdb(lba, blocks), [], Nexus())
-    command.row, command.began = row, time.monotonic()
+    command.row, command.began = row, now
     return command
 
 

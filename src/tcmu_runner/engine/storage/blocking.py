@@ -25,7 +25,7 @@ class BlockingDetector:
     threads make it worse. A storage that waits gives up its processor, and the kernel counts how often. To
     ask costs about a microsecond, so only what follows a slow operation is looked at closely.
 
-    busy_since: when the operation under way began, by time.monotonic; any thread may ask.
+    busy_since: when the operation under way began, by the LUN's clock; any thread may ask.
     """
 
     def __init__(self, caution: float = CAUTION, waits: Callable[[], int] = switches) -> None:

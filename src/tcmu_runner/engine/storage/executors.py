@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sized
 from contextlib import suppress
@@ -12,6 +11,7 @@ from typing import Protocol
 
 from tcmu_runner import iov
 from tcmu_runner.aio import start_thread
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.storage.blocking import BlockingDetector
 from tcmu_runner.engine.storage.perform import (
     ABORTED,
@@ -198,9 +198,11 @@ class ThreadExecutor(InlineExecutor):
         threads: int,
         name: str,
         apart: bool = False,
+        clock: Clock = MACHINE,
     ) -> None:
         super().__init__(perform, end, detector)
         self._publish = publish
+        self._now = clock.monotonic
         self._jobs: SimpleQueue[Job | Progress | None] = SimpleQueue()
         self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
         self._takes_part = threads > 1 and not apart
@@ -209,13 +211,13 @@ class ThreadExecutor(InlineExecutor):
         self._threads: list[threading.Thread] = []  # started with the first jobs: many LUNs never need them
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
-        now = time.monotonic()
+        now = self._now()
         if not self._suits_ring_thread(plan, now, alone=alone):
             self._put((command, plan))
             return
         self.detector.begin(now)
         super().submit(command, plan, alone=alone)
-        self.detector.end(time.monotonic(), iov.length(command.data))
+        self.detector.end(self._now(), iov.length(command.data))
 
     def _put_back(self, progress: Progress) -> None:
         """Behind the commands that wait for a thread: with a single one, it is the only one for all."""

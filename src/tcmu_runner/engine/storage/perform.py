@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, cast
 
 from tcmu_runner import iov
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.storage.buffer_guard import calls, is_ours
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.handler.filter import Filter
@@ -164,17 +164,17 @@ def _drive(steps: Steps, perform: Perform) -> None:
         raise OperationError(error, operation) from error
 
 
-def through(filters: Sequence[Filter[Any]], perform: Perform) -> Perform:
-    """`perform` with filters above it; the first filter is the topmost."""
+def through(filters: Sequence[Filter[Any]], perform: Perform, clock: Clock = MACHINE) -> Perform:
+    """`perform` with filters above it; the first filter is the topmost. They pause by the clock."""
     for layer in reversed(filters):
-        perform = _above(layer, perform)
+        perform = _above(layer, perform, clock)
     return perform
 
 
-def _above(layer: Filter[Any], below: Perform) -> Perform:
+def _above(layer: Filter[Any], below: Perform, clock: Clock) -> Perform:
     def perform_below(operation: Operation) -> None:
         if isinstance(operation, Pause):
-            time.sleep(operation.seconds)
+            clock.sleep(operation.seconds)
         else:
             below(operation)
 

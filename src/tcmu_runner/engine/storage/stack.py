@@ -11,6 +11,7 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from tcmu_runner.aio import run
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.engine.storage.on_loop import AsyncStorage, PerformAsync, through_async
 from tcmu_runner.engine.storage.perform import (
     Neighbour,
@@ -115,16 +116,16 @@ class Stack:
         handler = self.handler
         return None if self.filters or isinstance(handler, AsyncHandler | RawHandler) else handler
 
-    def perform(self, neighbour: Neighbour = _no_neighbour) -> Perform:
-        """Does one operation through all layers, on the calling thread."""
+    def perform(self, neighbour: Neighbour = _no_neighbour, clock: Clock = MACHINE) -> Perform:
+        """Does one operation through all layers, on the calling thread. Filters pause by the clock."""
         handler = self.handler
         if isinstance(handler, AsyncHandler):
             asynchronous = AsyncStorage(handler, self._below, neighbour).perform
-            return through(self.filters, lambda operation: run(asynchronous(operation)))
+            return through(self.filters, lambda operation: run(asynchronous(operation)), clock)
         storage: Perform = Storage(handler, self._below, neighbour).perform
         if self.threads > handler.threads:
             storage = _at_most(max(handler.threads, 1), storage)
-        return through(self.filters, storage)
+        return through(self.filters, storage, clock)
 
     def perform_async(self, neighbour: Neighbour) -> PerformAsync:
         """`perform` on the loop."""

@@ -7,6 +7,7 @@ import pytest
 from handlers.model import machine, pieces
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError, Device, ScsiError
 from tcmu_runner.filters.luks.filter import Luks
@@ -24,7 +25,9 @@ from .volumes import HEADER, SIZE, Place, read, write
 @pytest.mark.parametrize("discard", [False, True])
 def test_it_keeps_the_contract(config: str, discard: bool, tmp_path: Path) -> None:
     options = Place(tmp_path).options(create=True, discard=discard)
-    report = check_filter(config.format(tmp_path), ("luks", options), persistent=config != "ram/")
+    report = check_filter(
+        config.format(tmp_path), ("luks", options), persistent=config != "ram/", size=KIT_SIZE
+    )
     assert report.ok, str(report)
 
 

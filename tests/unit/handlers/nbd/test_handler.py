@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.waiting import succeeds
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
@@ -321,14 +322,7 @@ def test_commands_end_in_busy_when_the_server_stays_away(
             await read(handler, 0, 512)
         assert error.value.errno == errno.ETIMEDOUT
         server.start()
-        for _ in range(1000):
-            try:
-                assert await read(handler, 0, 512) == bytes(512)
-            except TimeoutError:
-                await asyncio.sleep(0.05)
-            else:
-                return
-        raise AssertionError("it does not come back")
+        assert await succeeds(lambda: read(handler, 0, 512), TimeoutError) == bytes(512)
 
     run(server.path, use, options=";hold=0")
     lost_once(caplog)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
+from support.kit import KIT_SIZE
 
 from handlers.model import machine, pieces
 from tcmu_runner import ConfigError, Device, Extent
@@ -42,23 +43,25 @@ def read(disk: ZstdHandler, offset: int, length: int) -> bytes:
 
 @pytest.mark.parametrize("options", ["", ";chunk=4K;level=3", ";chunk=128K"])
 def test_it_keeps_the_contract(options: str, tmp_path: Path) -> None:
-    report = check_class(ZstdHandler, f"{tmp_path}/disk.zdb{options}", persistent=True)
+    report = check_class(ZstdHandler, f"{tmp_path}/disk.zdb{options}", persistent=True, size=KIT_SIZE)
     assert report.ok, str(report)
 
 
 def test_it_keeps_the_contract_with_large_blocks(tmp_path: Path) -> None:
-    report = check_class(ZstdHandler, f"{tmp_path}/disk.zdb", persistent=True, block_size=4096)
+    report = check_class(ZstdHandler, f"{tmp_path}/disk.zdb", persistent=True, block_size=4096, size=KIT_SIZE)
     assert report.ok, str(report)
 
 
 def test_a_storage_that_fails_is_told_truthfully(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing() -> ZstdHandler:
-        disk = ZstdHandler.open(device(), ZstdOptions(f"{tmp_path}/failing.zdb"))
+        disk = ZstdHandler.open(device(KIT_SIZE), ZstdOptions(f"{tmp_path}/failing.zdb"))
         disk._store._database.close()
         return disk
 
     report = check_handler(
-        lambda: ZstdHandler.open(device(), ZstdOptions(f"{tmp_path}/disk.zdb")), open_failing=failing
+        lambda: ZstdHandler.open(device(KIT_SIZE), ZstdOptions(f"{tmp_path}/disk.zdb")),
+        open_failing=failing,
+        size=KIT_SIZE,
     )
     assert report.ok, str(report)
 

@@ -1,0 +1,46 @@
+"""Tests of the unit tier do not sleep: what they wait for is a condition, or time that jumps."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+UNIT = Path(__file__).parents[1] / "unit"
+HELPERS = UNIT / "support"  # until, eventually, give_way: the only ones that wait by the machine's clock
+
+
+def sleeps(text: str) -> list[str]:
+    """The calls that take as long as they say. asyncio.sleep(0) only lets others run."""
+    found = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call | ast.ImportFrom)]
+    return [f"line {node.lineno}: {ast.unparse(node)}" for node in found if is_sleep(node)]
+
+
+def is_sleep(node: ast.Call | ast.ImportFrom) -> bool:
+    if isinstance(node, ast.ImportFrom):
+        return node.module in ("time", "asyncio") and any(each.name == "sleep" for each in node.names)
+    name = ast.unparse(node.func)
+    return name == "time.sleep" or (name == "asyncio.sleep" and ast.unparse(node.args[0]) != "0")
+
+
+def test_no_test_sleeps() -> None:
+    """support.waiting and support.clock have what to use instead."""
+    files = [path for path in UNIT.rglob("*.py") if not path.is_relative_to(HELPERS)]
+    found = {str(path.relative_to(UNIT)): sleeps(path.read_text()) for path in files}
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("time.sleep(0.001)", True),
+        ("await asyncio.sleep(LONG)", True),
+        ("from time import monotonic, sleep", True),
+        ("await asyncio.sleep(0)", False),
+        ("clock.sleep(10)", False),
+        ("from time import monotonic", False),
+    ],
+)
+def test_what_is_a_sleep(text: str, found: bool) -> None:
+    assert bool(sleeps(text)) == found
