@@ -20,7 +20,6 @@ from tcmu_runner.scsi.command import Nexus
 
 RING_SIZE = 1 << 20
 DATA_SIZE = 128 << 20  # of the data area; memory is used as far as commands under way need it
-MAX_TRANSFER = 16 << 20  # bytes of one command
 WATCH_SECONDS = 1.0
 
 
@@ -100,6 +99,10 @@ class LocalLun:
     def abort(self, function: TmrType, commands: Sequence[LocalCommand]) -> None:
         """Task management: the engine is told which commands nobody waits for any more. They still end."""
         self._ended(self._producer.task_management(function, commands))
+
+    def in_flight(self) -> list[Ticket]:
+        """The commands that were submitted, and have not ended."""
+        return self._producer.tickets()
 
     def run(self) -> None:
         """Serves what is on the ring, and hands out what has ended."""

@@ -16,7 +16,7 @@ _ZEROES = bytes(4)
 
 
 class FramingError(Exception):
-    """The stream is not what it should be, and where the next PDU begins is not known any more."""
+    """The stream is not what it should be: the beginning of the next PDU is unknown from here on."""
 
 
 class Frame(NamedTuple):
@@ -100,7 +100,7 @@ class Sender:
         return bool(self._parts)
 
     def put(self, header: bytes, data: bytes | memoryview = b"") -> None:
-        """A header whose `lengths` says how long the data is."""
+        """A header, and as much data as its `lengths` tells."""
         parts = self._parts
         parts.append(header)
         if self.header_digest:

@@ -87,7 +87,7 @@ class Target:
 
     def converse(self, *pieces: bytes) -> tuple[bytes, Connection, Wire]:
         self.renew()
-        connection, wire = Connection(self.server.portals[0]), Wire()
+        connection, wire = self.server.portals[0].connection(), Wire()
 
         async def talk() -> None:
             connection.connection_made(wire)
@@ -99,7 +99,7 @@ class Target:
 
     def _feed(self, connection: Connection, piece: bytes) -> None:
         at = 0
-        while at < len(piece) and not connection.closing:
+        while at < len(piece) and not connection.machine.closed:
             space = connection.get_buffer(-1)
             part = piece[at : at + len(space)]
             space[: len(part)] = part
@@ -144,10 +144,11 @@ def check(target: Target, connection: Connection, written: bytes) -> None:
     assert STALE not in written
     assert STALE not in bytes(target.disk[:SIZE])
     for session in target.server.target.sessions.values():
-        waiting = [task.gathering for task in session.tasks.values()]
+        waiting = [command.gathering for command in session.commands.values()]
         assert all(gathering is not None and not gathering.complete for gathering in waiting)
     framer = Framer(1 << 24)
-    framer.header_digest, framer.data_digest = connection.framer.header_digest, connection.framer.data_digest
+    agreed = connection.machine.framer
+    framer.header_digest, framer.data_digest = agreed.header_digest, agreed.data_digest
     if not framer.header_digest and not framer.data_digest:  # else the login's PDUs have none, later ones do
         at = 0
         while at < len(written):
@@ -292,7 +293,7 @@ def test_a_slow_reader_costs_no_memory(target: Target) -> None:
                 requests.ScsiCommand(1, 0xC1, 0, bytes(8), number, 1 << 20, number, 0, read + bytes(6))
             )
         )
-    connection, wire = Connection(target.server.portals[0]), Wire()
+    connection, wire = target.server.portals[0].connection(), Wire()
     connection.pause_writing()
 
     async def talk() -> None:
