@@ -10,7 +10,7 @@ from tcmu_runner.embedded.local import LocalLun
 from tcmu_runner.embedded.services import Ports, lend
 from tcmu_runner.embedded.session import Session
 from tcmu_runner.embedded.stream import Stream
-from tcmu_runner.embedded.task import start, unit_of
+from tcmu_runner.embedded.task import end, start, unit_of
 from tcmu_runner.iscsi.addressing import lun_address, lun_number
 from tcmu_runner.iscsi.login import LoginError, LoginPhase, Status
 from tcmu_runner.iscsi.outbound import Outbound
@@ -146,9 +146,10 @@ class Target:
     def run(self) -> None:
         """Serves what was submitted to the LUNs, and sends what there is to send. On the loop's thread."""
         while True:
-            for lun in self.luns.values():
-                lun.run()
-            if not self.unsent:
+            ended = [task for lun in self.luns.values() for task in lun.run()]
+            for task in ended:
+                end(task)
+            if not ended and not self.unsent:
                 return
             while self.unsent:
                 connection = self.unsent.pop()

@@ -18,6 +18,7 @@ from tcmu_runner.scsi.table import Moves
 
 if TYPE_CHECKING:
     from tcmu_runner.embedded.local import LocalLun
+    from tcmu_runner.ring.producer import Ticket
     from tcmu_runner.scsi.command import Nexus
     from tcmu_runner.scsi.sense import Sense
 
@@ -35,21 +36,7 @@ class Task(LocalCommand):
         super().__init__(command.cdb, data_out, min(command.data_in_expected, MAX_TRANSFER))
         self.command = command
         self.nexus = nexus
-        self._block_size = lun.block_size
-
-    def completed(self) -> None:
-        """The unit has answered."""
-        assert self.status is not None
-        command = self.command
-        if command.over:
-            return
-        if command.disposition is RESULT:
-            answer(command, self.status, self.sense, self.data, self._block_size)
-            return
-        command.finish()
-        for follow in self.when_ended:
-            follow()
-        answer_aborted(command, self._block_size)
+        self.block_size = lun.block_size
 
 
 def unit_of(command: PendingCommand) -> tuple[LocalLun, Nexus] | tuple[None, None]:
@@ -74,7 +61,7 @@ def start(command: PendingCommand) -> None:
         task = Task(command, lun, nexus)
         lun.submit(task)
         if task.status is not None:
-            task.completed()
+            end(task)
 
 
 def _fail(command: PendingCommand, failure: Sense, block_size: int) -> None:
@@ -82,3 +69,19 @@ def _fail(command: PendingCommand, failure: Sense, block_size: int) -> None:
         answer(command, Status.TASK_SET_FULL, block_size=block_size)
     else:
         answer(command, Status.CHECK_CONDITION, failure.encode(), block_size=block_size)
+
+
+def end(task: Ticket) -> None:
+    """Answers a command that its unit has answered."""
+    assert isinstance(task, Task)
+    assert task.status is not None
+    command = task.command
+    if command.over:
+        return
+    if command.disposition is RESULT:
+        answer(command, task.status, task.sense, task.data, task.block_size)
+        return
+    command.finish()
+    for follow in task.when_ended:
+        follow()
+    answer_aborted(command, task.block_size)
