@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tcmu_runner.iscsi.digest import crc32c, digest
-from tcmu_runner.iscsi.pdu import DATA_LENGTH, HEADER_LENGTH, padding
+from tcmu_runner.iscsi.pdu import HEADER_LENGTH, padding
 
 AHS_MAX = 255 * 4
 DIGEST_LENGTH = 4
@@ -118,8 +118,3 @@ class Sender:
         """All that was put since the last time."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def data_length(lengths: int) -> int:
-    """The bytes of data that the word `lengths` of a header tells."""
-    return lengths & DATA_LENGTH

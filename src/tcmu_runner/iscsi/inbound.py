@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tcmu_runner.iscsi.framing import Frame
 from tcmu_runner.iscsi.outbound import Outbound
-from tcmu_runner.iscsi.pdu import DATA_LENGTH, FINAL, IMMEDIATE, NO_LUN, NO_TAG, Opcode, Pdu
+from tcmu_runner.iscsi.pdu import DATA_LENGTH, FINAL, IMMEDIATE, NO_LUN, NO_TAG, Opcode
 from tcmu_runner.iscsi.pending import MalformedCommandError, PendingCommand, read_cdb
 from tcmu_runner.iscsi.requests import (
     CLOSE_CONNECTION,
@@ -17,6 +17,7 @@ from tcmu_runner.iscsi.requests import (
     DataOut,
     Logout,
     NopOut,
+    NumberedRequest,
     ScsiCommand,
     TaskManagement,
     Text,
@@ -55,7 +56,7 @@ class ManagementRequested(NamedTuple):
 Requested = PendingCommand | ManagementRequested | TargetsRequested
 
 
-def execute(connection: Outbound, pdu: Pdu, frame: Frame) -> Requested | None:
+def execute(connection: Outbound, pdu: NumberedRequest, frame: Frame) -> Requested | None:
     """A request in its turn: answers it, or returns the event that it is."""
     session = connection.session
     if isinstance(pdu, ScsiCommand) and not session.discovery:
@@ -71,7 +72,7 @@ def execute(connection: Outbound, pdu: Pdu, frame: Frame) -> Requested | None:
         _nop(connection, pdu, frame)
     elif isinstance(pdu, Text):
         return text_request(connection, pdu, frame)
-    elif isinstance(pdu, Logout):
+    else:
         _logout(connection, pdu)
     return None
 

@@ -124,7 +124,7 @@ class TargetConnection(Outbound):
             elif (turn := session.turn(pdu.cmd_sn)) is NOW:
                 return execute(self, pdu, frame)
             elif turn is LATER:
-                session.hold(self, pdu, frame, pdu.cmd_sn)
+                session.hold(self, pdu, frame)
         elif isinstance(pdu, DataOut):
             return data_out(self, pdu, frame)
         else:  # 11.16: error recovery level 0 has no SNACK

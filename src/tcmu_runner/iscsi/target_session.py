@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tcmu_runner.iscsi.framing import Frame
     from tcmu_runner.iscsi.outbound import Outbound
-    from tcmu_runner.iscsi.pdu import Pdu
     from tcmu_runner.iscsi.pending import PendingCommand
+    from tcmu_runner.iscsi.requests import NumberedRequest
     from tcmu_runner.iscsi.text import Parameters
 
 QUEUE_DEPTH = 128  # commands an initiator may have under way
@@ -18,7 +18,7 @@ GATHERED_MAX = 256 << 20  # bytes of Data-Out of all of them; one command may al
 HALF = 1 << 31
 MASK = (1 << 32) - 1
 
-Held = tuple["Outbound", "Pdu", "Frame"]
+Held = tuple["Outbound", "NumberedRequest", "Frame"]
 
 
 class Turn(Enum):
@@ -67,10 +67,10 @@ class TargetSession:
         outside = ahead >= HALF or ahead > (self.max_cmd_sn - self.exp_cmd_sn & MASK)
         return NEVER if outside or cmd_sn in self.held else LATER
 
-    def hold(self, connection: Outbound, pdu: Pdu, frame: Frame, cmd_sn: int) -> None:
+    def hold(self, connection: Outbound, pdu: NumberedRequest, frame: Frame) -> None:
         """Keeps a request until those before it are here."""
         copied = frame._replace(data=memoryview(bytes(frame.data)))
-        self.held[cmd_sn] = (connection, pdu, copied)
+        self.held[pdu.cmd_sn] = (connection, pdu, copied)
 
     def release(self) -> Held | None:
         """The next request, if it was held."""
