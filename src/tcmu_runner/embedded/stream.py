@@ -14,12 +14,15 @@ UNSENT_MAX = 1 << 20  # bytes; beyond, the connection is paused
 
 
 class Stream(asyncio.BufferedProtocol):
-    """All on the loop's thread. Nothing is read while the initiator does not read what it has been sent."""
+    """All on the loop's thread. Nothing is read while the initiator does not read what it has been sent.
+
+    machine: the protocol. heard: the initiator has sent something since the last `signs_of_life`.
+    """
 
     def __init__(self, machine: TargetConnection) -> None:
         self.machine = machine
         self.peer = self.local_host = ""
-        self.heard = False  # since the last `signs_of_life`
+        self.heard = False
         self._waiting = 0  # bytes that were unsent then
         self._transport: asyncio.Transport | None = None
 

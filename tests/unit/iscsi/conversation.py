@@ -67,7 +67,7 @@ class Conversation:
     # An initiator that logs in and sends commands
 
     def login_request(
-        self, flags: int = TO_FULL_FEATURE, *, tsih: int = 0, cid: int = 0, **pairs: str
+        self, pairs: text.Pairs, flags: int = TO_FULL_FEATURE, *, tsih: int = 0, cid: int = 0
     ) -> Event | None:
         request = Login(0x43, flags, 0, 0, 0, ISID, tsih, 99, cid, FIRST_CMD_SN, 1)
         return self.say(request, text.render(pairs.items()))
@@ -79,7 +79,7 @@ class Conversation:
         names = {"InitiatorName": "iqn.b:me"}
         names |= {"SessionType": "Discovery"} if discovery else {"TargetName": TARGET}
         tsih = 0 if session is None else session.tsih
-        event = self.login_request(tsih=tsih, cid=cid, **names, **keys)
+        event = self.login_request(names | keys, tsih=tsih, cid=cid)
         assert isinstance(event, LoginCompleted)
         if session is None:
             session = TargetSession(TSIH, event.phase.parameters, discovery=discovery)
