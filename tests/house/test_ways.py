@@ -1,7 +1,12 @@
-"""How far a reader goes who follows a command: the files it enters, and the moves between them."""
+"""How far a reader goes who follows a command or a PDU: the files it enters, and the moves between them.
+
+A call climbs when the module that it enters depends on the caller's: a callback, which no import announces.
+"""
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,14 +14,19 @@ from itertools import groupby
 from pathlib import Path
 from types import FrameType
 
-from tree import SOURCE
+import pytest
+from tree import SOURCE, modules
 
+from tcmu_runner.embedded import Disk, serve
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.handler.registry import Registry
+from tcmu_runner.iscsi.pdu import NO_TAG, encode
+from tcmu_runner.iscsi.requests import DataOut, Logout, NopOut, ScsiCommand, TaskManagement
 from tcmu_runner.ring.layout import LP64
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
 
+from embedded.wire import Wire, feed, login
 from engine.bench import MemoryTransport
 
 SIZE = 1 << 20
@@ -70,3 +80,109 @@ def test_a_compare_and_write_is_not_longer_than_it_was() -> None:
     files, moves = way(COMPARE_AND_WRITE, data_out=bytes(1024))
     assert files <= 14
     assert moves <= 32
+
+
+# An iSCSI PDU, from the bytes on the socket to those of the answer
+
+Call = tuple[str, str]  # from a module to another
+PROTOCOL = ("embedded/", "iscsi/")
+WRITE_10 = "2a 00 00000008 00 0001 00"  # SBC-4 5.40: one block at LBA 8
+PDUS = {
+    "a READ": encode(ScsiCommand(1, 0xC1, 0, bytes(8), 1, 512, 1, 0, bytes.fromhex(READ_10) + bytes(6))),
+    "a WRITE": encode(ScsiCommand(1, 0xA1, 0, bytes(8), 2, 512, 2, 0, bytes.fromhex(WRITE_10) + bytes(6))),
+    "its Data-Out": encode(DataOut(5, 0x80, 512, bytes(8), 2, 1, 0, 0, 0)) + bytes(512),
+    "a ping": encode(NopOut(0x40, 0x80, 0, bytes(8), 3, NO_TAG, 3, 0)),
+    "ABORT TASK SET": encode(TaskManagement(0x42, 0x82, 0, bytes(8), 4, NO_TAG, 3, 0, 0, 0)),
+    "a logout": encode(Logout(0x46, 0x80, 0, 5, 0, 3, 0)),
+}
+
+
+@contextmanager
+def calls_followed() -> Iterator[list[Call]]:
+    """The calls from module to module in the block, in their order; "" is what is not ours."""
+    found: list[Call] = []
+    stack: list[str] = []
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            path = Path(frame.f_code.co_filename)
+            name = str(path.relative_to(SOURCE)) if path.is_relative_to(SOURCE) else ""
+            if name and (not stack or stack[-1] != name):
+                found.append((next((each for each in reversed(stack) if each), ""), name))
+            stack.append(name)
+        elif event == "return" and stack:
+            stack.pop()
+
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, set[str]]:
+    """Of each module of PROTOCOL those that it imports, itself or through others; not for types alone."""
+    found = {each.name: set(imports(each.tree)) for each in modules() if each.name.startswith(PROTOCOL)}
+    for through, further in found.items():
+        for names in found.values():
+            if through in names:
+                names.update(further)
+    return found
+
+
+def imports(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        return
+    if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("tcmu_runner."):
+        path = node.module.replace(".", "/").removeprefix("tcmu_runner/")
+        yield from (f"{path}.py", *(f"{path}/{each.name}.py" for each in node.names))
+    for child in ast.iter_child_nodes(node):
+        yield from imports(child)
+
+
+@pytest.fixture(scope="module")
+def pdu_calls() -> dict[str, list[Call]]:
+    """The calls in embedded/ and iscsi/ for each of PDUS, on one connection."""
+    loop = asyncio.new_event_loop()
+    server = serve(Disk("ram/", SIZE))
+    server.begin_on(loop)
+    found: dict[str, list[Call]] = {}
+
+    async def converse() -> None:
+        connection, wire = server.portals[0].connection(), Wire()
+        connection.connection_made(wire)
+        feed(connection, login(server.target.name, ImmediateData="No"))
+        for name, pdu in PDUS.items():
+            wire.written.clear()
+            with calls_followed() as calls:
+                feed(connection, pdu)
+            assert wire.written
+            found[name] = [call for call in calls if call[1].startswith(PROTOCOL)]
+        assert wire.closed
+        connection.connection_lost(None)
+
+    loop.run_until_complete(converse())
+    server.stop()
+    loop.close()
+    return found
+
+
+@pytest.mark.parametrize("name", PDUS)
+def test_a_pdu_calls_down(pdu_calls: dict[str, list[Call]], imported: dict[str, set[str]], name: str) -> None:
+    """Connections call sessions and units, and those the protocol; what has ended is returned. A task
+    management function goes on when the last of its commands has ended."""
+    climbs = [(caller, entered) for caller, entered in pdu_calls[name] if caller in imported[entered]]
+    after_the_last = [("embedded/aborting.py", "embedded/management.py")]
+    assert climbs == (after_the_last if name == "ABORT TASK SET" else [])
+
+
+@pytest.mark.parametrize(("name", "files", "moves"), [("a READ", 14, 35), ("its Data-Out", 15, 38)])
+def test_the_way_of_a_pdu_is_not_longer_than_it_was(
+    pdu_calls: dict[str, list[Call]], name: str, files: int, moves: int
+) -> None:
+    """moves: into another file of embedded/ and iscsi/."""
+    entered = [each for _, each in pdu_calls[name]]
+    assert len(set(entered)) <= files
+    assert len(entered) <= moves
+    assert entered.count("embedded/connection.py") == 1

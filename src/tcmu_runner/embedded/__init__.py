@@ -1,22 +1,23 @@
 """A LUN without kernel module or root: our own ring behind an iSCSI portal on loopback.
 
-commands    SCSI Command and Data-Out PDUs: from the beginning of a task to its answer
-connection  one TCP connection: login phase, then requests
-discovery   Text requests: SendTargets, and what may still be negotiated
+The protocol itself is in `iscsi`: bytes in, events out. Here is what reads, acts and writes.
+
+aborting    the end of commands without their result
+connection  one TCP connection: has target and units do what the events of the protocol say
+discovery   which targets there are, for those that ask
 endpoint    addresses of portals, as people, sockets and initiators have them
 initiator   a small initiator, for tests and tools
 keepalive   whether an initiator is still there
 local       LocalLun: a LUN with its ring in this process
-management  task management: aborts and resets
+management  task management functions: aborts and resets
 portal      an address that initiators connect to
-response    the answer to a command: Data-In, status, sense
 router      commands to LUNs that do not exist, and which LUNs do
 server      target, LUNs and portals in this process: `with serve(...) as server`
 services    what a target lends its units, as the kernel does behind LIO
-session     an I_T nexus: the order of its commands, and its tasks
-stream      a connection's bytes: PDUs in, responses out in few writes
+session     an initiator's session: its nexuses to the units
+stream      a connection's transport: bytes of the socket in, bytes of the protocol out
 target      its name, its LUNs, and its sessions
-task        one command of a session
+task        one command on the ring of its unit
 watch       what can be seen of a server: engine.observe.view.Watchable
 """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import cast
 
@@ -46,3 +47,29 @@ def resolve(host: str, port: int) -> tuple[socket.AddressFamily, SocketAddress]:
     if parse(host_of(address)).is_link_local and family == socket.AF_INET6 and not address[3]:
         raise ConfigError(f"{host} is link-local: name its interface, too, as in {host}%eth0")
     return family, address
+
+
+@dataclass
+class PortalAddress:
+    """Where a portal listens. group: its portal group tag, and the relative target port identifier."""
+
+    host: str
+    port: int
+    group: int
+
+    @property
+    def address(self) -> str:
+        """HOST:PORT; of all addresses of this machine the one by which we reach it."""
+        host = self.host
+        if self._is_wildcard:
+            host = "127.0.0.1" if parse(host).version == 4 else "::1"
+        return host_port(host, self.port)
+
+    @property
+    def _is_wildcard(self) -> bool:
+        return parse(self.host).is_unspecified
+
+    def seen_from(self, local: str) -> str:
+        """As TargetAddress has it (RFC 7143, 13.8), for an initiator that reached our address `local`."""
+        host = without_zone(local if self._is_wildcard else self.host)
+        return f"{host_port(host, self.port)},{self.group}"

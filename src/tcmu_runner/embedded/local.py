@@ -20,7 +20,6 @@ from tcmu_runner.scsi.command import Nexus
 
 RING_SIZE = 1 << 20
 DATA_SIZE = 128 << 20  # of the data area; memory is used as far as commands under way need it
-MAX_TRANSFER = 16 << 20  # bytes of one command
 WATCH_SECONDS = 1.0
 
 
@@ -29,13 +28,10 @@ class LocalCommand(Ticket):
 
     nexus: Nexus | None = None
 
-    def completed(self) -> None:
-        """Called when it has ended."""
-        raise NotImplementedError
-
 
 class LocalLun:
-    """`start` it on the loop, `submit` commands, then `run` them; `stop` it after its last command."""
+    """`start` it on the loop, `submit` commands, then `run`, which returns those that have ended; `stop` it
+    after its last command."""
 
     def __init__(self, lun: Lun) -> None:
         self.lun = lun
@@ -49,8 +45,9 @@ class LocalLun:
         self._dispatcher: RingDispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watching: asyncio.TimerHandle
-        self._serve: Callable[[], None] = self.run
+        self._serve: Callable[[], None]
         self._reaping = False  # whether `run` is coming anyway
+        self._ended: list[Ticket] = []  # not yet returned by `run`
         self.broken: Exception | None = None  # why it serves no more
 
     # The engine's Transport
@@ -71,7 +68,7 @@ class LocalLun:
     # The portal's side
 
     def start(self, loop: asyncio.AbstractEventLoop, serve: Callable[[], None]) -> None:
-        """serve: calls `run`, and sends on what comes of it."""
+        """serve: calls `run`, and answers the commands that have ended."""
         self._loop, self._serve = loop, serve
         self._dispatcher = self.lun.attach(self, LP64, self._fail, self._nexus_of)
         loop.add_reader(self._dispatcher.wake_fd, self._woken)
@@ -88,9 +85,9 @@ class LocalLun:
         return command.nexus
 
     def submit(self, command: LocalCommand) -> None:
-        """Puts a command on the ring; `run` tells it, now or later, when it has ended. `data_out` is copied.
+        """Puts a command on the ring; `run` returns it when it has ended. `data_out` is copied.
 
-        It has a status if it was refused, and is not told then.
+        It has a status if it was refused, and is not returned then.
         """
         self.commands += 1
         self._producer.post(command)
@@ -98,22 +95,29 @@ class LocalLun:
             command.data_out = memoryview(bytes(command.data_out))  # the buffer will hold other data soon
 
     def abort(self, function: TmrType, commands: Sequence[LocalCommand]) -> None:
-        """Task management: the engine is told which commands nobody waits for any more. They still end."""
-        self._ended(self._producer.task_management(function, commands))
+        """Task management: the engine hears which commands nobody waits for. They still end; then
+        `run` returns them."""
+        self._ended += self._producer.task_management(function, commands)
 
-    def run(self) -> None:
-        """Serves what is on the ring, and hands out what has ended."""
+    def in_flight(self) -> list[Ticket]:
+        """The commands that were submitted, and have not ended."""
+        return self._producer.tickets()
+
+    def run(self) -> list[Ticket]:
+        """Serves what is on the ring. The commands that have ended since the last time."""
         producer = self._producer
         while True:
             self._reaping = True
             while producer.event_due() and self.broken is None:
                 self._poll()
-                self._ended(producer.reap())
+                self._ended += producer.reap()
             self._reaping = False
-            ended = producer.reap()  # what worker threads published while their kicks were not heard
-            if not ended:
-                return
-            self._ended(ended)
+            late = producer.reap()  # what worker threads published while their kicks were not heard
+            if not late:
+                break
+            self._ended += late
+        ended, self._ended = self._ended, []
+        return ended
 
     def _woken(self) -> None:
         assert self._dispatcher is not None
@@ -129,11 +133,6 @@ class LocalLun:
         except Exception as error:
             self._fail(error)
 
-    def _ended(self, tickets: list[Ticket]) -> None:
-        for ticket in tickets:
-            assert isinstance(ticket, LocalCommand)
-            ticket.completed()
-
     def reset(self) -> None:
         """A logical unit reset, after the unit's tasks have ended."""
         self.unit.reset()
@@ -142,8 +141,8 @@ class LocalLun:
         """The engine is out of step with the ring: no command reaches the storage any more."""
         self.broken = error
         self.lun.device.log.error("its ring cannot be served any more: %s; start it anew", error)
-        ended = self._producer.reset(2)
-        self._ended(ended + self._producer.block())
+        self._ended += self._producer.reset(2) + self._producer.block()
+        self.kick()
 
     def leave(self) -> None:
         """The loop is about to end; what finishes from now on is nobody's any more."""

@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING
 
 from tcmu_runner.embedded import endpoint
 from tcmu_runner.embedded.connection import Connection
-from tcmu_runner.embedded.session import Session
+from tcmu_runner.embedded.target import Target
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.iscsi.login import LoginError, LoginPhase, Policy, Status
-from tcmu_runner.iscsi.requests import Login
-
-if TYPE_CHECKING:
-    from tcmu_runner.embedded.server import Server
+from tcmu_runner.iscsi.login import Policy
 
 CONNECTIONS_MAX = 512
-DISCOVERY_HANDLE = 0xFFFF
 
 
-class Portal:
+class Portal(endpoint.PortalAddress):
     """Listens from its making on, so that `port` is known; connections are taken once it is `open`.
 
-    group: the portal group tag, and the relative target port identifier. Raises ConfigError for an address
-    that strangers may reach without a secret, OSError for one that cannot be listened on.
+    Raises ConfigError for an address that strangers may reach without a secret, OSError for one that cannot
+    be listened on.
     """
 
-    def __init__(self, server: Server, host: str, port: int, group: int, policy: Policy) -> None:
-        self.server = server
-        self.group = group
-        self.policy = policy
+    def __init__(self, target: Target, host: str, port: int, policy: Policy, look_seconds: float) -> None:
+        """look_seconds: from one look at whether an initiator is still there to the next."""
+        self._target = target
+        self._policy = policy
+        self._look_seconds = look_seconds
         self.connections: set[Connection] = set()
         family, address = endpoint.resolve(host, port)
         if not endpoint.parse(endpoint.host_of(address)).is_loopback and policy.credentials is None:
@@ -46,48 +41,23 @@ class Portal:
             self._socket.close()
             raise OSError(error.errno, f"cannot listen on {host} port {port}: {error.strerror}") from error
         bound = self._socket.getsockname()
-        self.host, self.port = endpoint.host_of(bound), bound[1]
+        super().__init__(endpoint.host_of(bound), bound[1], policy.portal_group)
         self._listener: asyncio.Server | None = None
-
-    @property
-    def address(self) -> str:
-        """HOST:PORT; of all addresses of this machine the one by which we reach it."""
-        host = self.host
-        if self._is_wildcard:
-            host = "127.0.0.1" if endpoint.parse(host).version == 4 else "::1"
-        return endpoint.host_port(host, self.port)
-
-    @property
-    def _is_wildcard(self) -> bool:
-        return endpoint.parse(self.host).is_unspecified
-
-    def seen_from(self, local: str) -> str:
-        """As TargetAddress has it (RFC 7143, 13.8), for an initiator that reached our address `local`."""
-        host = endpoint.without_zone(local if self._is_wildcard else self.host)
-        return f"{endpoint.host_port(host, self.port)},{self.group}"
 
     def url(self, lun: int = 0) -> str:
         """For libiscsi and QEMU; without user and secret."""
-        return f"iscsi://{self.address}/{self.server.target.name}/{lun}"
+        return f"iscsi://{self.address}/{self._target.name}/{lun}"
 
     async def open(self) -> None:
         loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(self._connected, sock=self._socket)
+        self._listener = await loop.create_server(self._accepted, sock=self._socket)
 
-    def _connected(self) -> asyncio.BaseProtocol:
-        return Connection(self) if len(self.connections) < CONNECTIONS_MAX else Refusal()
+    def _accepted(self) -> asyncio.BaseProtocol:
+        return self.connection() if len(self.connections) < CONNECTIONS_MAX else Refusal()
 
-    def admit(self, phase: LoginPhase, pdu: Login) -> Session:
-        """The session of a completed login. Raises LoginError."""
-        if not phase.discovery:
-            return self.server.target.admit(phase, pdu, self.group)
-        if pdu.tsih:
-            raise LoginError(Status.NO_SUCH_SESSION, "a discovery session has one connection")
-        session = Session(
-            phase.initiator, pdu.isid, DISCOVERY_HANDLE, None, phase.parameters, portal_group=self.group
-        )
-        session.begin(pdu.cmd_sn)
-        return session
+    def connection(self) -> Connection:
+        """The protocol of a connection that an initiator has opened."""
+        return Connection(self._target, self._policy, self.connections, self._look_seconds)
 
     def close(self) -> None:
         """Takes no more connections, and ends those there are."""

@@ -12,9 +12,8 @@ from typing import Self
 from uuid import uuid4
 
 from tcmu_runner.embedded.keepalive import LOOK_SECONDS
-from tcmu_runner.embedded.local import MAX_TRANSFER, LocalLun
+from tcmu_runner.embedded.local import LocalLun
 from tcmu_runner.embedded.portal import Portal
-from tcmu_runner.embedded.stream import Stream
 from tcmu_runner.embedded.target import Target
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.engine.overrides import Overrides
@@ -22,6 +21,7 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.iscsi.chap import SECRET_LEAST, Credentials
 from tcmu_runner.iscsi.login import Policy
+from tcmu_runner.iscsi.transfer import MAX_TRANSFER
 from tcmu_runner.scsi.unit import Identity, Limits
 
 NAME = "iqn.2024-01.org.tcmu-runner:embedded"
@@ -66,8 +66,6 @@ class Server:
     ) -> None:
         """look_seconds: from one look at whether an initiator is still there to the next."""
         _check_secrets(credentials)
-        self.unsent: set[Stream] = set()
-        self.look_seconds = look_seconds
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="iscsi portals", daemon=True)
         self.luns: list[LocalLun] = []
@@ -76,8 +74,8 @@ class Server:
         try:
             for group, port in enumerate(ports, 1):
                 policy = Policy({name}, group, credentials)
-                self.portals.append(Portal(self, host, port, group, policy))
-                self.target.portal_groups.append(group)
+                self.portals.append(Portal(self.target, host, port, policy, look_seconds))
+                self.target.portals.append(self.portals[-1])
             for number, disk in enumerate(disks):
                 self.luns.append(open_disk(disk, registry, number))
         except BaseException:
@@ -89,10 +87,6 @@ class Server:
     def url(self, lun: int = 0, portal: int = 0) -> str:
         """iscsi://HOST:PORT/NAME/LUN."""
         return self.portals[portal].url(lun)
-
-    def addresses(self, seen_from: str) -> list[str]:
-        """TargetAddress of every portal, for an initiator that has connected to our address `seen_from`."""
-        return [portal.seen_from(seen_from) for portal in self.portals]
 
     @property
     def commands(self) -> int:
@@ -112,7 +106,7 @@ class Server:
         """Serves the LUNs on a loop of the caller's, without listening: for tests that make connections
         themselves."""
         for lun in self.luns:
-            lun.start(loop, self.run)
+            lun.start(loop, self.target.run)
 
     async def _open(self) -> None:
         self.begin_on(self._loop)
@@ -135,16 +129,6 @@ class Server:
 
         self._loop.call_soon_threadsafe(lambda: self._loop.create_task(call()))
         done.result()
-
-    def run(self) -> None:
-        """Serves what was submitted, and sends what there is to send. On the loop's thread."""
-        while True:
-            for lun in self.luns:
-                lun.run()
-            if not self.unsent:
-                return
-            while self.unsent:
-                self.unsent.pop().flush()  # which may make room for commands that were kept back
 
     def stop(self) -> None:
         """Ends connections, then LUNs; waits for commands that are with their handlers."""

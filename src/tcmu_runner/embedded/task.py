@@ -1,94 +1,87 @@
-"""One SCSI command of a session, from its PDU to its response."""
+"""SCSI commands on the ring of their unit, from the event that one is complete to its answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from tcmu_runner.embedded.local import MAX_TRANSFER, LocalCommand
+from tcmu_runner.embedded import router
+from tcmu_runner.embedded.local import LocalCommand
+from tcmu_runner.embedded.session import Session
 from tcmu_runner.iscsi.framing import NO_DATA
-from tcmu_runner.iscsi.requests import READ, WRITE, ScsiCommand
-from tcmu_runner.ring.layout import CDB_LENGTHS, cdb_length
+from tcmu_runner.iscsi.pending import RESULT, PendingCommand
+from tcmu_runner.iscsi.scsi_response import answer, answer_aborted
+from tcmu_runner.iscsi.transfer import MAX_TRANSFER, NO_ROOM, WRONG_DIRECTION
+from tcmu_runner.scsi.opcodes import DISK
+from tcmu_runner.scsi.sense import Status
+from tcmu_runner.scsi.table import Moves
 
 if TYPE_CHECKING:
-    from tcmu_runner.embedded.connection import Connection
     from tcmu_runner.embedded.local import LocalLun
-    from tcmu_runner.iscsi.transfer import Gathering
+    from tcmu_runner.ring.producer import Ticket
+    from tcmu_runner.scsi.command import Nexus
+    from tcmu_runner.scsi.sense import Sense
 
-EXTENDED_CDB, BIDI_LENGTH = 1, 2  # types of additional header segments (11.2.2.1)
-
-
-class Answer(Enum):
-    """What the initiator is told when a task ends."""
-
-    RESULT = auto()
-    NOTHING = auto()  # it aborted the task itself
-    TASK_ABORTED = auto()  # another initiator did
-
-
-RESULT = Answer.RESULT  # looked up for each command
+TAKE_DATA = DISK.moving(Moves.WRITE, Moves.DATA_OUT)
 
 
 class Task(LocalCommand):
-    """connection: the one its command came on, and its answer goes to. lun: the unit, or None.
+    """The ticket of a command. when_ended: called after its end, on the loop's thread, for those that have
+    aborted it."""
 
-    gathering: its Data-Out until that is complete. submitted: its unit has it. expected, bidi_expected: the
-    bytes the initiator expects to move; of a bidirectional command, the first is out, the second in. over: it
-    was answered, or nobody waits for its answer. when_ended: called after its end by those who wait for it.
-    """
-
-    lun: LocalLun | None = None
-    gathering: Gathering | None = None
-    submitted = False
-    answer = RESULT
-    over = False
     when_ended: tuple[Callable[[], None], ...] = ()
 
-    def __init__(
-        self, pdu: ScsiCommand, cdb: bytes, bidi_expected: int, connection: Connection,
-        ended: Callable[[Task], None],
-    ) -> None:  # fmt: skip
-        self.pdu = pdu
-        self.connection = connection
-        self._ended = ended
-        self.expected = expected = pdu.expected_length
-        flags = pdu.flags
-        self.reads, self.writes = bool(flags & READ), bool(flags & WRITE)
-        if not self.reads:
-            expected = 0
-        elif self.writes:
-            expected = bidi_expected
-        self.data_in_expected = expected
-        super().__init__(cdb, NO_DATA, min(expected, MAX_TRANSFER))
-
-    def completed(self) -> None:
-        self._ended(self)
-
-    @property
-    def on_ring(self) -> bool:
-        return self.submitted and self.status is None
+    def __init__(self, command: PendingCommand, lun: LocalLun, nexus: Nexus) -> None:
+        data_out = NO_DATA if command.gathering is None else memoryview(command.gathering.data)
+        super().__init__(command.cdb, data_out, min(command.data_in_expected, MAX_TRANSFER))
+        self.command = command
+        self.nexus = nexus
+        self.block_size = lun.block_size
 
 
-class MalformedCommandError(Exception):
-    """The header segments do not make a CDB."""
+def unit_of(command: PendingCommand) -> tuple[LocalLun, Nexus] | tuple[None, None]:
+    """The unit that a command is for, and the nexus to it, if there is one."""
+    session, address = command.connection.session, command.pdu.lun
+    assert isinstance(session, Session)
+    return session.units.get(address) or session.unit(address)
 
 
-def read_cdb(pdu: ScsiCommand, ahs: bytes) -> tuple[bytes, int]:
-    """The CDB, as long as it says it is, and the bidirectional read length (11.2.2, 11.3.5)."""
-    if not ahs and (size := CDB_LENGTHS[pdu.cdb[0]]):
-        return pdu.cdb[:size], 0
-    cdb, bidi = pdu.cdb, 0
-    at = 0
-    while at + 4 <= len(ahs):
-        length, kind = int.from_bytes(ahs[at : at + 2], "big"), ahs[at + 2]
-        content = ahs[at + 4 : at + 3 + length]  # the length counts the reserved byte after the type, too
-        if kind == EXTENDED_CDB:
-            cdb += content
-        elif kind == BIDI_LENGTH and len(content) == 4:
-            bidi = int.from_bytes(content, "big")
-        at += 3 + length + (-(3 + length) & 3)
-    size = cdb_length(cdb)
-    if len(cdb) < size:
-        raise MalformedCommandError(f"CDB of {size} bytes in a command with {len(cdb)}")
-    return cdb[:size], bidi
+def start(command: PendingCommand) -> None:
+    """Puts a command on the ring of its unit, or answers it where it is not for a unit."""
+    lun, nexus = unit_of(command)
+    gathering = command.gathering
+    failure = None if gathering is None else gathering.failure
+    if gathering is None and lun is not None and command.reads and command.cdb[0] in TAKE_DATA:
+        failure = WRONG_DIRECTION  # it would write what its buffer has
+    if failure is not None:
+        _fail(command, failure, 0 if lun is None else lun.block_size)
+    elif lun is None or nexus is None:
+        answer(command, *router.answer(command))
+    else:
+        task = Task(command, lun, nexus)
+        lun.submit(task)
+        if task.status is not None:
+            end(task)
+
+
+def _fail(command: PendingCommand, failure: Sense, block_size: int) -> None:
+    if failure is NO_ROOM:
+        answer(command, Status.TASK_SET_FULL, block_size=block_size)
+    else:
+        answer(command, Status.CHECK_CONDITION, failure.encode(), block_size=block_size)
+
+
+def end(task: Ticket) -> None:
+    """Answers a command that its unit has answered."""
+    assert isinstance(task, Task)
+    assert task.status is not None
+    command = task.command
+    if command.over:
+        return
+    if command.disposition is RESULT:
+        answer(command, task.status, task.sense, task.data, task.block_size)
+        return
+    command.finish()
+    for follow in task.when_ended:
+        follow()
+    answer_aborted(command, task.block_size)

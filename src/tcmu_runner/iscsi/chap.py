@@ -19,13 +19,13 @@ ALGORITHMS = {"7", "8", "5"}  # SHA-1 only adds another old hash to MD5, which a
 
 
 class ChapError(Exception):
-    """The initiator is not who it says, or does not speak CHAP as the RFC has it."""
+    """The initiator proved nothing, or does not speak CHAP as the RFC has it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """users: the secret of each initiator name (CHAP_N) that may log in. name, secret: how we prove who we
-    are to initiators that ask; empty: we cannot."""
+    """users: the secret of each initiator name (CHAP_N) that may log in. name, secret: our own, for
+    initiators that ask for proof; empty: we cannot give any."""
 
     users: Mapping[str, str] = field(default_factory=dict)
     name: str = ""

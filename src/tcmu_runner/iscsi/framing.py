@@ -7,7 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 from tcmu_runner.iscsi.digest import crc32c, digest
-from tcmu_runner.iscsi.pdu import DATA_LENGTH, HEADER_LENGTH, padding
+from tcmu_runner.iscsi.pdu import HEADER_LENGTH, padding
 
 AHS_MAX = 255 * 4
 DIGEST_LENGTH = 4
@@ -16,7 +16,7 @@ _ZEROES = bytes(4)
 
 
 class FramingError(Exception):
-    """The stream is not what it should be, and where the next PDU begins is not known any more."""
+    """The stream is not what it should be: the beginning of the next PDU is unknown from here on."""
 
 
 class Frame(NamedTuple):
@@ -100,7 +100,7 @@ class Sender:
         return bool(self._parts)
 
     def put(self, header: bytes, data: bytes | memoryview = b"") -> None:
-        """A header whose `lengths` says how long the data is."""
+        """A header, and as much data as its `lengths` tells."""
         parts = self._parts
         parts.append(header)
         if self.header_digest:
@@ -118,8 +118,3 @@ class Sender:
         """All that was put since the last time."""
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def data_length(lengths: int) -> int:
-    """The bytes of data that the word `lengths` of a header tells."""
-    return lengths & DATA_LENGTH

@@ -1,4 +1,4 @@
-"""The keys of RFC 7143, 13: who may negotiate each of them, when, and what follows from two sides' values."""
+"""The keys of RFC 7143, 13: which side may negotiate each, when, and what follows from two sides' values."""
 
 from __future__ import annotations
 
@@ -249,8 +249,8 @@ def note(said: Pairs, pairs: Pairs) -> None:
 
 
 def of_connection(session: Parameters, own: Parameters) -> Parameters:
-    """What holds on one connection: the session's parameters, and of its `own` login those whose scope is the
-    connection (CO)."""
+    """What holds on one connection: the session's parameters, and of its `own` login those that have the
+    connection as scope (CO)."""
     return replace(
         session,
         header_digest=own.header_digest,

@@ -48,7 +48,7 @@ class LoginError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Who may log in, to what. targets: the names there are. credentials: None when nobody needs any."""
+    """Which logins are accepted. targets: the names there are. credentials: None when none are needed."""
 
     targets: Container[str]
     portal_group: int = 1
@@ -73,7 +73,7 @@ class Reply:
 
 
 class LoginPhase:
-    """One connection's login. After a complete reply the attributes say who logged in, to what, and how."""
+    """One connection's login. After a complete reply the attributes name initiator, target and parameters."""
 
     def __init__(self, policy: Policy, random: Callable[[int], bytes]) -> None:
         self._policy = policy
@@ -130,7 +130,7 @@ class LoginPhase:
         return Reply(flags, answer)
 
     def _new(self, pairs: Pairs) -> Pairs:
-        """The pairs without those that only repeat who is there. Raises TextError for any other key that was
+        """The pairs without those that only repeat the names. Raises TextError for any other key that was
         in an earlier request of this login."""
         for key in REPEATABLE:
             if key in pairs and self._said.get(key) == pairs[key]:
@@ -154,7 +154,7 @@ class LoginPhase:
             raise LoginError(Status.INITIATOR_ERROR, f"transit from stage {current} to {following}")
 
     def _begin(self, pairs: Pairs) -> None:
-        """The first request says who wants what (7.1.2)."""
+        """The first request names initiator and target (7.1.2)."""
         self.initiator = self._name(pairs, "InitiatorName")
         session_type = pairs.pop("SessionType", "Normal")
         if session_type not in ("Normal", "Discovery"):
@@ -190,7 +190,7 @@ class LoginPhase:
         return answers + self._negotiate(pairs, SECURITY)
 
     def _method(self, offered: str) -> str:
-        """What of the initiator's list it shall be: CHAP where credentials are demanded, None elsewhere."""
+        """The choice from the initiator's list: CHAP where credentials are demanded, None elsewhere."""
         credentials = self._policy.credentials
         try:
             method = text.choose(offered, ("None",) if credentials is None else ("CHAP",))

@@ -1,6 +1,6 @@
 """iSCSI PDUs: the 48 bytes of each basic header segment, both ways (RFC 7143, 11).
 
-Each PDU is a named tuple whose fields lie in the header in that order, as its row of `_ROWS` says; reserved
+Each PDU is a named tuple; its fields lie in the header in that order, as its row of `_ROWS` says; reserved
 bytes are written as zero and not looked at. What every header has:
 
 opcode   0x3f the operation, 0x40 (IMMEDIATE) of a request: to be executed out of order
@@ -114,7 +114,7 @@ class UnknownOpcodeError(Exception):
 
 
 def decode(header: bytes | memoryview) -> Pdu:
-    """The PDU whose basic header segment these 48 bytes are. Raises UnknownOpcodeError."""
+    """The PDU that has these 48 bytes as its basic header segment. Raises UnknownOpcodeError."""
     try:
         make, unpack = _BY_OPCODE[header[0] & OPCODE]
     except KeyError:

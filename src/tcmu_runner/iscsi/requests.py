@@ -137,3 +137,6 @@ class NopOut(NamedTuple):
     transfer_tag: int
     cmd_sn: int
     exp_stat_sn: int
+
+
+NumberedRequest = ScsiCommand | NopOut | TaskManagement | Text | Logout  # those that carry a CmdSN

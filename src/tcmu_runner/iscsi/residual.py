@@ -20,7 +20,7 @@ def demand(cdb: bytes, block_size: int) -> int | None:
 
 
 def between(expected: int, moved: int) -> Residual:
-    """What is to be told when `expected` bytes were, and `moved` were or would have been moved: a CDB can
+    """The count when `expected` bytes were, and `moved` were or would have been moved: a CDB can
     want far more than the 32 bits of a count tell."""
     if moved == expected:
         return NONE

@@ -108,3 +108,17 @@ class Offer:
     immediate_data: bool = True
     max_burst: int = 1 << 20
     first_burst: int = 262144
+
+
+NO_EXCHANGE = 0xFFFFFFFF  # no Initiator Task Tag
+
+
+class TextExchange:
+    """A sequence of text requests, known by its Initiator Task Tag. asked: text that the next request goes on
+    with. answer: what is still to be sent. said: its keys so far."""
+
+    def __init__(self, tag: int = NO_EXCHANGE) -> None:
+        self.tag = tag
+        self.asked = b""
+        self.answer = b""
+        self.said: Pairs = {}

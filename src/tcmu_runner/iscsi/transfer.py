@@ -12,6 +12,7 @@ from tcmu_runner.iscsi.requests import DataOut
 from tcmu_runner.iscsi.text import Parameters
 from tcmu_runner.scsi.sense import Sense, SenseKey
 
+MAX_TRANSFER = 16 << 20  # bytes of one command
 # 11.4.7.2: what a target answers to data it cannot use
 UNEXPECTED_DATA = Sense(SenseKey.ABORTED_COMMAND, 0x0C, 0x0C)
 INCORRECT_AMOUNT = Sense(SenseKey.ABORTED_COMMAND, 0x0C, 0x0D)

@@ -128,6 +128,10 @@ class Producer:
         """Which command has this id: one on the ring, or one whose buffer is kept."""
         return self._commands.get(id_)
 
+    def tickets(self) -> list[Ticket]:
+        """The commands without an answer, those that wait for room among them."""
+        return [each for each in (*self._commands.values(), *self._waiting) if each.status is None]
+
     def event_due(self) -> bool:
         """Whether there is something on the ring since the last call: then wake the consumer."""
         due, self._ring.posted = self._ring.posted, False

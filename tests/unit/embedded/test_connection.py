@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from tcmu_runner.embedded import Server
-from tcmu_runner.embedded import session as session_module
 from tcmu_runner.embedded.initiator import Initiator, LoginRefusedError
+from tcmu_runner.iscsi import target_session
 from tcmu_runner.iscsi.pdu import NO_TAG, encode
 from tcmu_runner.iscsi.requests import DataOut, Logout, NopOut, ScsiCommand, Snack
 from tcmu_runner.iscsi.responses import R2T, LogoutResponse, NopIn, Reject, ScsiResponse
@@ -103,7 +103,7 @@ def test_data_of_more_commands_than_there_is_memory_for(
     connect: Connect, server: Server, monkeypatch: pytest.MonkeyPatch, *, unsolicited: bool
 ) -> None:
     """One command may always have its own. The others are to come again when it is over."""
-    monkeypatch.setattr(session_module, "GATHERED_MAX", 1024)
+    monkeypatch.setattr(target_session, "GATHERED_MAX", 1024)
     initiator = connect(InitialR2T="No", ImmediateData="No", FirstBurstLength="512")
 
     def begin(tag: int, *, final: bool) -> None:
@@ -475,7 +475,7 @@ def test_connection_reinstatement(connect: Connect, server: Server) -> None:
     assert again.tsih == first.tsih
     with pytest.raises(EOFError):
         first.receive_frame()
-    assert len(server.target.sessions[again.tsih].tasks) == 0
+    assert len(server.target.sessions[again.tsih].commands) == 0
     assert again.command(TEST_UNIT_READY).status == GOOD
     other = connect(isid=2)
     assert other.command(TEST_UNIT_READY).status == 0x18  # still reserved

@@ -16,51 +16,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scsi.test_fuzz import plausible_cdbs, takes_data
 
+from embedded import wire
+from embedded.wire import Wire, feed
 from tcmu_runner.embedded import Disk, Server, serve
 from tcmu_runner.embedded.connection import Connection
 from tcmu_runner.embedded.local import RING_SIZE
 from tcmu_runner.handlers.ram import RamHandler
-from tcmu_runner.iscsi import pdu, requests, text
+from tcmu_runner.iscsi import pdu, requests
+from tcmu_runner.iscsi.framing import Framer
 from tcmu_runner.iscsi.pdu import DATA_LENGTH, Opcode
 from tcmu_runner.scsi.medium import Medium
 from tcmu_runner.scsi.reservations import Reservations
 
 SIZE = POISONED = 1 << 20
-
-
-class Wire(asyncio.Transport):
-    """What the target writes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = bytearray()
-        self.closed = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += data
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return Options() if name == "socket" else ("127.0.0.1", 1)
-
-    def resume_reading(self) -> None:
-        pass
-
-    def pause_reading(self) -> None:
-        pass
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        pass
-
-
-class Options:
-    def setsockopt(self, *option: int) -> None:
-        pass
 
 
 STALE = bytes.fromhex("dead5aa7")
@@ -86,24 +54,15 @@ class Target:
 
     def converse(self, *pieces: bytes) -> tuple[bytes, Connection, Wire]:
         self.renew()
-        connection, wire = Connection(self.server.portals[0]), Wire()
+        connection, transport = self.server.portals[0].connection(), Wire()
 
         async def talk() -> None:
-            connection.connection_made(wire)
+            connection.connection_made(transport)
             for piece in pieces:
-                self._feed(connection, piece)
+                feed(connection, piece)
 
         self.loop.run_until_complete(talk())
-        return bytes(wire.written), connection, wire
-
-    def _feed(self, connection: Connection, piece: bytes) -> None:
-        at = 0
-        while at < len(piece) and not connection.closing:
-            space = connection.get_buffer(-1)
-            part = piece[at : at + len(space)]
-            space[: len(part)] = part
-            connection.buffer_updated(len(part))
-            at += len(part)
+        return bytes(transport.written), connection, transport
 
     def hang_up(self, connection: Connection) -> None:
         async def lose() -> None:
@@ -123,10 +82,7 @@ def target() -> Iterator[Target]:
 
 
 def login(target: Target, **keys: str) -> bytes:
-    pairs = {"InitiatorName": "iqn.b:fuzz", "TargetName": target.server.target.name, **keys}
-    data = text.render(pairs.items())
-    request = requests.Login(0x43, 0x87, 0, 0, len(data), b"\0\2\x3d\0\0\1", 0, 1, 0, 1, 1)
-    return pdu.encode(request) + data + bytes(-len(data) & 3)
+    return wire.login(target.server.target.name, **keys)
 
 
 @pytest.fixture(autouse=True)
@@ -143,9 +99,11 @@ def check(target: Target, connection: Connection, written: bytes) -> None:
     assert STALE not in written
     assert STALE not in bytes(target.disk[:SIZE])
     for session in target.server.target.sessions.values():
-        waiting = [task.gathering for task in session.tasks.values()]
+        waiting = [command.gathering for command in session.commands.values()]
         assert all(gathering is not None and not gathering.complete for gathering in waiting)
-    framer = connection.framer
+    framer = Framer(1 << 24)
+    agreed = connection.machine.framer
+    framer.header_digest, framer.data_digest = agreed.header_digest, agreed.data_digest
     if not framer.header_digest and not framer.data_digest:  # else the login's PDUs have none, later ones do
         at = 0
         while at < len(written):
@@ -266,17 +224,17 @@ def test_a_broken_digest(target: Target, at: int, change: bytes) -> None:
     command = pdu.encode(requests.ScsiCommand(1, 0x81, 0, bytes(8), 1, 0, 1, 0, bytes(16)))
     stream = bytearray(command + bytes(4)) * 9
     stream[at % len(stream) : at % len(stream) + len(change)] = change
-    written, connection, wire = target.converse(
+    written, connection, transport = target.converse(
         login(target, HeaderDigest="CRC32C"), bytes(stream), bytes(300000)
     )
-    assert wire.closed
+    assert transport.closed
     check(target, connection, written)
 
 
 def test_data_longer_than_we_take(target: Target) -> None:
     header = bytearray(pdu.encode(requests.NopOut(0x40, 0x80, DATA_LENGTH, bytes(8), 1, 0xFFFFFFFF, 1, 0)))
-    _, connection, wire = target.converse(login(target), bytes(header))
-    assert wire.closed
+    _, connection, transport = target.converse(login(target), bytes(header))
+    assert transport.closed
     target.hang_up(connection)
 
 
@@ -290,15 +248,15 @@ def test_a_slow_reader_costs_no_memory(target: Target) -> None:
                 requests.ScsiCommand(1, 0xC1, 0, bytes(8), number, 1 << 20, number, 0, read + bytes(6))
             )
         )
-    connection, wire = Connection(target.server.portals[0]), Wire()
+    connection, transport = target.server.portals[0].connection(), Wire()
     connection.pause_writing()
 
     async def talk() -> None:
-        connection.connection_made(wire)
-        target._feed(connection, b"".join(sent))
-        assert len(wire.written) < 1 << 20
+        connection.connection_made(transport)
+        feed(connection, b"".join(sent))
+        assert len(transport.written) < 1 << 20
         connection.resume_writing()
 
     target.loop.run_until_complete(talk())
-    assert len(wire.written) > 120 << 20
+    assert len(transport.written) > 120 << 20
     target.hang_up(connection)

@@ -42,7 +42,8 @@ def connect(server: Server, isid: int = 1) -> Initiator:
 
 
 def look(server: Server, initiator: Initiator, times: int) -> None:
-    (connection,) = server.target.sessions[initiator.tsih].connections.values()
+    (machine,) = server.target.sessions[initiator.tsih].connections.values()
+    connection = server.target.streams[machine]
     assert isinstance(connection, Connection)
     for _ in range(times):
         server.on_loop(connection.look)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Iterator
+
 import pytest
 
+from tcmu_runner import AsyncHandler, Buffers, Device
+from tcmu_runner.embedded import Disk, Server, serve
 from tcmu_runner.embedded.initiator import Initiator
-from tcmu_runner.iscsi.requests import ScsiCommand, TaskManagement
+from tcmu_runner.handler.registry import Registry
+from tcmu_runner.iscsi.pdu import NO_TAG
+from tcmu_runner.iscsi.requests import NopOut, ScsiCommand, TaskManagement
 from tcmu_runner.iscsi.responses import ScsiResponse, TaskManagementResponse
 
 from .conftest import Connect
@@ -106,3 +114,58 @@ def test_cold_reset_ends_all_sessions(connect: Connect) -> None:
 )
 def test_refusals(connect: Connect, function: int, lun: int, response: int) -> None:
     assert manage(connect(), function, lun=lun) == response
+
+
+class Gate(AsyncHandler[str]):
+    """Its writes wait until `go` is set."""
+
+    subtype = "gate"
+    begun, go = threading.Event(), threading.Event()
+
+    @classmethod
+    async def open(cls, device: Device, config: str) -> Gate:
+        return cls()
+
+    async def read(self, into: Buffers, offset: int) -> None:
+        """There is nothing on this disk."""
+
+    async def write(self, data: Buffers, offset: int) -> None:
+        self.begun.set()
+        assert await asyncio.to_thread(self.go.wait, 60)
+
+
+@pytest.fixture
+def gate() -> Iterator[Server]:
+    registry = Registry()
+    registry.add(Gate)
+    Gate.begun.clear()
+    Gate.go.clear()
+    with serve(Disk("gate/", 1 << 20), registry=registry) as server:
+        yield server
+        Gate.go.set()
+
+
+ABORTS = [(ABORT_TASK_SET, True), (CLEAR_TASK_SET, False), (LUN_RESET, False)]
+
+
+@pytest.mark.parametrize(("function", "own"), ABORTS)
+def test_a_function_waits_for_commands_that_the_handler_has(gate: Server, function: int, own: bool) -> None:
+    """11.6: the response comes after the last of them has ended; SAM-5 5.6: which initiator hears of it."""
+    at = gate.portals[0]
+    with Initiator(at.host, at.port) as one, Initiator(at.host, at.port, isid=b"\x80\0\0\0\0\2") as two:
+        for each in (one, two):
+            each.login(gate.target.name)
+        write = ScsiCommand(0x01, 0xA1, 0, bytes(8), 900, 512, one.next_cmd_sn(), 0, WRITE_ONE_BLOCK)
+        one.send(write, bytes(512))
+        assert Gate.begun.wait(60)
+        other = one if own else two
+        other.send(TaskManagement(0x42, 0x80 | function, 0, bytes(8), 5, NO_TAG, other.cmd_sn, 0, 0, 0))
+        other.send(NopOut(0x40, 0x80, 0, bytes(8), 6, NO_TAG, other.cmd_sn, 0))
+        assert other.receive_frame()[0].tag == 6  # the function was taken up before, and is not answered
+        Gate.go.set()
+        response, _ = other.receive_frame()
+        assert isinstance(response, TaskManagementResponse)
+        assert (response.tag, response.response) == (5, COMPLETE)
+        if not own:
+            assert one.result(900).status == 0x40  # TASK ABORTED
+        assert one.command(bytes.fromhex("120000002400"), data_in_length=36).status == 0

@@ -1,10 +1,13 @@
 """CRC32C on the examples of RFC 7143, A.4, in the order their bytes are sent."""
 
+import sys
+from types import ModuleType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_runner.iscsi.digest import crc32c, crc32c_in_python, digest
+from tcmu_runner.iscsi.digest import _fastest, crc32c, crc32c_in_python, digest
 
 EXAMPLES = [
     (bytes(32), "aa36918a"),
@@ -29,3 +32,12 @@ def test_examples(data: bytes, sent: str) -> None:
 @given(st.binary(max_size=300), st.integers(0, 0xFFFFFFFF))
 def test_whatever_is_fastest_agrees(data: bytes, before: int) -> None:
     assert crc32c(data, before) == crc32c_in_python(data, before)
+
+
+def test_the_package_is_used_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("crc32c")
+    package.crc32c = lambda data, crc: 7  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "crc32c", package)
+    assert _fastest()(b"", 0) == 7
+    monkeypatch.setitem(sys.modules, "crc32c", None)  # as if it were not
+    assert _fastest() is crc32c_in_python

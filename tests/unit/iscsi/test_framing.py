@@ -92,3 +92,16 @@ def test_frames_stay_valid_until_more_is_received() -> None:
     assert isinstance(first, Frame)
     assert isinstance(second, Frame)
     assert (bytes(first.data), bytes(second.data)) == (b"one.", b"two.")
+
+
+def test_what_is_not_whole_moves_to_the_front() -> None:
+    """So that there is always room for one receive, however long a connection lives."""
+    framer = Framer(1000)
+    pdu = header(1000) + bytes(range(250)) * 4
+    part, rest = pdu[:500], pdu[500:]
+    feed(framer, part)
+    for _ in range(200):  # more than the buffer holds
+        assert frames(framer) == []
+        feed(framer, rest + part)
+        assert framer.next() == Frame(header(1000), b"", memoryview(pdu[48:]), True)
+        assert framer.next() is None

@@ -256,3 +256,9 @@ def test_any_conversation_ends_in_replies(policy: Policy, turns: list[tuple[int,
         if reply.status:
             break
         assert not (reply.complete and policy is GUARDED)
+
+
+def test_transit_while_the_text_goes_on() -> None:
+    """11.12.2: T and C are not 1 together."""
+    reply = say(LoginPhase(OPEN, zeroes), OPERATIONAL_TO_FULL | 0x40, WHO)
+    assert (reply.status, reply.complete) == (Status.INITIATOR_ERROR, False)

@@ -70,8 +70,7 @@ class RingDispatcher:
         self.completions = Completions(consumer, transport.kick, statistics, self._ring_failed, clock)
         self.in_flight = InFlight(
             device, self.completions, self._range_locks, self.wake,
-            can_tell_length=bool(consumer.flags & MailboxFlag.READ_LEN), statistics=statistics,
-            clock=clock,
+            can_tell_length=bool(consumer.flags & MailboxFlag.READ_LEN), statistics=statistics, clock=clock,
         )  # fmt: skip
         self._failure: Exception | None = None
         self._thread: RingThread | None = None  # None: the caller's own
@@ -86,8 +85,7 @@ class RingDispatcher:
 
     def start(self, executor: Executor, fast_path: FastPath | None, thread: RingThread | None) -> None:
         """thread: None where the caller's is the ring's thread; it calls `poll` as long as that has something
-        to do, whenever there are commands or `wake_fd` is readable.
-        """
+        to do, whenever there are commands or `wake_fd` is readable."""
         self.executor = executor
         self._fast_path = fast_path
         self._thread = thread

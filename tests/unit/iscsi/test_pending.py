@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_runner.embedded.task import MalformedCommandError, read_cdb
+from tcmu_runner.iscsi.pending import MalformedCommandError, read_cdb
 from tcmu_runner.iscsi.requests import ScsiCommand
 
 
