@@ -230,17 +230,17 @@ def test_a_server_that_ends_is_replaced(
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        bench.servers[0].trouble(DeviceError("its worker process has ended"))
+        bench.servers[0].trouble(DeviceError("worker process ended"))
         bench.servers[0].ended = True
         await bench.until(State.WAITING)
         while not bench.blocked:  # initiators try again meanwhile
             await asyncio.sleep(0.001)
-        assert bench.device.last_error == "its worker process has ended; everything under way is retried"
+        assert bench.device.last_error == "worker process ended: initiators retry the commands under way"
         await bench.until(State.SERVING)
         assert bench.device.restarts == 1
         assert not bench.blocked
 
-    assert told(live(life))[-2:] == ["in trouble 2 times in a row, next try in 1.0 s", "served again"]
+    assert told(live(life))[-2:] == ["failed 2 times in a row: next try in 1.0 s", "served again"]
     caplog.clear()
 
 
@@ -277,7 +277,7 @@ def test_a_restart_on_request_ends_the_wait_for_the_next_try(
         await bench.until(State.RECOVERING)
         await bench.control.restart(NAME)
         first.explain(signal.SIGKILL)
-        while "its worker process has ended (SIGKILL)" not in bench.device.last_error:
+        while "worker process ended (SIGKILL)" not in bench.device.last_error:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)  # longer than the wait would be
         assert (bench.device.state, len(bench.servers)) == (State.SERVING, 2)
@@ -407,7 +407,7 @@ def test_two_of_one_name_below_two_hbas_are_in_the_log(
         await bench.device_manager.add(ENTRY)
         await bench.device_manager.add(UioEntry(1, DeviceName(1, "vol0", "ram/")))
 
-    assert told(live(life))[1].startswith("same name as user_0/vol0: settings and files of filters")
+    assert told(live(life))[1].startswith("same name as user_0/vol0: settings and filters' files")
     assert caplog.messages[-1].startswith("user_1/vol0 (ram/): same name")
     caplog.clear()
 
@@ -575,7 +575,7 @@ def test_a_layer_is_changed_and_the_log_has_it(
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
         assert await bench.control.control(NAME, "error", {"rules": []}) == {"layer": "error", "rules": []}
-        assert "error is changed: {'rules': []}" in bench.device_manager.device_events()[-1].text
+        assert "error changed: {'rules': []}" in bench.device_manager.device_events()[-1].text
         bench.servers[-1].script = [OSError(errno.EINVAL, "no layer 'fault'")]
         with pytest.raises(DeviceError, match=r"user_0/vol0: .*no layer 'fault'") as caught:
             await bench.control.control(NAME, "fault", {})
@@ -632,11 +632,11 @@ def test_a_server_that_dies_at_the_end_keeps_nobody_from_stopping(
 ) -> None:
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        bench.script[:] = [DeviceError("its worker process has ended")]
+        bench.script[:] = [DeviceError("worker process ended")]
         await bench.device_manager.stop()
         assert (bench.device.state, bench.blocked, bench.reset) == (State.STOPPED, True, "1")
 
-    assert told(live(life))[-1] == "its commands did not end in 25 s, and are retried"
+    assert told(live(life))[-1] == "commands did not end within 25 s: initiators retry them"
     caplog.clear()
 
 
