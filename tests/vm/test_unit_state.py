@@ -225,7 +225,7 @@ def test_a_size_written_into_control_is_announced(
     expected_log: ExpectedLog,
     tmp_path: Path,
 ) -> None:
-    expected_log(rf"user_0/vol0.*size changed from {64 * MIB} to {96 * MIB} bytes behind initiators")
+    expected_log(rf"user_0/vol0.*size changed from {64 * MIB} to {96 * MIB} bytes without notice")
     backstore = make_backstore(f"file/{tmp_path}/disk.img", 64 * MIB)
     disk = loopback.add(backstore)
     backstore.store("control", f"dev_size={96 * MIB}")

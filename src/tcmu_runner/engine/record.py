@@ -1,6 +1,6 @@
-"""A small JSON record in a file: whole after a kill of the process that writes it, or a loss of power.
+"""A small JSON record in a file: whole after a kill of the process that writes it, or a power loss.
 
-Two slots take turns. Each begins with a head that tells whether the rest of it is whole, and which is newer.
+Two slots are written in turns. Each has a head with a checksum and a number that tells which slot is newer.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Mapping
 
 SLOT = 8192  # bytes
 FILE_SIZE = 2 * SLOT
-# magic with version, CRC-32 of what follows it, how often was written, length of the text
+# magic with version, CRC-32 of the rest, number of the write, length of the text
 _HEAD = struct.Struct("<4sIQI")
 _MAGIC = b"TRS1"
 _CRC_FROM = 8
 
 
 class Record:
-    """Owns `descriptor`, which may be opened by several processes, of which one at a time writes. Not
-    thread-safe. lasting: what was stored outlasts a loss of power when `store` returns."""
+    """Owns `descriptor`. Several processes may have the file open; one at a time writes. Not thread-safe.
+    lasting: `store` returns when the record is on stable storage."""
 
     def __init__(self, descriptor: int, *, lasting: bool = False) -> None:
         self._descriptor = descriptor
@@ -30,14 +30,14 @@ class Record:
         self._text = b""
 
     def load(self) -> dict[str, object] | None:
-        """What was stored last; None where nothing was, or nothing that can be read. Raises OSError."""
+        """The record that was stored last; None without a readable one. Raises OSError."""
         found = [slot for number in (0, 1) if (slot := self._slot(number)) is not None]
         if not found:
             return None
         self._number, self._text = max(found)
         try:
             values = json.loads(self._text)
-        except (ValueError, RecursionError):  # whole, but not by `store`
+        except (ValueError, RecursionError):  # the checksum is right, but `store` did not write it
             return None
         return values if isinstance(values, dict) else None
 
@@ -52,7 +52,8 @@ class Record:
         return written, whole[_HEAD.size :]
 
     def store(self, values: Mapping[str, object]) -> None:
-        """Only where it differs from what is there. Raises OSError; ValueError for more than a slot takes."""
+        """Writes if the values differ from the last ones. Raises OSError; ValueError if they exceed a
+        slot."""
         text = json.dumps(values, separators=(",", ":")).encode()
         if text == self._text:
             return
@@ -68,7 +69,7 @@ class Record:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was loaded or stored."""
+        """Whether no record was loaded or stored."""
         return not self._text
 
     def close(self) -> None:

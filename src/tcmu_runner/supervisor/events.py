@@ -190,9 +190,7 @@ class NetlinkEvents:
         heard = self._guardian.told()
         if heard == RELEASED:
             self._heartbeat.wake()
-            log.warning(
-                "event loop stalled: kernel waits were released: rescanning devices"
-            )
+            log.warning("event loop stalled: kernel waits were released: rescanning devices")
             self._netlink.set_features(True)
             self._tasks.spawn(self._rescan())
         elif heard == GONE:
