@@ -118,7 +118,7 @@ def test_killed_daemons_cost_no_error(
     [
         ("segfault", DIED % "SIGSEGV"),
         ("leave", DIED % "exit status 3"),
-        ("hoard", rf"bug in the handler while it did command 28|{DIED % '.*'}"),
+        ("hoard", rf"bug in the handler: failed command 28|{DIED % '.*'}"),
     ],
 )
 def test_a_handler_that_takes_its_process_down_costs_nobody_else_anything(
@@ -146,7 +146,7 @@ def test_a_handler_that_takes_its_process_down_costs_nobody_else_anything(
 def test_a_handler_that_raises_costs_one_command(
     daemon: Daemon, make_backstore: MakeBackstore, loopback: Loopback, expected_log: ExpectedLog, subtype: str
 ) -> None:
-    expected_log(r"user_0/vol0: bug in the handler while it did command 28")
+    expected_log(r"user_0/vol0: bug in the handler: failed command 28")
     expected_log("^Traceback")
     disk = loopback.add(make_backstore(f"{subtype}/"))
     worker = processes.worker(processes.minor_of("vol0"))
@@ -164,7 +164,7 @@ def test_a_handler_that_loops_for_ever_holds_up_one_command(
     tmp_path: Path,
 ) -> None:
     """Other commands of its LUN go on beside it, those of other LUNs do not notice; the device can go."""
-    expected_log("its storage holds up the ring's thread for 1 s: moved the ring to a new thread")
+    expected_log("handler has blocked the ring thread for 1 s: moved the ring to a new thread")
     expected_log("handler did not close within 20 s: killed its worker")
     neighbour = loopback.add(make_backstore(f"file/{tmp_path}/neighbour.img"))
     backstore = make_backstore("loop/")

@@ -1,18 +1,18 @@
-"""The plugin API: all that the author of a handler imports.
+"""The plugin API: all that the author of a handler or filter imports.
 
-handler     a class that stores a LUN's bytes; its object is the open device.
-capability  what a handler can do: that it defines `write`, `flush`, `unmap`, ... is the capability.
+handler: a class that stores a LUN's bytes; its object is the open device.
+capability: what a handler can do: defining `write`, `flush`, `unmap`, ... declares the capability.
 
 api        Handler, AsyncHandler, RawHandler
 config     config strings and their options
-device     what a handler knows of its LUN, and how it reports events
+device      Device: a handler's LUN, its log, and the events that the handler reports
 errnos     the table from errno to SCSI status and sense
 filter     Filter
-identity   which file or block device a storage is, whatever its name
-ownership  whether only root can change a file of handlers
+identity    identity of a file or block device, independent of its name
+ownership   refuses handler files that others than root can change
 reference  handlers and filters for the documentation
 registry   finds handlers: entry points, directories, files
-sparse     which parts of a sparse file are there
+sparse      data and holes of a sparse file
 stack      StackDefinition: a handler with filters above it, under a name of its own
 """
 

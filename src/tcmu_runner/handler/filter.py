@@ -1,4 +1,4 @@
-"""Filters: what stands between a unit and a handler and changes operations on their way."""
+"""Filter: stands between a unit and a handler, and changes operations on their way."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Options = TypeVar("Options")
 
 
 class Filter(Generic[Options]):
-    """Maps each operation to the operations that go to the layer below. The object is one open filter.
+    """Maps each operation to operations for the layer below. The object is one open filter.
 
-    `handle` is a generator: it yields operations, whose results are in their buffers when the `yield`
-    returns and whose failures are raised there. The same text serves inline, threaded and asyncio handlers.
-    Commands may be in it side by side.
+    `handle` is a generator: it yields operations; when the `yield` returns, their results are in their
+    buffers, and a failure is raised there. The same code serves inline, threaded and asyncio handlers.
+    Several commands may be in it at the same time.
 
         class ReadOnly(Filter):
             name = "readonly"
@@ -32,11 +32,11 @@ class Filter(Generic[Options]):
                     raise ScsiError(WRITE_PROTECTED)
                 yield operation
 
-    Refuse operations you do not know: passing one on may go round what the filter is there for.
+    Refuse operations that you do not know: passing one on may bypass what the filter is there for.
 
-    name: as in the settings. threads: 0: `handle` never blocks, and runs wherever the handler's calls do;
-    else it may, for example to encrypt, and commands run on at least so many threads. privileges: as a
-    handler's. writes: whether commands may change the storage below.
+    name: as in the settings. threads: 0 if `handle` never blocks; it then runs where the handler's calls do.
+    N if it may, for example to encrypt; commands then run on at least N threads. privileges: as a handler's.
+    writes: whether commands may change the storage below.
     """
 
     name: ClassVar[str]
@@ -46,20 +46,21 @@ class Filter(Generic[Options]):
 
     @classmethod
     def describe(cls) -> str:
-        """What it does and its options, for people; the class's docstring by default."""
+        """What the filter does, and its options, for people; by default the class's docstring."""
         return (inspect.getdoc(cls) or cls.name).rstrip() + "\n"
 
     @classmethod
     def parse(cls, table: Mapping[str, object]) -> Options:
-        """The typed options in a table of the settings; touches nothing. Raises ConfigError."""
+        """The typed options in a table of the settings. Must not touch files. Raises ConfigError."""
         if table:
             raise ConfigError(f"it takes no options, found {', '.join(sorted(table))}")
         return cast("Options", None)
 
     @classmethod
     def open(cls, device: Device, options: Options) -> Self:
-        """device: as seen from above; its `storage` says what is below. May touch the world: files of its
-        own, keys. Raises OSError or ConfigError to refuse the device. Called off the ring's thread."""
+        """device: the LUN as this filter's upper side shows it; `device.storage` names the storage below. May
+        open files and keys of its own. Not called on the ring's thread. Raises OSError or ConfigError to
+        refuse the device."""
         return cls()
 
     @classmethod
@@ -73,20 +74,21 @@ class Filter(Generic[Options]):
         return size
 
     def start(self) -> Steps:
-        """Operations on the layer below before the first command: a header to read. Raises as `open`."""
+        """Operations on the layer below, before the first command, such as reading a header. Raises as
+        `open`."""
         yield from ()
 
     def stop(self) -> Steps:
-        """Operations on the layer below after the last command; then comes `close`, whatever they raise."""
+        """Operations on the layer below, after the last command. `close` follows, also if they fail."""
         yield from ()
 
     def identity(self, below: str) -> str:
-        """Which data those above see, where `below` says what storage this filter is over: another text
-        wherever the bytes are others. See Plugin.identity; called after `start`."""
+        """The identity of the data as seen from above, over the storage `below`: another text if this filter
+        changes the bytes. See Plugin.identity; called after `start`."""
         return below
 
     def capabilities(self, below: Capabilities) -> Capabilities:
-        """What the stack can do with this filter in it; `below`: what it can without."""
+        """The stack's capabilities with this filter. below: those without it."""
         return below
 
     def handle(self, operation: Operation) -> Steps:
@@ -97,10 +99,10 @@ class Filter(Generic[Options]):
         """The LUN has `size` bytes now, as seen from above."""
 
     def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
-        """What an administrator changes while it is open, as a table like those of the settings; an empty one
-        changes nothing. Returns how it is set then, and what else it tells; values are text, numbers,
-        booleans, lists and tables. Any thread. Raises ConfigError: nothing has changed."""
+        """Applies an administrator's change while it is open. table: as in the settings; an empty one changes
+        nothing. Returns the present settings, and further facts; values are text, numbers, booleans, lists
+        and tables. Any thread. Raises ConfigError: nothing has changed then."""
         raise ConfigError(f"filter {self.name} has nothing that can be changed while it is open")
 
     def close(self) -> None:
-        """The last call; no operation runs any more, and the layers below are still open."""
+        """The last call, after all operations have ended; the layers below are still open."""

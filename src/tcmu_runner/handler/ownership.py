@@ -1,4 +1,4 @@
-"""Whether a process other than root's could change a file that root is about to run."""
+"""Refuses handler files that a process without root's rights could change: root is about to run them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from tcmu_runner.errors import ConfigError
 
-_WRITABLE = stat.S_IWGRP | stat.S_IWOTH  # an ACL's mask stands in the group's bits (acl(5))
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH  # the group's bits also hold an ACL's mask (acl(5))
 
 
 def check_ownership(path: Path) -> None:
-    """Of a directory of handlers, or of a file there. Another user of the machine than root runs what is that
-    user's own, so nothing is checked then. Raises ConfigError with the remedy, or OSError."""
+    """Checks a directory of handlers, or a file in it. Does nothing unless we are root: other users run their
+    own files. Raises ConfigError with the remedy, or OSError."""
     if os.geteuid() != 0:
         return
     found, quoted = path.stat(), shlex.quote(str(path))

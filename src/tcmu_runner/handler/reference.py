@@ -11,12 +11,12 @@ class _Described(Protocol):
 
 
 def handlers() -> str:
-    """Markdown, a section for each handler that is installed."""
+    """Markdown, a section for each installed handler."""
     return _sections(registry.GROUP)
 
 
 def filters() -> str:
-    """Markdown, a section for each filter that is installed."""
+    """Markdown, a section for each installed filter."""
     return _sections(stack.GROUP)
 
 

@@ -1,4 +1,4 @@
-"""Which parts of a sparse file are there: holes are not mapped."""
+"""Data and holes of a sparse file, as mapped and unmapped extents."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from tcmu_runner.scsi.operations import Extent
 
 
 def extents(fd: int, offset: int, length: int, block_size: int, start: int = 0) -> Iterator[Extent]:
-    """Of a disk that begins at byte `start` of the file; in order. OSError.
+    """Extents of a disk that begins at byte `start` of the file, ascending. Raises OSError.
 
-    Whole blocks: where a file system counts in smaller ones, a block that is partly data is data.
+    In whole blocks: if the file system's blocks are smaller, a block that is partly data counts as data.
     """
     end = offset + length
     while offset < end:
@@ -31,6 +31,6 @@ def _seek(fd: int, offset: int, whence: int, end: int) -> int:
     try:
         return min(os.lseek(fd, offset, whence), end)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing but a hole until the end of the file, or behind it
+        if error.errno == errno.ENXIO:  # only a hole up to the end of the file, or beyond it
             return end
         raise

@@ -1,4 +1,4 @@
-"""Stacks: a handler with filters above it, which the settings give a name of its own."""
+"""Stacks: a handler with filters above it, under a name that the settings define."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Layer:
             raise ConfigError(f"filter {name}: {error}") from None
 
     def size_below(self, size: int) -> int:
-        """Raises ConfigError where there cannot be that much."""
+        """Bytes that the layer below needs. Raises ConfigError if no storage can have so many."""
         below = self.filter.size_below(size, self.options)
         if below > LARGEST:
             raise ConfigError(
@@ -50,7 +50,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class StackDefinition:
-    """What to open for a config string: as a handler class, but with filters. layers: the topmost first."""
+    """Opened for a config string like a handler class, but with filters. layers: the topmost first."""
 
     subtype: str
     handler: AnyHandler
@@ -62,7 +62,7 @@ class StackDefinition:
         return self.handler.privileges.union(*(layer.filter.privileges for layer in self.layers))
 
     def describe(self) -> str:
-        """For D-Bus ConfigDesc: what the stack is, then what its config string means below."""
+        """The text for D-Bus ConfigDesc: the stack, then the config string of its handler."""
         names = " over ".join([*(layer.filter.name for layer in self.layers), self.handler.subtype])
         told = f"{self.subtype}/CONFIG\n\n{self.description or 'A stack of the settings'}: {names}.\n"
         return f"{told}CONFIG is what follows {self.handler.subtype}/ in:\n\n{self.handler.describe()}"
@@ -71,7 +71,7 @@ class StackDefinition:
         return self.handler.parse(config)
 
     def probe(self, config: object) -> int | None:
-        """Bytes of the LUN over a storage that exists."""
+        """Bytes of the LUN over an existing storage."""
         below = self.handler.probe(config)
         return below and reduce(lambda size, layer: layer.size_above(size), reversed(self.layers), below)
 
@@ -81,7 +81,7 @@ class StackDefinition:
 
 
 def find(name: str) -> type[Filter[object]]:
-    """A filter of an installed package. Raises ConfigError."""
+    """The class of a filter of an installed package. Raises ConfigError."""
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in entries:
         raise ConfigError(f"no filter {name!r}; there are: {', '.join(sorted(entries)) or 'none'}")

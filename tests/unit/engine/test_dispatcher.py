@@ -233,7 +233,7 @@ def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) ->
     bench = Bench(gate, time_out=1)
     ticket = bench.submit(READ_LBA_8, room=512)
     bench.until(lambda: bench.lun.watch() or "late" in caplog.text)
-    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    bench.until(lambda: bench.lun.watch() or "has blocked the ring thread" in caplog.text)
     gate.open.set()
     bench.wait(ticket)
     bench.close()
@@ -336,7 +336,7 @@ def test_a_storage_that_holds_up_the_ring_is_worked_around(caplog: pytest.LogCap
     bench = Bench(gate)
     stuck = bench.submit(READ_LBA_8, room=512)
     assert gate.waiting.acquire(timeout=60)  # on the ring's thread: it came alone
-    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    bench.until(lambda: bench.lun.watch() or "has blocked the ring thread" in caplog.text)
     assert bench.run(WRITE_LBA_8, b"\x11" * 512).status == GOOD
     assert stuck.status is None
     gate.open.set()
@@ -512,7 +512,7 @@ def test_task_management_behind_a_command_that_holds_up_the_ring_is_not_lost(
     stuck = bench.producer.submit(bytes.fromhex(WRITE_LBA_8), memoryview(b"\x11" * 512))
     bench.producer.task_management(5, [])  # LUN RESET
     bench.submit_event()
-    bench.until(lambda: bench.lun.watch() or "holds up" in caplog.text)
+    bench.until(lambda: bench.lun.watch() or "has blocked the ring thread" in caplog.text)
     gated.gate.open.set()
     bench.wait(stuck)
     bench.until(lambda: not bench.lun.unit.mode.descriptor_sense)  # SAM-5 6.3.3

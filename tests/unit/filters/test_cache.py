@@ -245,7 +245,7 @@ def test_power_losses(
     disk = opened(tmp_path, below, mode)
     settle(disk, possible)
     disk.close()
-    assert all("does not end well" in message for message in caplog.messages)
+    assert all("its end failed" in message for message in caplog.messages)
     caplog.clear()  # those are of ends without power
 
 

@@ -7,9 +7,9 @@ from tcmu_runner.handler.device import Device
 
 
 class SlowLog:
-    """Tells the log of commands that took long. seconds: from when on that is so; None: never.
+    """Logs slow commands. seconds: the duration from which on a command is slow; None: never.
 
-    Beside the log the statistics keep the last of them.
+    Statistics also keep the last slow commands.
     """
 
     def __init__(self, device: Device, statistics: Statistics, seconds: float | None) -> None:
@@ -19,7 +19,8 @@ class SlowLog:
         self._told = statistics.slow_count
 
     def tell(self) -> None:
-        """To be called about every second: one line for all that have ended since, about the slowest."""
+        """Call about every second. Logs one line for all slow commands since the last call, about the
+        slowest."""
         count = self._statistics.slow_count
         new = list(self._statistics.slow(self._told))
         number, self._told = count - self._told, count

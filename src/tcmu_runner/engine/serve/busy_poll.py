@@ -1,5 +1,5 @@
-"""Looking at the ring for a moment before sleeping: to be woken takes longer than a command does, but whoever
-looks in vain has wasted a processor (docs/adr/0019)."""
+"""Polling rings for a moment before sleeping. A wake-up takes longer than a command; polling in vain wastes a
+processor (docs/adr/0019)."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from collections.abc import Callable
 # Other machines may show the head before the entry: there, only a wake-up orders the two (tcmu-abi 8.24).
 ORDERED = os.uname().machine in {"x86_64", "i386", "i686"}
 SECONDS = 1e-3 if ORDERED else 0.0
-MOST_SKIPPED = 31  # looks left out after one in vain
+MOST_SKIPPED = 31  # polls left out after one in vain
 
 
 class BusyPoller:
-    """Looks while that pays: the more looks in a row were in vain, the more are left out after the next; one
-    that found something makes up for all. Used by the ring's thread."""
+    """Polls while that pays: the more polls in a row were in vain, the more are left out after the next one;
+    one success resets that. Used on the ring's thread."""
 
     def __init__(self, pending: Callable[[], bool], seconds: float = SECONDS) -> None:
         self._pending = pending
         self._seconds = seconds
-        self._skip = 0  # looks to be left out
-        self._next = 0  # how many after the next in vain
+        self._skip = 0  # polls still to be left out
+        self._next = 0  # how many to leave out after the next one in vain
 
     def sees(self, disturbed: Callable[[], object]) -> bool:
-        """Whether something came while it looked. disturbed: there is a reason not to look any more."""
+        """Polls; whether a command came. disturbed: whether to stop polling, since other work waits."""
         if self._skip:
             self._skip -= 1
             return False

@@ -1,4 +1,4 @@
-"""Commands in flight: which have begun and not ended, how each ends, and how completions get to the ring."""
+"""Commands in flight (begun and not ended), how each ends, and how completions get to the ring."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Operation
 from tcmu_runner.scsi.sense import INTERNAL_TARGET_FAILURE, ScsiError, ScsiStatusError, SenseKey, Status
 
-_FAULTS = {SenseKey.MEDIUM_ERROR, SenseKey.HARDWARE_ERROR}  # of a storage that says so by itself
+_FAULTS = {SenseKey.MEDIUM_ERROR, SenseKey.HARDWARE_ERROR}  # raised by a handler or filter
 
 Ending = tuple[int, bytes]
 GOOD: Ending = (Status.GOOD, b"")
 
 
-# status, sense, read_len, bytes of all their data
+# commands, status, sense, read_len, bytes of all their data
 Completion = tuple[Sequence[Command], int, bytes, int, int]
 Unwanted = Callable[[Command], bool]
 
 
 class Job(Command):
-    """Made for each command on the ring, so it does not call its base, and has its nexus only when it takes
-    the general way.
+    """One for each command on the ring. For speed it does not call its base's constructor, and gets its nexus
+    only on the general path.
 
-    id: as the ring's. offset, end (both in bytes), writes: of one that goes the fast path.
+    id: of the ring's entry. offset, end (bytes), writes: set on the fast path.
     """
 
     __slots__ = ("end", "offset", "writes")
@@ -59,10 +59,10 @@ class Job(Command):
 
 
 def valid_length(command: Command, *, can_tell: bool) -> int:
-    """The read_len of a GOOD command: 0 when its buffers are valid whole. `can_tell`: the ring has READ_LEN.
+    """The read_len of a GOOD command; 0: all of its buffers. can_tell: the ring has READ_LEN.
 
-    Buffers are never handed on with what an earlier command left in them. An empty answer cannot be
-    expressed (0 means all), so one zeroed byte is returned; for data-out the other side ignores it.
+    Bytes that the command has not filled are zeroed: they may be an earlier command's. READ_LEN cannot
+    express an empty answer (0 means all), so it is one zeroed byte; for data-out the kernel ignores it.
     """
     data = command.data
     if not data:
@@ -81,7 +81,7 @@ def valid_length(command: Command, *, can_tell: bool) -> int:
 
 
 class CommandStatus:
-    """Turns what a command raised into its ending, and tells the log what a person should know."""
+    """Turns an exception of a command into status and sense, and logs what an administrator should know."""
 
     def __init__(self, device: Device, statistics: Statistics) -> None:
         self._log = FailureLog(device, statistics)
@@ -89,7 +89,7 @@ class CommandStatus:
 
     def ending(self, command: Command, error: BaseException, operation: Operation | None) -> Ending:
         """Status and encoded sense of a command that raised `error` during `operation`."""
-        if isinstance(error, ExhaustedError):  # of work in the background that the command wants to begin
+        if isinstance(error, ExhaustedError):  # no thread for the command's background work
             error = OSError(error.errno, str(error))
         if isinstance(error, OSError):
             self._log.failed(command, operation, error)
@@ -106,8 +106,9 @@ class CommandStatus:
 
 
 class Completions:
-    """The doorbell runs the other side's completion code, which copies all read data, so one is rung for as
-    many completions as have gathered; a thread that finds another one ringing leaves its own to that one.
+    """Sends completions. The doorbell runs the kernel's completion code, which copies all read data, so one
+    doorbell is rung for all completions that are queued. A thread that finds another one publishing leaves
+    its own completions to that one.
     """
 
     def __init__(
@@ -129,15 +130,15 @@ class Completions:
         self._waiting.append(([command], ending[0], ending[1], read_len, iov.length(command.data)))
 
     def add_good(self, commands: Sequence[Command], length: int) -> None:
-        """Queues commands of one opcode and one beginning that have ended well, with all their data valid:
-        `length` bytes together."""
+        """Queues commands of one opcode, begun together, that have succeeded with all their data valid:
+        `length` bytes in sum."""
         self._waiting.append((commands, 0, b"", 0, length))
 
     def publish(self) -> None:
-        """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""
+        """Sends the queued completions. Any thread. Errors of the ring go to `failed`, not to the caller."""
         while self._waiting:
             if not self._publishing.acquire(False):
-                return  # the thread inside looks at the queue again after it has let go
+                return  # the publishing thread looks at the queue again after it has released the lock
             try:
                 self._publish_gathered()
             except Exception as error:  # a corrupt or reset ring, a device that is gone
@@ -156,7 +157,7 @@ class Completions:
             else:
                 consumer.complete_well(commands)
             seconds = now - first.began
-            if seconds < 0:  # it has begun, and ended, after `now`
+            if seconds < 0:  # the command began and ended after `now` was taken
                 seconds = 0.0
             self._statistics.record(first.cdb[0], length, seconds, status, sense, count=len(commands))
             if seconds >= self._statistics.slow_seconds:
@@ -165,7 +166,7 @@ class Completions:
             self._kick()
 
     def reset(self) -> None:
-        """After action/reset_ring, when no command runs any more: start over with the ring."""
+        """Call after action/reset_ring, when no command runs: starts over with an empty ring."""
         with self._publishing:
             self._waiting.clear()
             self._consumer.reset()
@@ -173,10 +174,10 @@ class Completions:
 
 class InFlight:
     """under_way: commands that have begun, and are neither parked nor finished. can_tell_length: the ring has
-    READ_LEN. released: called when a parked command may run.
+    READ_LEN. released: called on any thread when a parked command may run.
 
-    A command stays in `under_way` until its completion is queued. So when that is empty, no completion of
-    before a reset of the ring can come any more: ids are used again.
+    A command stays in `under_way` until its completion is queued. So once it is empty after a reset of the
+    ring, no completion with an old id can come, and ids can be used again.
     """
 
     def __init__(
@@ -195,7 +196,7 @@ class InFlight:
         self._released = released
         self._can_tell_length = can_tell_length
         self._status = CommandStatus(device, statistics)
-        self.tell = self._status.tell  # to be called about every second: see FailureLog.tell
+        self.tell = self._status.tell  # call about every second: see FailureLog.tell
 
     def finished(self, command: Command, error: OperationError | None) -> None:
         """A command's plan has ended; its completion waits for `Completions.publish`. Any thread."""
@@ -208,27 +209,28 @@ class InFlight:
         self.leave(command)
 
     def ended_well(self, jobs: list[Job], length: int) -> None:
-        """Plain commands of one opcode and one beginning have ended, with all their `length` bytes valid. Any
-        thread."""
+        """Plain commands of one opcode, begun together, have succeeded, with all their `length` bytes valid.
+        Any thread."""
         self._completions.add_good(jobs, length)
         self.under_way.difference_update(jobs)
-        if self._range_locks.active:  # one has taken so long that another thread is the ring's now
+        if self._range_locks.active:  # a held write, or the ring has moved to another thread meanwhile
             released = [self._range_locks.ended(job) for job in jobs]
             if any(released):
                 self._released()
 
     def leave(self, command: Command) -> None:
-        """One is not under way any more, or has not begun after all and will be started anew. Any thread."""
+        """A command is not under way: it has ended, or will be begun anew on the general path. Any thread."""
         self.under_way.discard(command)
         if self._range_locks.active and self._range_locks.ended(command):
             self._released()
 
     def waiting(self) -> list[Command]:
-        """All that have come and not ended. Any thread."""
+        """All commands that have come and not ended. Any thread."""
         return [*self.under_way.copy(), *self._range_locks.waiting()]
 
     def hold_since(self, began_before: float) -> None:
-        """Writes that take so long that their initiator may have given them up. Any thread."""
+        """Locks the blocks of slow writes, which their initiators may have given up: later commands on these
+        blocks wait. Any thread."""
         for command in self.under_way.copy():
             row = command.row
             if command.began < began_before and row is not None and row.writes and row.blocks is not None:
@@ -240,8 +242,8 @@ class InFlight:
 
     @contextmanager
     def visit(self, guest: Command) -> Iterator[None]:
-        """While a command of another LUN does what `guest` says to this one's blocks. Blocks as long as they
-        are another command's alone. Any thread."""
+        """While the context is open, `guest`, a command of another LUN (EXTENDED COPY), is under way on this
+        LUN's blocks. First blocks until no command has them for itself. Any thread."""
         self.under_way.add(guest)
         try:
             self._range_locks.wait(guest)
@@ -250,8 +252,8 @@ class InFlight:
             self.leave(guest)
 
     def withdraw(self, unwanted: Unwanted, ending: Exception, begun: Callable[[Command], bool]) -> None:
-        """Commands that have not begun never do, and end in this. begun: whether it is too late for one; any
-        thread; not published."""
+        """Ends unwanted commands that have not begun with `ending`; does not publish. begun: whether a
+        command has begun. Any thread."""
         for command in filter(unwanted, self.under_way.copy()):
             command.withdrawn = ending
             if not begun(command):

@@ -1,4 +1,4 @@
-"""Work of a LUN that no command waits for: FORMAT UNIT and SANITIZE with IMMED, a look at its space."""
+"""Work of a LUN for which no command waits: FORMAT UNIT and SANITIZE with IMMED, checks of free space."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def _nobody() -> Iterable[Command]:
 
 
 class Background:
-    """Runs steps one after the other on a thread that lives as long as there are any, and begins when all
-    commands have ended that came before: what one of them writes must not stand on a medium made empty.
+    """Runs each `spawn` on a thread of its own. It begins when all commands that came before have ended:
+    their writes must not land on a medium that has been erased.
 
-    under_way: commands that have come and not ended; asked on any thread.
+    under_way: returns the commands that have come and not ended; called on any thread.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Background:
         self._threads: list[threading.Thread] = []
 
     def spawn(self, steps: Steps) -> None:
-        """Runs the steps beside the commands. To be called on one thread."""
+        """Runs the steps in the background. Call on one thread only."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         self._threads.append(start_thread("background", self._run, steps, set(self._under_way())))
 
@@ -59,7 +59,7 @@ class Background:
         self._perform(operation)
 
     def stop(self) -> None:
-        """Gives up what is left; returns when the storage is not used any more."""
+        """Gives up the remaining steps; returns when no thread uses the storage."""
         self._stopping = True
         for thread in self._threads:
             thread.join()

@@ -1,4 +1,4 @@
-"""The LUNs that this process serves, so that EXTENDED COPY can read and write another one."""
+"""The LUNs that this process serves, by which EXTENDED COPY reads and writes another one."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tcmu_runner.scsi.operations import Operation, Read, Write
 from tcmu_runner.scsi.sense import COPY_TARGET_NOT_REACHABLE, ScsiError
 from tcmu_runner.scsi.unit import Unit
 
-_performers: dict[int, Perform] = {}  # by identity: a unit is mutable and has no hash
+_performers: dict[int, Perform] = {}  # by id(unit): a unit is mutable and has no hash
 
 
 def enter(unit: Unit, perform: Perform, in_flight: InFlight) -> None:
-    """For the unit, what comes from others is as one of its own commands."""
+    """Registers a unit. Operations from copies of other LUNs then count as commands of this unit."""
 
     def perform_for_others(operation: Operation) -> None:
         assert isinstance(operation, Read | Write)
         with in_flight.visit(_as_command(unit, operation)):
-            if not unit.medium.ready:  # it was when the copy began
+            if not unit.medium.ready:  # it has stopped since the copy began
                 raise ScsiError(COPY_TARGET_NOT_REACHABLE)
             perform(operation)
 
@@ -44,7 +44,7 @@ def leave(unit: Unit) -> None:
 
 
 def perform_on(unit: Unit, operation: Operation) -> None:
-    """Blocks. OSError when the LUN is not served any more."""
+    """Performs an operation on another unit. Blocks. OSError when that LUN is not served."""
     perform = _performers.get(id(unit))
     if perform is None:
         raise OSError(errno.ENODEV, "the other LUN of this copy is not served any more")

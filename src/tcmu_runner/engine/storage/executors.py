@@ -1,4 +1,4 @@
-"""Executors: where a command's storage operations run."""
+"""Executors: run commands' storage operations, on one kind of thread each."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from tcmu_runner.errors import ExhaustedError
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Operation, Plan, Read, Write
 
-Finished = Callable[[Command, OperationError | None], None]  # adds the completion
+Finished = Callable[[Command, OperationError | None], None]  # called when a plan has ended; any thread
 Publish = Callable[[], None]
 Job = tuple[Command, Plan]
 Part = tuple[Command, Progress]
 
-AT_ONCE = 4  # operations of one command, before others get their turn; each is a MiB, or little work
+AT_ONCE = 4  # operations of one command before others get a turn; each is a MiB at most, or little work
 
-SMALL = 256 << 10  # bytes: more keeps the ring's thread from other commands for long
+SMALL = 256 << 10  # bytes: a larger transfer would keep the ring's thread from other commands
 
 
 def check_wanted(command: Command) -> None:
-    """Raises ABORTED where an abort ends a command between its operations: not where the operations are only
-    right together, or go on whatever becomes of the command."""
+    """Raises ABORTED if the command was aborted; not for a command that has to be done whole (exclusive), or
+    that goes on without its initiator (outlives)."""
     row = command.row
     if command.withdrawn is ABORTED and row is not None and not (row.exclusive or row.outlives):
         raise ABORTED
 
 
 class Executor(Protocol):
-    """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs any more.
-    alone: no other command is under way. detector: of what runs on the ring's thread and may wait.
+    """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs. alone: no other
+    command is under way. detector: of storage calls on the ring's thread.
 
-    A command that is marked as withdrawn does not begin; whoever marks it calls `withdraw`.
+    A command marked as withdrawn does not begin; the thread that marks it calls `withdraw`.
 
-    unfinished: commands of many operations that go on with `go_on`, on the ring's thread, so that others get
-    their turn between."""
+    unfinished: commands of many operations; the ring's thread continues them with `go_on`, so that others get
+    a turn in between."""
 
     detector: BlockingDetector
 
@@ -67,17 +67,17 @@ class Executor(Protocol):
     def go_on(self) -> None: ...
 
     def finish(self) -> None:
-        """Does the rest of what is unfinished, when the ring's thread does nothing any more. Any thread."""
+        """Ends what is unfinished, after the ring's thread has stopped. Any thread."""
 
     def withdraw(self, command: Command) -> bool:
-        """Whether it has not begun, never will, and is the caller's to end. Any thread."""
+        """True: it has not begun and never will; the caller ends it. Any thread."""
 
     def close(self) -> None: ...
 
 
 class InlineExecutor:
-    """Everything on the ring's thread: for handlers that never block. A command of many operations (WRITE
-    SAME, VERIFY, UNMAP, FORMAT UNIT, EXTENDED COPY) gives way to others after each few of them."""
+    """Runs all on the ring's thread, for handlers that never block. A command of many operations (WRITE SAME,
+    VERIFY, UNMAP, FORMAT UNIT, EXTENDED COPY) lets others run after each AT_ONCE operations."""
 
     def __init__(self, perform: Perform, finished: Finished, detector: BlockingDetector) -> None:
         self._perform = perform
@@ -92,12 +92,12 @@ class InlineExecutor:
             self._advance((command, Progress(plan)))
 
     def go_on(self) -> None:
-        """The oldest goes on, and then is the last to do so."""
+        """Continues the oldest unfinished command, which then goes to the end of the queue."""
         if self.unfinished:
             self._advance(self.unfinished.popleft())
 
     def finish(self) -> None:
-        with suppress(IndexError):  # another thread may be faster
+        with suppress(IndexError):  # another thread took it
             while True:
                 self._advance(self.unfinished.popleft())
 
@@ -110,7 +110,7 @@ class InlineExecutor:
             self._finished(command, None)
 
     def _advance(self, part: Part) -> None:
-        """Some operations more, then the end of the command or its place behind the others."""
+        """Does some more operations, then ends the command or puts it back."""
         command, progress = part
         try:
             ended = progress.advance(self._performer(command), AT_ONCE)
@@ -126,7 +126,7 @@ class InlineExecutor:
         self.unfinished.append(part)
 
     def _performer(self, command: Command) -> Perform:
-        """For several operations: one that is aborted does not begin the next."""
+        """Performs one of several operations, unless the command was aborted before it."""
 
         def perform(operation: Operation) -> None:
             check_wanted(command)
@@ -135,19 +135,19 @@ class InlineExecutor:
         return perform
 
     def batch_done(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do: no command is held back."""
 
     def withdraw(self, command: Command) -> bool:
         return False
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to do."""
 
 
 class ThreadExecutor(InlineExecutor):
-    """Whole commands on worker threads, or on the ring's thread as long as the storage answers at once.
+    """Runs whole commands on worker threads, or on the ring's thread as long as the storage does not block.
 
-    A hand-over to a thread costs several times what a read from the page cache does, and gains where the
+    A hand-over to a thread takes several times as long as a read from the page cache; it pays where the
     storage waits or where large copies overlap (docs/adr/0003). So small transfers, and a command that is
     alone, run on the ring's thread while the storage has been fast. That thread counts: with `threads` N
     there are N - 1 others; with 1 there is one other, and the ring's thread never calls the handler. With
@@ -168,11 +168,11 @@ class ThreadExecutor(InlineExecutor):
         super().__init__(perform, finished, detector)
         self._publish = publish
         self._jobs: SimpleQueue[Job | Part | None] = SimpleQueue()
-        self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
+        self._queued: set[Command] = set()  # the thread that removes a command does or ends it
         self._takes_part = threads > 1 and not apart
         self._name = name
         self._most = threads - 1 if self._takes_part else threads
-        self._threads: list[threading.Thread] = []  # started with the first jobs: many LUNs never need them
+        self._threads: list[threading.Thread] = []  # started with the first jobs: many LUNs never need any
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         now = time.monotonic()
@@ -184,11 +184,11 @@ class ThreadExecutor(InlineExecutor):
         self.detector.end(time.monotonic(), iov.length(command.data))
 
     def _put_back(self, part: Part) -> None:
-        """Behind the commands that wait for a thread: with a single one, it is the only one for all."""
+        """Queues it behind commands that wait for a thread: there may be only one thread for all."""
         self._jobs.put(part)
 
     def _put(self, job: Job) -> None:
-        """Raises ExhaustedError: no thread would take the job, and it is not queued."""
+        """Raises ExhaustedError if no thread can take the job; it is not queued then."""
         if (number := len(self._threads)) < self._most:
             try:
                 self._threads.append(start_thread(f"{self._name}-{number}", self._work))
@@ -227,7 +227,7 @@ class ThreadExecutor(InlineExecutor):
 
 
 class AsyncExecutor:
-    """Commands as tasks of one asyncio loop, started in batches: one wake-up of the loop for each."""
+    """Runs commands as tasks of one asyncio loop, started in batches: one wake-up of the loop for each."""
 
     def __init__(
         self, perform: PerformAsync, finished: Finished, publish: Publish, loop: asyncio.AbstractEventLoop
@@ -236,8 +236,8 @@ class AsyncExecutor:
         self._finished = finished
         self._publish = publish
         self._loop = loop
-        self.detector = BlockingDetector()  # of nothing: the loop is another thread
-        self.unfinished: Sized = ()  # each operation of a task gives way to others
+        self.detector = BlockingDetector()  # unused: no operation runs on the ring's thread
+        self.unfinished: Sized = ()  # always empty: tasks give way to each other at each operation
         self._batch: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -250,10 +250,10 @@ class AsyncExecutor:
             self._batch = []
 
     def go_on(self) -> None:
-        """The loop does."""
+        """Nothing to do: the loop runs the tasks."""
 
     def finish(self) -> None:
-        """The loop does."""
+        """Nothing to do: the loop runs the tasks."""
 
     def _start(self, batch: list[Job]) -> None:
         for command, plan in batch:
@@ -266,7 +266,7 @@ class AsyncExecutor:
         self._publish()
 
     def withdraw(self, command: Command) -> bool:
-        return False  # the loop ends it, if it sees the mark before it starts the command
+        return False  # the loop ends the command if it sees the mark before it starts it
 
     async def _run(self, command: Command, plan: Plan) -> None:
         try:
@@ -282,4 +282,4 @@ class AsyncExecutor:
         await self._perform(operation)
 
     def close(self) -> None:
-        """The loop belongs to the worker, not to one LUN."""
+        """Nothing to do: the loop belongs to the process."""
