@@ -1,9 +1,9 @@
 """Fields of CDBs that no command here evaluates: which of them are refused, which are ignored, and why.
 
-A reserved bit need not be checked by a recipient (SPC-5, the definition of "reserved"), and what is reserved
-now once had a meaning or will have one: Linux puts the LUN into byte 1 of the first INQUIRY, as SCSI-2 wanted
-it. So a bit that nothing here names is ignored. A field is refused where a standard gives it a meaning that
-the unit does not have, and where the command would do something else than the initiator asks for.
+A recipient need not check a reserved bit (SPC-5, the definition of "reserved"), and bits that are reserved
+now once had a meaning or will have one: Linux puts the LUN into byte 1 of the first INQUIRY, as SCSI-2
+required. So bits that are named nowhere here are ignored. A field is refused if a standard gives it a meaning
+that the unit does not support, so that the command would do something else than the initiator asks for.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 
 class Field(NamedTuple):
-    """bits: which ones of the `size` bytes at `byte`; a negative byte counts from the end of the CDB.
-    why: for the manual."""
+    """bits: a mask for the `size` bytes at `byte`; a negative byte counts from the end of the CDB. why: for
+    the manual."""
 
     byte: int
     bits: int
@@ -26,7 +26,7 @@ class Field(NamedTuple):
         return self.bits << 8 * (length - self.byte % length - self.size)
 
     def place(self, length: int) -> str:
-        """For people: byte 1 bits 7-5."""
+        """For the manual: byte 1 bits 7-5."""
         first = self.byte % length
         if self.size > 1:
             return f"bytes {first}-{first + self.size - 1}"

@@ -1,4 +1,4 @@
-"""Filling ranges of the medium, in pieces small enough that others get their turn in between."""
+"""Fills ranges of the medium, in pieces small enough that other commands get a turn in between."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tcmu_runner.scsi.operations import Flush, Steps, Unmap, Write, WriteSame, W
 if TYPE_CHECKING:
     from tcmu_runner.scsi.unit import Unit
 
-CHUNK = 1 << 20  # bytes written at once where a pattern is repeated
-STRIDE = 1 << 26  # bytes zeroed or unmapped at once by the storage's own means
+CHUNK = 1 << 20  # bytes of one write of a repeated pattern
+STRIDE = 1 << 26  # bytes of one operation that zeroes or unmaps
 
 
 def fill(unit: Unit, offset: int, length: int, block: bytes) -> Steps:
-    """The same block over the whole range, by the storage's own means where it has any."""
+    """Writes one block repeatedly over the range, by WriteSame if the storage has it."""
     fua = not unit.mode.write_cache
     if not unit.capabilities.write_same:
         yield from repeat(offset, length, block, fua=fua)
@@ -24,7 +24,7 @@ def fill(unit: Unit, offset: int, length: int, block: bytes) -> Steps:
 
 
 def repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:
-    """The same block over the whole range."""
+    """Writes one block repeatedly over the range."""
     chunk = memoryview(bytearray(block * (min(CHUNK, length) // len(block))))
     end = offset + length
     while offset < end:
@@ -34,8 +34,8 @@ def repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:
 
 
 def clear(unit: Unit, offset: int, length: int, *, unmap: bool) -> Steps:
-    """Zeroes over the whole range, by the storage's own means where it has any, else by writing them. unmap:
-    the space may be given back, where unmapped blocks read as zeroes."""
+    """Makes the range zeroes, by an operation of the storage if it has one, else by writing. unmap: the space
+    may be freed, if unmapped blocks read as zeroes."""
     fua, can = not unit.mode.write_cache, unit.capabilities
     by_unmapping = unmap and can.unmap_reads_zero
     if not can.write_zeroes and not by_unmapping:

@@ -1,9 +1,9 @@
 """THE opcode table of a disk. Clauses: SPC-5 for what every device has, SBC-4 for block devices.
 
-A row's layout says where LBA, number of blocks and length of data stand; after it come the other bits that
-the command evaluates, as the CDB lies from byte 1 on. Fields which the unit has no use for stand in `refuses`
-or `ignores`. There is no protection information, so the 32-byte forms of READ, WRITE, VERIFY and WRITE SAME,
-which are for protection type 2 (SBC-4 4.21.2.4), are missing.
+A row's layout has the positions of LBA, number of blocks and length of data. After it come the other bits
+that the command evaluates, as hex from byte 1 of the CDB on. Fields that the unit does not use are in
+`refuses` or `ignores`. There is no protection information, so the 32-byte forms of READ, WRITE, VERIFY and
+WRITE SAME, which are for protection type 2 (SBC-4 4.21.2.4), are missing.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from tcmu_runner.scsi.commands import (
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.table import Moves, Row, Table, always
 
-BUFFER = CdbLayout(10, length=(6, 3))  # READ BUFFER, WRITE BUFFER: SPC-5 6.18, 6.49
+BUFFER = CdbLayout(10, length=(6, 3))  # READ BUFFER, WRITE BUFFER: SPC-4 6.18, 6.49
 
 _EVERY_DEVICE = [
     Row(0x00, "TEST UNIT READY", NO_DATA_6, "", start_stop.test_unit_ready, medium=True),

@@ -1,7 +1,6 @@
-"""Plain READ and WRITE: nearly all commands of a disk, and told from all others in a moment.
+"""Recognizes plain READ and WRITE, which are nearly all commands of a disk, faster than Unit.begin would.
 
-What `plain` accepts would end well in Unit.begin, with nothing about it but one Read or Write of all the
-buffers.
+Unit.begin would accept each command that `plain` accepts, and return one Read or Write of all its buffers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from tcmu_runner.scsi.table import Row
     from tcmu_runner.scsi.unit import Unit
 
-# By opcode: the row, what reads its blocks, and the bits that say anything beside opcode and blocks.
+# By opcode: the row, its reader of LBA and count, and the mask of all bits beside opcode, LBA and count.
 _PLAIN = {
     row.opcode: (row, row.blocks, (1 << 8 * (row.layout.size - 1)) - 1 & ~row.layout.mask)
     for row in DISK
@@ -24,9 +23,10 @@ _PLAIN = {
 
 
 def undisturbed(unit: Unit) -> bool:
-    """Whether there is nothing about the unit that READ and WRITE have to heed, as there rarely is.
+    """Whether the unit has no reservation, unit attention or medium state that READ and WRITE have to
+    respect.
 
-    What an earlier command of a batch does may change the answer; plain ones do not.
+    An earlier command of a batch may change the answer; plain ones do not.
     """
     held = unit.reservations
     if held is not None and (held.type is not None or held.reserved_by is not None):
@@ -38,9 +38,11 @@ def undisturbed(unit: Unit) -> bool:
 
 
 def plain(unit: Unit, cdb: bytes, length: int) -> tuple[Row, int] | None:
-    """The row of a READ or WRITE of an undisturbed unit, and the offset in bytes. `length`: of its buffers.
+    """The row and the offset in bytes of a plain READ or WRITE of an undisturbed unit. length: of its
+    buffers.
 
-    None: it is anything else, has a flag set, its buffers have not the length in the CDB, or it fails.
+    None for any other command, one with a flag set, with buffers of another length than in the CDB, or that
+    fails.
     """
     found = _PLAIN.get(cdb[0])
     if found is None:
@@ -62,6 +64,6 @@ def plain(unit: Unit, cdb: bytes, length: int) -> tuple[Row, int] | None:
 
 
 def _writes_freely(unit: Unit) -> bool:
-    """Whether a write may end before it is on stable storage, or the storage knows no difference."""
+    """Whether a write may end before it is on stable storage, or the storage has no cache."""
     can, mode = unit.capabilities, unit.mode
     return can.write and not mode.software_write_protect and (mode.write_cache or not can.flush)

@@ -1,4 +1,4 @@
-"""The commands of a disk, one file per family; a command function takes (unit, command), returns a plan.
+"""The commands of a disk, one module per family; a command's function takes (unit, command), returns a plan.
 
 alua                REPORT and SET TARGET PORT GROUPS
 capacity            READ CAPACITY(10) and (16)

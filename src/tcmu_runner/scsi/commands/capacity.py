@@ -8,8 +8,8 @@ PMI = 0x01
 
 
 def read_capacity_10(unit: Unit, command: Command) -> None:
-    """LOGICAL BLOCK ADDRESS and PMI are obsolete. SBC-2 5.10.1 has the address refused without PMI, which LIO
-    does and programs check. With PMI the last block is the answer, since no block is slower to reach."""
+    """LOGICAL BLOCK ADDRESS and PMI are obsolete. SBC-2 5.10.1 refuses an address without PMI, which LIO does
+    and programs check. With PMI the last block is the answer, since all blocks are equally fast."""
     if command.lba and not command.cdb[8] & PMI:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
     last = min(unit.blocks - 1, 0xFFFFFFFF)  # FFFFFFFFh: ask with READ CAPACITY(16)

@@ -1,6 +1,6 @@
 """COMPARE AND WRITE, ORWRITE and WRITE ATOMIC (SBC-4 5.3, 5.10, 5.48): all or nothing.
 
-That no other command touches their blocks meanwhile is what `exclusive` in their rows asks of the engine.
+Their rows' `exclusive` has the engine keep other commands off their blocks meanwhile.
 """
 
 from tcmu_runner import iov
@@ -63,8 +63,7 @@ def _set_bits(offset: int, data: Buffers, *, fua: bool) -> Steps:
 
 
 def write_atomic(unit: Unit, command: Command) -> Plan:
-    """The storage's own promise (SBC-4 4.29), offered where it makes it. ATOMIC BOUNDARY is not supported,
-    and refused by the row's mask."""
+    """Atomicity is the storage's own promise (SBC-4 4.29). The row refuses ATOMIC BOUNDARY."""
     offset, length = unit.extent(command)
     limits = unit.limits
     if length > limits.within_transfer(limits.max_atomic) * unit.block_size:

@@ -16,14 +16,14 @@ from tcmu_runner.scsi.sense import (
 )
 from tcmu_runner.scsi.unit import Unit
 
-WINDOW, WINDOWS = 1 << 30, 256  # bytes of which the storage is asked for its extents at once, and how often
+WINDOW, WINDOWS = 1 << 30, 256  # bytes of one Extents operation, and how many of them per command
 NDOB = 0x01
 MAPPED, DEALLOCATED = 0x0, 0x1  # PROVISIONING STATUS (SBC-4 table 63)
 
 
 def unmap(unit: Unit, command: Command) -> Steps:
-    """Every descriptor is checked before the first byte is unmapped. Without a write cache, what was unmapped
-    has to stay so after a loss of power."""
+    """Checks every descriptor before the first byte is unmapped. Without a write cache, unmapped bytes have
+    to stay so after a power loss."""
     for offset, length in list(_unmap_ranges(unit, command)):
         for at in range(offset, offset + length, filling.STRIDE):
             yield Unmap(at, min(filling.STRIDE, offset + length - at))
@@ -54,8 +54,8 @@ def _unmap_ranges(unit: Unit, command: Command) -> Iterator[tuple[int, int]]:
 
 
 def write_same(unit: Unit, command: Command) -> Steps:
-    """One block, or zeroes with NDOB, again and again over the range; blocks are unmapped only where they
-    read as that block afterwards. ANCHOR is not supported (ANC_SUP), and refused by the row's mask."""
+    """Writes one block, or zeroes with NDOB, repeatedly over the range; unmaps blocks only if they then read
+    as that block. The row refuses ANCHOR (ANC_SUP is clear)."""
     wants_unmap = bool(command.cdb[1] & 0x08)
     if wants_unmap and not unit.capabilities.unmap:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 3))
@@ -76,15 +76,15 @@ def blocks_sent(cdb: bytes, _count: int) -> int:
 
 
 def _one_block(unit: Unit, command: Command) -> bytes:
-    """An initiator that sends more or less has another idea of the block size, or of the command."""
+    """Refuses data of another length: the initiator assumes another block size or command."""
     if iov.length(command.data) != unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB)
     return iov.gather(command.data)
 
 
 def get_lba_status(unit: Unit, command: Command) -> Steps:
-    """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, one at least. The
-    only REPORT TYPE is that of all descriptors; others are refused by the row's mask."""
+    """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, at least one. The
+    row refuses every REPORT TYPE but that for all descriptors."""
     lba = command.lba
     if lba >= unit.blocks:
         raise ScsiError(LBA_OUT_OF_RANGE.with_information(lba))
@@ -100,7 +100,7 @@ class Run(NamedTuple):
 
 
 def _report_runs(unit: Unit, command: Command, lba: int) -> Steps:
-    """Asks in windows, and not for ever: a large sparse disk has more to tell than one answer holds."""
+    """Reads extents in windows, and only WINDOWS of them: one answer cannot hold a large sparse disk."""
     most = max(1, (command.data_length - 8) // 16)
     runs: list[Run] = []
     for _ in range(WINDOWS):
@@ -115,8 +115,7 @@ def _report_runs(unit: Unit, command: Command, lba: int) -> Steps:
 
 
 def _runs(window: Extents, block_size: int) -> Iterator[Run]:
-    """A block counts as deallocated only where all of it lies in a hole. Whatever a storage tells beyond the
-    window it was asked for does not count."""
+    """A block counts as deallocated only if all of it is in a hole. Extents outside of the window are cut."""
     at = window.offset // block_size
     end = (window.offset + window.length) // block_size
     for extent in window.found:
@@ -132,7 +131,7 @@ def _runs(window: Extents, block_size: int) -> Iterator[Run]:
 
 
 def _join(runs: list[Run], run: Run) -> None:
-    """Neighbours of one state become one, as far as the field for the count goes."""
+    """Appends a run; merges it with the last one of equal state, up to the count that the field can hold."""
     if not run.blocks:
         return
     if runs and runs[-1].mapped == run.mapped and runs[-1].blocks + run.blocks <= 0xFFFFFFFF:
@@ -142,7 +141,7 @@ def _join(runs: list[Run], run: Run) -> None:
 
 
 def _completion(unit: Unit, lba: int, runs: list[Run], most: int) -> int:
-    """COMPLETION CONDITION (SBC-4 table 61): the space is used up, the medium ends, or neither."""
+    """COMPLETION CONDITION (SBC-4 table 61): no room is left, the medium ends, or neither."""
     if len(runs) > most:
         return 0b001
     return 0b011 if lba == unit.blocks else 0b000

@@ -16,12 +16,12 @@ def _bytchk(cdb: bytes) -> int:
 
 
 def blocks_sent(cdb: bytes, count: int) -> int:
-    """The data of a VERIFY, by BYTCHK (SBC-4 5.36): all blocks, one for all, or none."""
+    """Blocks of data of a VERIFY, by BYTCHK (SBC-4 5.36): all, one for all, or none."""
     return {ALL_DATA: count, ONE_BLOCK: min(count, 1)}.get(_bytchk(cdb), 0)
 
 
 def verify(unit: Unit, command: Command) -> Plan:
-    """Reads the blocks, or compares them with the data, or each of them with the one block sent."""
+    """Reads the blocks, or compares them with the data, or each of them with the one block that was sent."""
     offset, length = unit.extent(command)
     check = _bytchk(command.cdb)
     if check == MEDIUM:
@@ -68,8 +68,8 @@ def _check_equal(on_medium: bytes, expected: bytes, at: int) -> None:
 
 
 def write_and_verify(unit: Unit, command: Command) -> Steps:
-    """Writes, then reads again; with BYTCHK 01b it compares. What is stored is verified, so the write goes
-    through to stable storage."""
+    """Writes, then reads again; with BYTCHK 01b compares. The write goes to stable storage, since that is
+    what has to be verified."""
     offset, length = unit.transfer(command)
     check = _bytchk(command.cdb)
     if check not in (MEDIUM, ALL_DATA):
