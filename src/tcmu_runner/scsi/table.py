@@ -61,7 +61,6 @@ class Row:
         `blocks`.
 
     blocks: reads (LBA, number of blocks) from the CDB; None for a command that addresses no blocks.
-    blocks: reads (LBA, number of blocks) out of the CDB; None of a command that addresses no blocks.
     mask: the CDB usage data of SPC-4 6.35.3: opcode, service action, and the bits that are evaluated.
     """
 

@@ -33,8 +33,7 @@ def format_unit(unit: Unit, command: Command) -> Plan:
 
 def _format_parameters(unit: Unit, command: Command) -> tuple[bool, bytes | None]:
     """(IMMED, the block to write) of a short or long parameter list header (SBC-4 tables 43 and 44). The
-    defect
-    list of the initiator's must be empty: whatever the storage does about bad blocks, it does by itself."""
+    initiator's defect list must be empty: the storage handles bad blocks itself."""
     long = bool(command.cdb[1] & 0x20)
     size = 8 if long else 4
     parameters = iov.gather(command.data)
