@@ -1,18 +1,18 @@
-"""tcmu-runner: SCSI disks (LUNs) whose bytes are stored by a Python handler.
+"""tcmu-runner: SCSI disks (LUNs); a Python handler stores their bytes.
 
-What is imported from here and from tcmu_runner.testing is public, and all that handlers and filters need:
+Names imported from here and from tcmu_runner.testing are public, and all that handlers and filters need:
 
 Handler, AsyncHandler, RawHandler  subclass one, and define what your storage can do
 Filter                             stands between a unit and a handler, and changes operations on their way
-Device                             what a handler knows of its LUN, and how it reports events
-parse_options                      config strings with options, into a dataclass
-Buffers, iov                       data as it comes: a list of memoryviews; and functions on them
-Capabilities, Extent, Space        what a storage can do, where it has data, how much room it has
-Operation, Read, Write, ...        what a filter sees, and what it gives to the layer below
-Command, Status, NOT_HANDLED       what a RawHandler sees of a SCSI command, and how it answers
-ConfigError, ScsiError, ...        how a device or a command is refused; `sense` has the usual sense data
+Device                             a handler's LUN, its log, and the events that the handler reports
+parse_options                      parses config strings with options into a dataclass
+Buffers, iov                       a command's data, a list of memoryviews; and functions on it
+Capabilities, Extent, Space        what a storage can do, where it has data, how much space it has
+Operation, Read, Write, ...        what a filter gets, and what it yields to the layer below
+Command, Status, NOT_HANDLED       a SCSI command as a RawHandler gets it, and the answers to it
+ConfigError, ScsiError, ...        exceptions that refuse a device or a command; `sense` has common sense data
 
-api_version grows when something of this changes so that a handler may have to be changed, too.
+api_version grows when a change of these may require a change in handlers.
 """
 
 from tcmu_runner import iov

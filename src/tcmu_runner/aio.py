@@ -1,4 +1,4 @@
-"""Threads and event loops: how a thread is started, blocking calls and background tasks of a loop, and the
+"""Threads and event loops: starting threads, running blocking calls and background tasks from a loop, and the
 one loop of all asyncio handlers."""
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from tcmu_runner.errors import ExhaustedError
 
 Result = TypeVar("Result")
 
-_STAY = 2  # threads that wait for the next call
+_STAY = 2  # idle threads that are kept for the next call
 _THREAD_LIMITS = "raise workers.memory in the settings, TasksMax= of the service, or the system's limits"
 
 
 def start_thread(name: str, run: Callable[..., object], *arguments: object) -> threading.Thread:
-    """Runs `run(*arguments)` on a new daemon thread. Raises ExhaustedError where the system refuses one."""
+    """Runs `run(*arguments)` on a new daemon thread. Raises ExhaustedError if the system refuses one."""
     thread = threading.Thread(target=run, args=arguments, name=name, daemon=True)
     try:
         thread.start()
-    except (RuntimeError, MemoryError) as error:  # pthread_create(3): EAGAIN, which Python does not tell
+    except (RuntimeError, MemoryError) as error:  # pthread_create(3): EAGAIN, which Python hides
         raise ExhaustedError(f"cannot start the thread {name!r}: {_THREAD_LIMITS}") from error
     return thread
 
 
 class _Helpers:
-    """Threads for blocking calls, as many as there are calls: one that hangs for ever takes no other's place.
+    """Threads for blocking calls, as many as there are calls: a call that hangs for ever delays no other.
 
-    A few stay. Where all processors are busy a thread that waits is woken at once, while a new one has to
-    wait for its first turn (docs/adr/0026).
+    Up to _STAY idle threads are kept: while all processors are busy a new thread would wait long for its
+    first time slice (docs/adr/0026).
     """
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.Lock()
-        self._waiting = 0  # for a call that is not in the queue yet
+        self._waiting = 0  # idle threads without a call in the queue
 
     def run(self, call: Callable[[], None]) -> None:
         with self._lock:
@@ -67,16 +67,16 @@ _helpers = _Helpers()
 
 
 def in_thread(call: Callable[[], Result]) -> asyncio.Future[Result]:
-    """Begins at once, on a thread that does nothing else meanwhile; await what it returns or raises."""
+    """Starts `call` at once on a thread of its own; await the future for its result or exception."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
     def tell(deliver: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop has ended meanwhile, and nobody waits
+        with suppress(RuntimeError):  # the loop is closed: no one awaits the future
             loop.call_soon_threadsafe(settle, deliver)
 
     def settle(deliver: Callable[[], None]) -> None:
-        if not future.done():  # nobody waits any more after a time-out
+        if not future.done():  # else it was cancelled, as by a time-out
             deliver()
 
     def run() -> None:
@@ -93,14 +93,14 @@ def in_thread(call: Callable[[], Result]) -> asyncio.Future[Result]:
 
 
 class Tasks:
-    """Keeps what it has started: the loop alone would let it be collected half-way."""
+    """Keeps references to tasks: the loop has weak ones only, so that a task could be collected half-way."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
 
     @property
     def busy(self) -> bool:
-        """Whether any of it has not ended yet."""
+        """Whether any task is running."""
         return bool(self._running)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
@@ -111,11 +111,11 @@ class Tasks:
 
 _running: list[asyncio.AbstractEventLoop] = []
 _starting = threading.Lock()
-os.register_at_fork(after_in_child=_running.clear)  # its thread stays with the parent
+os.register_at_fork(after_in_child=_running.clear)  # a forked child does not have the loop's thread
 
 
 def loop() -> asyncio.AbstractEventLoop:
-    """Made when first needed, on a thread of its own."""
+    """The loop, started on a thread of its own at the first call."""
     with _starting:
         if not _running:
             made = asyncio.new_event_loop()
@@ -125,5 +125,5 @@ def loop() -> asyncio.AbstractEventLoop:
 
 
 def run(coroutine: Coroutine[object, object, Result]) -> Result:
-    """Its result or exception; for any thread but the loop's."""
+    """Runs a coroutine on the loop and waits for its result. Not on the loop's own thread."""
     return asyncio.run_coroutine_threadsafe(coroutine, loop()).result()

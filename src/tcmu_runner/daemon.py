@@ -1,4 +1,4 @@
-"""The composition root: settings, lock, processes, front end, signals."""
+"""The composition root: settings, lock, processes, supervisor, signals."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from tcmu_runner.dbus.external import Externals
 
 LOCK_SECONDS = 10.0
-BOOST = 10  # by how much who makes a worker ready goes before those that serve; see nice(2)
+BOOST = 10  # by how much nice(2) of the supervisor and of starting workers is below that of serving ones
 
 log = logging.getLogger(__name__)
 
 
 def run(options: Options) -> int:
-    """Serves until SIGTERM or SIGINT. Returns the exit status; raises TcmuError or OSError to be shown."""
+    """Serves until SIGTERM or SIGINT; returns the exit status. Raises TcmuError or OSError to be shown."""
     logs = Log()
     configuration = Configuration(options, logs)
     configuration.load()
@@ -68,13 +68,13 @@ def run(options: Options) -> int:
 
 
 def _be_urgent(workers: Workers) -> None:
-    """For this process and all it forks, workers until they serve: who waits for a disk waits for us, and who
-    waits for a new worker waits for more than a command (docs/adr/0028)."""
+    """Raises the priority of this process and of workers until they serve: initiators wait for a new worker
+    longer than for a command, and `enable` waits for the supervisor (docs/adr/0028)."""
     nice = workers.nice if workers.processes == 0 else max(workers.nice - BOOST, -20)
     try:
         os.setpriority(os.PRIO_PROCESS, 0, nice)
     except PermissionError:
-        log.info("not allowed to run with nice %d (CAP_SYS_NICE); this one is as urgent as others", nice)
+        log.info("not allowed to run with nice %d (CAP_SYS_NICE): priority unchanged", nice)
 
 
 def _fork_server(
@@ -104,7 +104,7 @@ async def _serve(
     processes = configuration.settings.workers.processes
     pool = Pool(fork_server, processes, stop.set) if fork_server is not None else None
     registry = configuration.registry
-    rings = RingThread("rings", MORE_CAUTION)  # of this process, where there are no others
+    rings = RingThread("rings", MORE_CAUTION)  # for workers = 0, when this process serves all devices
 
     serials = Serials()
 
@@ -140,17 +140,17 @@ async def _serve(
 
 @asynccontextmanager
 async def _site(watchable: Watchable, wanted: Metrics) -> AsyncIterator[None]:
-    """Whoever wants to see the daemon must not keep it from its work: where it cannot listen, it says so."""
+    """Status page and metrics. If they cannot listen, logs the reason and serves without them."""
     if not wanted.port:
         yield
         return
-    from tcmu_runner.web.site import Site  # noqa: PLC0415 - for no worker, and for nobody who has it off
+    from tcmu_runner.web.site import Site  # noqa: PLC0415 - not loaded in workers, nor when it is off
 
     site = Site(watchable, wanted.names)
     try:
         await site.open(wanted.host, wanted.port)
     except OSError as error:
-        log.error("no status page and no metrics: %s; correct [metrics] in the settings", error)
+        log.error("no status page and no metrics: %s: correct [metrics] in the settings", error)
     try:
         yield
     finally:
@@ -161,13 +161,13 @@ async def _site(watchable: Watchable, wanted: Metrics) -> AsyncIterator[None]:
 async def _reachable(
     registry: Registry, device_manager: DeviceManager, other_daemons: OtherDaemons, wanted: Coexistence
 ) -> AsyncIterator[None]:
-    """On D-Bus and the control socket for the time of the block: loaded here, they cost workers nothing."""
+    """Serves D-Bus and the control socket; imported here, so that workers do not load them."""
     from tcmu_runner.dbus.control_socket import control_socket  # noqa: PLC0415
     from tcmu_runner.dbus.devices import DevicesBranch  # noqa: PLC0415
     from tcmu_runner.dbus.external import Externals  # noqa: PLC0415
     from tcmu_runner.dbus.service import ServiceBranch  # noqa: PLC0415
 
-    externals = other_daemons.registered = Externals(registry)  # they serve their devices by themselves
+    externals = other_daemons.registered = Externals(registry)  # those processes serve their own devices
     branches = ServiceBranch(registry, externals), DevicesBranch(device_manager, version("tcmu-runner"))
     async with (
         control_socket(wanted.control, branches),
@@ -179,12 +179,12 @@ async def _reachable(
 def _on_dbus(
     registry: Registry, device_manager: DeviceManager, externals: Externals, name: str
 ) -> AbstractAsyncContextManager[None]:
-    """D-Bus for the time of the block, where its library is."""
+    """Serves D-Bus if its library is installed."""
     try:
         from tcmu_runner.dbus.presence import presence  # noqa: PLC0415
     except ImportError as error:
         log.warning(
-            "not on D-Bus, so that targetcli does not see our handlers: %s; install dbus-fast (Debian: "
+            "not on D-Bus, so that targetcli does not see our handlers: %s: install dbus-fast (Debian: "
             "python3-dbus-fast)",
             error,
         )
@@ -193,7 +193,7 @@ def _on_dbus(
 
 
 def report(watchable: Watchable) -> None:
-    """SIGUSR1: writes what each device has done, and is doing, to the log."""
+    """For SIGUSR1: logs state and statistics of each device."""
     for device in watchable.devices():
         log.info("%s: %s", device.name, device.state.value)
         for line in summary(device.statistics):

@@ -1,28 +1,28 @@
-"""The errors a user meets. Each carries the errno with which the kernel fails a write to configfs."""
+"""Errors with a text for the user. Each has the errno with which the kernel fails a write to configfs."""
 
 import errno
 
 
 class TcmuError(Exception):
-    """Base of the errors whose text is for a user: it names the device or value and the way out."""
+    """The base class. The text names the device or value and the way out."""
 
     errno = errno.EIO
 
 
 class ConfigError(TcmuError):
-    """A config string, an option or a setting is wrong; the text says which and what would be right."""
+    """A config string, an option or a setting is wrong; the text says which, and what would be right."""
 
     errno = errno.EINVAL
 
 
 class UnknownHandlerError(TcmuError):
-    """No handler has the subtype a config string names."""
+    """No handler has the subtype of a config string."""
 
     errno = errno.ENOENT
 
 
 class ExhaustedError(TcmuError):
-    """The system gives this process no further thread, process or memory; the text says which."""
+    """The system refuses this process a thread, a process or memory; the text says which."""
 
     errno = errno.EAGAIN
 
@@ -36,7 +36,7 @@ class DeviceError(TcmuError):
 
 
 class TransportGoneError(Exception):
-    """The other side has taken the device away; there is nobody left to answer."""
+    """The kernel has removed the device: no command on its ring can be answered."""
 
 
 _HINTS = {
@@ -51,7 +51,7 @@ _HINTS = {
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """(positive errno, sentence with the way out) of what an opening or resize raised."""
+    """(positive errno, sentence with the way out) for an exception of an open or a resize."""
     if isinstance(error, TimeoutError) and not error.errno:
         return errno.ETIMEDOUT, "the handler did not answer in time: is its storage reachable?"
     if isinstance(error, TcmuError):

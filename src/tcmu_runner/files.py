@@ -1,4 +1,4 @@
-"""Files that outlast a process: written whole, with a name that stays, locked by one process at a time."""
+"""Files that outlast a process: written atomically, with a durable name, locked by one process at a time."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ROOT_ONLY = 0o600
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Puts a text into a file, which may have an older one: after a kill or a loss of power it has all of the
-    one or all of the other. Makes its directory. On stable storage when it returns. Raises OSError.
+    """Replaces a file's text atomically: after a kill or a power loss the file has all of the old text or all
+    of the new one. Makes its directory. On stable storage when it returns. Raises OSError.
 
-    One thread at a time, in one process, writes one file.
+    One thread of one process at a time may write a file.
     """
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
@@ -30,8 +30,8 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def keep_names(directory: Path) -> None:
-    """Of the files that were made in it. fsync(2) of a file does not promise to keep its name; that of the
-    directory does, on file systems that have it."""
+    """Makes the names of new files in a directory durable: fsync(2) of a file does not promise that; fsync of
+    the directory does, on file systems that support it."""
     with suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -41,8 +41,9 @@ def keep_names(directory: Path) -> None:
 
 
 def lock(descriptor: int, kind: int, seconds: float) -> None:
-    """Locks an open file until it is closed, by flock(2). kind: fcntl.LOCK_EX or LOCK_SH. Waits for another
-    one's lock up to `seconds`, then raises BlockingIOError; any other OSError: it cannot be locked."""
+    """Locks an open file with flock(2) until it is closed. kind: fcntl.LOCK_EX or LOCK_SH. Waits up to
+    `seconds` for another holder, then raises BlockingIOError. Any other OSError: the file cannot be
+    locked."""
     deadline = time.monotonic() + seconds
     while True:
         try:

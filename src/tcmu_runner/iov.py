@@ -1,7 +1,7 @@
-"""Scatter/gather lists: how a command's bytes lie in the ring's data area.
+"""Scatter/gather lists: a command's bytes in the ring's data area.
 
-A `Buffers` is a list of writable memoryviews of format 'B', in order. The helpers below never copy more than
-they say, and none of them changes the list it is given.
+`Buffers` is a list of writable memoryviews of format 'B', in order. The functions copy only what they say,
+and never change the list that they get.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The lock that says who serves this machine; the C daemon takes the same one."""
+"""The lock that one daemon on a machine holds; the C daemon takes the same one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _FLOCK = struct.Struct("@hhqqi4x")  # fcntl(2), struct flock: type, whence, star
 
 
 class DaemonLock:
-    """Two daemons would answer each other's events, so there is one. A record lock ends with its process."""
+    """Two daemons would answer each other's events. A record lock (fcntl(2)) ends with its process."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
 
     def acquire(self, seconds: float) -> None:
-        """Waits up to `seconds`: a guardian holds it while it tidies up after a dead daemon. DeviceError."""
+        """Waits up to `seconds`, then raises DeviceError: a guardian holds it while it tidies up."""
         deadline = time.monotonic() + seconds
         while not self.try_acquire():
             if time.monotonic() > deadline:
@@ -35,12 +35,12 @@ class DaemonLock:
             time.sleep(RETRY_SECONDS)
 
     def holder(self) -> str:
-        """Who has it, for a person: "process 123 (/usr/bin/tcmu-runner)"."""
+        """The holder, for a message: "process 123 (/usr/bin/tcmu-runner)"."""
         pid = owner(self._path)
         return "a process that has just let go of it" if pid is None else f"process {pid} ({_program(pid)})"
 
     def is_anothers(self, pid: int) -> bool:
-        """Whether another process than this one has it; not, as far as can be seen, when that fails."""
+        """Whether a process other than `pid` holds it; False if that cannot be read."""
         try:
             return owner(self._path) not in (None, pid)
         except OSError:
@@ -71,7 +71,7 @@ class DaemonLock:
 
 
 def owner(path: Path) -> int | None:
-    """The process that has a lock file locked, None without one (fcntl(2), F_GETLK). Raises OSError."""
+    """The process that holds a lock file's lock, None without one (fcntl(2), F_GETLK). Raises OSError."""
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class _Lines(logging.Formatter):
-    """A message is one line, whatever names are in it: only we begin lines of our log."""
+    """Makes each message one line, escaping what device names may contain: no name can forge a log line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - as logging calls it
         record.message = printable(record.message)
@@ -29,20 +29,20 @@ class _Lines(logging.Formatter):
 
 
 class _File(logging.Handler):
-    """One write(2) for each message, so that those of several processes do not mix. Where it fails, standard
-    error says so once; what is lost meanwhile is counted."""
+    """Writes each message with one write(2), so that lines of several processes do not mix. If it fails,
+    reports that once on standard error, and counts the lost messages."""
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._lost = 0
-        self._torn = False  # the last line has no end
+        self._torn = False  # whether a partial write left the last line without its newline
         self.trouble = ""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
-        except Exception:  # the arguments do not fit the message
+        except Exception:  # arguments that do not fit the message
             self.handleError(record)
             return
         try:
@@ -69,11 +69,11 @@ class _File(logging.Handler):
     def _worked(self) -> None:
         lost, self._lost, self.trouble = self._lost, 0, ""
         if lost:
-            log.warning("the log can be written again; %d messages of this process are missing", lost)
+            log.warning("the log can be written again: lost %d messages of this process", lost)
 
 
 class _StandardError(logging.StreamHandler[TextIO]):
-    """What nobody can read any more is no reason for a traceback nobody can read."""
+    """Ignores write errors: logging would print a traceback to the same broken stream."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - as logging calls it
         if not isinstance(sys.exc_info()[1], OSError):
@@ -81,10 +81,10 @@ class _StandardError(logging.StreamHandler[TextIO]):
 
 
 class Log:
-    """The root logger of this process, and of those that it forks.
+    """The root logger of this process and of those that it forks.
 
-    The file keeps its descriptor's number while what it refers to changes: a process that has given up its
-    privileges gets a new file from one that has not, and only points its own descriptor to it.
+    The log file keeps its descriptor's number: a process that has dropped its privileges receives a new file
+    from one that has not, and only makes its own descriptor refer to it (dup2(2)).
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Log:
 
     @property
     def trouble(self) -> str:
-        """Why the file cannot be written at the moment, for a person; empty when it can."""
+        """Why the file cannot be written now; empty if it can."""
         return self._file.trouble
 
     @property
@@ -113,12 +113,12 @@ class Log:
         logging.getLogger().setLevel(level)
 
     def write_to(self, directory: Path) -> None:
-        """From now on to FILE_NAME in this directory. Raises OSError: it goes on where it went."""
+        """Logs to FILE_NAME in this directory from now on. Raises OSError: the old file stays in use."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(directory / FILE_NAME, flags, 0o600)
         self.follow(descriptor)
 
     def follow(self, descriptor: int) -> None:
-        """Write to what another process has opened; takes the descriptor over."""
+        """Logs to a file that another process has opened; closes `descriptor`."""
         os.dup2(descriptor, self._descriptor, inheritable=False)
         os.close(descriptor)

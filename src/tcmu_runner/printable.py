@@ -1,8 +1,8 @@
-"""Text from outside, for those that cannot take each of it.
+"""Text from outside, for outputs that cannot represent all of it.
 
-What the kernel, the command line and file systems call names is bytes. Within the program those that are no
-UTF-8 are lone surrogates (PEP 383), so that a path leads where it did; D-Bus, metrics and a terminal refuse
-them, and each text is made good where it leaves the program.
+Names from the kernel, the command line and file systems are bytes. Inside the program, bytes that are not
+UTF-8 are lone surrogates (PEP 383), so that paths stay usable. D-Bus, metrics and terminals refuse
+surrogates, so each text is converted where it leaves the program.
 """
 
 import re
@@ -11,13 +11,13 @@ NO_UTF8 = re.compile("[\0\ud800-\udfff]")  # NUL is UTF-8, but no D-Bus string m
 
 
 def utf8(text: str) -> str:
-    """For programs: bytes that are no UTF-8 as \\xHH; all else is as it was."""
+    """For programs: bytes that are not UTF-8 become \\xHH."""
     return NO_UTF8.sub(_escaped, text)
 
 
 def printable(text: str) -> str:
-    """For a line that people read: control characters, too, of which one could forge a line or move a
-    terminal's cursor."""
+    """For people: also escapes control characters, by which a name could forge a line or move a terminal's
+    cursor."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escape(each) for each in text)
@@ -29,6 +29,6 @@ def _escaped(found: re.Match[str]) -> str:
 
 def _escape(character: str) -> str:
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # a byte
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8
         return f"\\x{code - 0xDC00:02x}"
     return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -1,4 +1,4 @@
-"""What Linux knows about processes and the os module does not: names, death signals, privileges, limits."""
+"""Process attributes that the os module lacks: names, death signals, privileges, limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAMES = """
     AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
     PERFMON BPF CHECKPOINT_RESTORE
 """
-_TO_GIVE_UP = ("SETPCAP",)  # what a thread needs to do so
+_TO_GIVE_UP = ("SETPCAP",)  # what a thread needs to drop more later
 CAPABILITIES = dict(zip(_NAMES.split(), range(41), strict=True))
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,9 +36,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """What a worker may do. user: whom it becomes, None: root stays root. memory: bytes of private
-    memory beyond what it has at its start, 0: no limit. open_files: descriptors, 0: as the supervisor. nice:
-    of one that serves, nice(2)."""
+    """Limits of a worker. user: the user that it changes to; None: root stays root. memory: bytes of private
+    memory beyond those at its start; 0: no limit. open_files: descriptors; 0: as the supervisor. nice:
+    nice(2) of a worker that serves."""
 
     user: str | None = None
     memory: int = 0
@@ -47,25 +47,25 @@ class Confinement:
 
 
 def name_process(name: str) -> None:
-    """What `ps` and `killall` see; the kernel cuts it to 15 bytes. For the main thread."""
+    """Sets the name in `ps` and `killall`; the kernel cuts it to 15 bytes. Call on the main thread."""
     text = ctypes.create_string_buffer(os.fsencode(name))
     _prctl(_PR_SET_NAME, ctypes.addressof(text))
 
 
 def keep_pages_small() -> None:
-    """Of this process and those it forks from now on: the kernel would join pages that they share into large
-    ones that they do not (Documentation/admin-guide/mm/transhuge.rst)."""
+    """For this process and those that it forks: keeps the kernel from joining shared pages into large pages,
+    which are not shared (Documentation/admin-guide/mm/transhuge.rst)."""
     _prctl(_PR_SET_THP_DISABLE, 1)
 
 
 def die_with_parent() -> None:
-    """SIGKILL when the parent ends: a worker whose handler never lets go must not outlive the daemon."""
+    """Has the kernel send SIGKILL when the parent ends: a worker with a hung handler must not outlive it."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def calm_down(nice: int) -> None:
-    """All threads of this process become as urgent as that, if they were more so: each has its own. One that
-    has more capabilities than the caller keeps its priority (capabilities(7), CAP_SYS_NICE)."""
+    """Lowers the priority of all threads of this process to `nice`; each thread has its own. A thread with
+    more capabilities than the caller keeps its priority (capabilities(7), CAP_SYS_NICE)."""
     for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
         with suppress(ProcessLookupError, PermissionError):  # ProcessLookupError: it has just ended
             if os.getpriority(os.PRIO_PROCESS, thread) < nice:
@@ -73,9 +73,9 @@ def calm_down(nice: int) -> None:
 
 
 def confine(limits: Confinement, capabilities: Iterable[str], *, for_now: bool = False) -> None:
-    """Gives up, for good, all privileges but `capabilities` (names without CAP_). For a process with one
-    thread that has not opened anything for a handler yet. for_now: `give_up` follows. Raises ConfigError or
-    OSError."""
+    """Drops all privileges but `capabilities` (names without CAP_) for good. Call while the process has one
+    thread and has opened nothing for a handler. for_now: also keeps what a later `give_up` needs. Raises
+    ConfigError or OSError."""
     _limit(limits)
     if os.getuid() == 0:
         kept = _numbers(capabilities)
@@ -89,7 +89,7 @@ def confine(limits: Confinement, capabilities: Iterable[str], *, for_now: bool =
 
 
 def give_up(kept: Iterable[str], before: Iterable[str]) -> None:
-    """The calling thread keeps only so much of what `confine` has left `for_now`. Raises OSError."""
+    """The calling thread drops all that `confine(for_now=True)` has kept except `kept`. Raises OSError."""
     if os.getuid() == 0:
         _drop_bounds(_numbers(before) - _numbers(kept))
         _keep_only(_numbers(kept))
@@ -97,7 +97,7 @@ def give_up(kept: Iterable[str], before: Iterable[str]) -> None:
 
 def _limit(limits: Confinement) -> None:
     if limits.memory:
-        ceiling = _private_memory() + limits.memory  # the ring's mapping is shared and does not count
+        ceiling = _private_memory() + limits.memory  # the ring's mapping is shared: it does not count
         resource.setrlimit(resource.RLIMIT_DATA, (ceiling, ceiling))
     if limits.open_files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (limits.open_files, limits.open_files))
@@ -123,13 +123,13 @@ def _last_capability() -> int:
 
 
 def _drop_bounds(dropped: set[int]) -> None:
-    """Nothing this thread executes gets them back."""
+    """Keeps programs that this thread executes from regaining the capabilities."""
     for number in dropped:
         _prctl(_PR_CAPBSET_DROP, number)
 
 
 def _become(user: str) -> None:
-    """A change from root to another user gives up every capability (capabilities(7))."""
+    """Changes from root to another user, which drops every capability (capabilities(7))."""
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
@@ -161,7 +161,8 @@ def _fail() -> None:
 
 
 def stopped(prefix: str, proc: Path) -> list[tuple[int, str]]:
-    """(process, name) of each process that a signal or a debugger has stopped, with a name that begins so."""
+    """(process, name) of each process stopped by a signal or a debugger, with a name that begins with
+    `prefix`."""
     found = []
     for stat in proc.glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended

@@ -1,4 +1,4 @@
-"""What direct and sparse I/O needs and the os module lacks: fallocate(2), and where a buffer lies."""
+"""System calls for direct and sparse I/O that the os module lacks: fallocate(2), and buffer addresses."""
 
 import ctypes
 import errno
@@ -12,7 +12,7 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    """Blocks, without the GIL. OSError EOPNOTSUPP where the file system or device cannot do the mode."""
+    """Blocks, without the GIL. Raises OSError, EOPNOTSUPP if the file system or device lacks the mode."""
     while _fallocate(fd, mode, offset, length):
         code = ctypes.get_errno()
         if code != errno.EINTR:
@@ -26,15 +26,15 @@ class IoVec(ctypes.Structure):
 
 
 def vector(buffers: list[memoryview]) -> ctypes.Array[IoVec]:
-    """For calls that take an iovec. Buffers are writable and at least as long-lived as the call."""
+    """An iovec array. The buffers are writable, and must live as long as the call."""
     return (IoVec * len(buffers))(*[IoVec(address(buffer), len(buffer)) for buffer in buffers])
 
 
 def writable(buffers: list[memoryview]) -> list[memoryview]:
-    """Copies of those that are not: only what can be written has an address in Python."""
+    """Replaces read-only buffers with copies: Python gives addresses of writable ones only."""
     return [memoryview(bytearray(buffer)) if buffer.readonly else buffer for buffer in buffers]
 
 
 def address(buffer: memoryview) -> int:
-    """Where a writable buffer lies in memory: O_DIRECT wants it aligned."""
+    """The memory address of a writable buffer: O_DIRECT needs it aligned."""
     return ctypes.addressof(ctypes.c_char.from_buffer(buffer))

@@ -1,4 +1,4 @@
-"""What systemd is told (sd_notify(3)); without it nothing happens."""
+"""Notifications to systemd (sd_notify(3)); without systemd they do nothing."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import suppress
 
 
 class ServiceManager:
-    """Whoever has started us with Type=notify. Nothing here blocks or raises.
+    """The service manager that started us with Type=notify. Methods neither block nor raise.
 
-    patience: seconds after which we are restarted unless `alive` is said, 0: never (sd_watchdog_enabled(3)).
+    patience: seconds without `alive` after which it restarts us; 0: never (sd_watchdog_enabled(3)).
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -19,11 +19,11 @@ class ServiceManager:
         self.patience = _patience()
 
     def ready(self, status: str) -> None:
-        """Devices can be made from now on. status: for `systemctl status`."""
+        """Devices can be made from now on. status: the text in `systemctl status`."""
         self._say(f"READY=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """To be said more often than every half `patience`, or we are restarted."""
+        """Call more often than every `patience` / 2, else systemd restarts us."""
         self._say("WATCHDOG=1")
 
     def stopping(self) -> None:

@@ -1,14 +1,14 @@
-"""Sizes as people write and read them: powers of 1024, as every tool of this field does."""
+"""Sizes as people write and read them: powers of 1024, as in all tools of this field."""
 
 import re
 
 _FACTORS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40, "P": 1 << 50}
-LARGEST = (1 << 63) - 1  # bytes: what an off_t of Linux can say
+LARGEST = (1 << 63) - 1  # bytes: the largest off_t of Linux
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
-    """'1G', '1.5GiB', '4096' -> bytes. ValueError says what would have been understood."""
+    """'1G', '1.5GiB', '4096' -> bytes. Raises ValueError with the accepted forms."""
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise ValueError(
@@ -22,7 +22,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> str:
-    """1073741824 -> '1 GiB'; one decimal where it is not whole."""
+    """1073741824 -> '1 GiB'; one decimal unless it is whole."""
     value = float(size)
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
         if round(value, 1) < 1024:

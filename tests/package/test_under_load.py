@@ -93,7 +93,7 @@ def test_broken_settings_stop_no_start() -> None:
         systemctl("restart", UNIT)
     finally:
         SETTINGS.unlink()
-    assert re.search(r"line 2: workers.processes = -1: write .*until that is corrected", journal())
+    assert re.search(r"line 2: workers.processes = -1: write .*until it is corrected", journal())
 
 
 def test_an_upgrade_in_place() -> None:

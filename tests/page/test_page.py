@@ -104,7 +104,7 @@ def test_a_device_is_made_loaded_broken_and_removed(
     act("make", "vol2", "leave/", 2)
     act("trigger", 2, 10)
     page.wait("vol2 is in no trouble", lambda: "waiting" in page.row("vol2"))
-    page.wait_for("has ended (exit status 3); everything under way is retried", "in trouble 5 times")
+    page.wait_for("ended (exit status 3): initiators retry the commands under way", "failed 5 times")
     page.click("#states [data-state=waiting]")
     page.wait("not only what waits is shown", lambda: "vol0" not in "".join(page.rows()))
     page.click("#states [data-state=waiting]")

@@ -85,12 +85,12 @@ def test_a_full_log_is_one_line_until_it_can_be_written(tmp_path: Path) -> None:
     others = [line for line in done.stderr.splitlines() if "[INFO]" not in line]
     assert len(others) == 2, others
     assert "the log cannot be written: No space left on device: free space" in others[0]
-    assert "written again; 100 messages of this process are missing" in others[1]
+    assert "written again: lost 100 messages of this process" in others[1]
     assert done.stdout.splitlines() == [
         "the log cannot be written: No space left on device: free space, or correct log_dir", "''",
     ]  # fmt: skip
     assert [line.split("] ")[1] for line in (tmp_path / "log").read_text().splitlines()] == [
-        "space again", "the log can be written again; 100 messages of this process are missing",
+        "space again", "the log can be written again: lost 100 messages of this process",
     ]  # fmt: skip
 
 

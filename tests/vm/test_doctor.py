@@ -170,7 +170,7 @@ def test_a_storage_that_does_not_answer(
 ) -> None:
     """The kernel gives a command up after 30 s; with cmd_time_out=0 it waits, and so does the initiator."""
     expected_log(HELD_UP, optional=True)
-    expected_log(r"user_0/vol0 .*: its handler did not close in \d+ s and is killed", optional=True)
+    expected_log(r"user_0/vol0 .*: handler did not close within \d+ s: killed its worker", optional=True)
     backstore = make_backstore(f"stallonce/{tmp_path}/seen", 64 * MIB)
     backstore.store("attrib/cmd_time_out", 0)
     disk = loopback.add(backstore)

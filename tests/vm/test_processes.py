@@ -93,7 +93,7 @@ def served_again(running: Daemon, times: int) -> None:
 
 def test_so_may_a_spare_one_that_has_taken_over(tmp_path: Path, loopback: Loopback) -> None:
     """It was made before anybody knew for which handler."""
-    killed = Expectation(r"its worker process has ended( \(SIGKILL\))?; everything")
+    killed = Expectation(r"worker process ended( \(SIGKILL\))?: initiators retry")
     with daemon(tmp_path, "", killed) as running:
         loopback.add(enabled(0))
         loopback.add(enabled(1, f"file/{tmp_path}/disk.img"), lun=1)
@@ -129,7 +129,7 @@ def test_a_worker_becomes_the_user_and_has_the_limits_of_the_settings(
 
 
 def test_shared_workers_are_replaced_for_their_own_devices_only(tmp_path: Path) -> None:
-    killed = Expectation(r"its worker process has ended( \(SIGKILL\))?; everything")
+    killed = Expectation(r"worker process ended( \(SIGKILL\))?: initiators retry")
     with daemon(tmp_path, "processes = 2", killed) as running:
         loopback = Loopback().create()
         disks = [loopback.add(enabled(n, f"file/{tmp_path}/{n}.img"), lun=n) for n in range(4)]
@@ -156,11 +156,11 @@ def test_without_workers_the_daemon_serves_by_itself(tmp_path: Path, loopback: L
 def test_without_its_template_the_daemon_begins_anew(tmp_path: Path, loopback: Loopback) -> None:
     """No worker lives without it; whoever starts daemons starts another one, and no I/O has failed."""
     more = [
-        "its worker process has ended",
+        "worker process ended",
         "no spare worker",
-        r"in trouble \d+ times",
-        "did not end in 25 s, and are retried",
-        "Broken pipe; everything under way is retried",
+        r"failed \d+ times",
+        "did not end within 25 s: initiators retry them",
+        "Broken pipe: initiators retry the commands under way",
     ]
     expected = [Expectation("the template process has ended, and all workers with it")]
     expected += [Expectation(pattern, optional=True) for pattern in more]

@@ -32,9 +32,9 @@ QUIET_SECONDS = 2.0  # all that was fetched has been answered
 TRIGGER = 17 * MIB
 READ_AT_TRIGGER = "28 00 00008800 00 0008 00"  # READ(10): 4096 bytes at 17 MiB, see handlers/broken.py
 # The cause comes from another process, and is left out when that is late.
-DIED = r"its worker process has ended( \(%s\))?; everything under way is retried"
+DIED = r"worker process ended( \(%s\))?: initiators retry the commands under way"
 KILLED = DIED % "SIGKILL"
-UNANSWERED = r"worker process \d+ has not answered for \d+ s and is killed"
+UNANSWERED = r"worker process \d+: no answer for \d+ s: killed"
 MEMORY_LIMIT = "256M"
 
 
@@ -81,7 +81,7 @@ def test_killed_workers_cost_no_error(
     daemon: Daemon, busy_luns: list[tuple[Backstore, Path]], expected_log: ExpectedLog
 ) -> None:
     expected_log(KILLED)
-    expected_log(r"in trouble \d+ times in a row", optional=True)
+    expected_log(r"failed \d+ times in a row", optional=True)
     expected_log(HELD_UP, optional=True)
     chance = random.Random(2)
     since = daemon.position
@@ -102,7 +102,7 @@ def test_killed_workers_cost_no_error(
 def test_killed_daemons_cost_no_error(
     daemon: Daemon, busy_luns: list[tuple[Backstore, Path]], expected_log: ExpectedLog
 ) -> None:
-    expected_log(f"the daemon has died; {LUNS} devices are blocked")
+    expected_log(f"the daemon has died: blocked {LUNS} devices")
     expected_log(HELD_UP, optional=True)
     with ExitStack() as stack:
         jobs = under_load(busy_luns, stack)
@@ -118,7 +118,7 @@ def test_killed_daemons_cost_no_error(
     [
         ("segfault", DIED % "SIGSEGV"),
         ("leave", DIED % "exit status 3"),
-        ("hoard", rf"bug in the handler while it did command 28|{DIED % '.*'}"),
+        ("hoard", rf"bug in the handler: failed command 28|{DIED % '.*'}"),
     ],
 )
 def test_a_handler_that_takes_its_process_down_costs_nobody_else_anything(
@@ -128,7 +128,7 @@ def test_a_handler_that_takes_its_process_down_costs_nobody_else_anything(
     """It is served again after each death, ever later; the neighbour does not notice."""
     expected_log(rf"user_0/vol1\b.*: ({complaint})")
     expected_log(HELD_UP, optional=True)
-    expected_log(r"in trouble \d+ times in a row", optional=True)
+    expected_log(r"failed \d+ times in a row", optional=True)
     expected_log("^Fatal Python error: Segmentation fault", optional=True)
     expected_log("^(Traceback|MemoryError)", optional=True)
     expected_log(r"process \d+ ends: (cannot start the thread|out of memory)", optional=True)
@@ -146,7 +146,7 @@ def test_a_handler_that_takes_its_process_down_costs_nobody_else_anything(
 def test_a_handler_that_raises_costs_one_command(
     daemon: Daemon, make_backstore: MakeBackstore, loopback: Loopback, expected_log: ExpectedLog, subtype: str
 ) -> None:
-    expected_log(r"user_0/vol0: bug in the handler while it did command 28")
+    expected_log(r"user_0/vol0: bug in the handler: failed command 28")
     expected_log("^Traceback")
     disk = loopback.add(make_backstore(f"{subtype}/"))
     worker = processes.worker(processes.minor_of("vol0"))
@@ -164,8 +164,8 @@ def test_a_handler_that_loops_for_ever_holds_up_one_command(
     tmp_path: Path,
 ) -> None:
     """Other commands of its LUN go on beside it, those of other LUNs do not notice; the device can go."""
-    expected_log("its storage holds up the ring's thread for 1 s: moved the ring to a new thread")
-    expected_log("its handler did not close in 20 s and is killed")
+    expected_log("handler has blocked the ring thread for 1 s: moved the ring to a new thread")
+    expected_log("handler did not close within 20 s: killed its worker")
     neighbour = loopback.add(make_backstore(f"file/{tmp_path}/neighbour.img"))
     backstore = make_backstore("loop/")
     store(backstore.path / "attrib/cmd_time_out", 5)
@@ -189,7 +189,7 @@ def test_a_handler_that_never_comes_back_is_left_behind(
     """With tcmur_late=restart the oldest command tells; the initiator notices a late answer, and no error."""
     expected_log("command 28000000880000000800 is late: not done after 2 s")
     expected_log(HELD_UP, optional=True)
-    expected_log("commands are late: this worker process makes way for another one")
+    expected_log("commands are late: ended this worker process, another one follows")
     expected_log(DIED % "exit status 1")
     seen = tmp_path / "seen"
     disk = loopback.add(make_backstore(f"stallonce/{seen};tcmur_cmd_time_out=2;tcmur_late=restart"))

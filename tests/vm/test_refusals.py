@@ -91,7 +91,7 @@ def test_an_open_that_hangs_is_refused(daemon: Daemon, expected_log: ExpectedLog
 
 
 def test_an_open_that_dies_is_refused(daemon: Daemon, expected_log: ExpectedLog) -> None:
-    expected_log(r"user_0/dead \(deadopen/\): refused: its worker process has ended")
+    expected_log(r"user_0/dead \(deadopen/\): refused: worker process ended")
     dead = Backstore.create("dead", "deadopen/", 64 * MIB)
     assert errno.errorcode[refused(dead)] == "EIO"
     dead.remove()

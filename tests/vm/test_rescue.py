@@ -86,8 +86,8 @@ def test_without_a_daemon_an_attribute_is_refused(daemon: Daemon, make_backstore
 def test_both_are_stopped(daemon: Daemon, expected_log: ExpectedLog, tmp_path: Path) -> None:
     """`doctor` names the wait and its cause within seconds, and gives the lines that the page has."""
     expected_log(r"user_0/vol0 \(ram/\): (refused|cannot be taken over): uio\d+ is gone", optional=True)
-    expected_log("the daemon has stood still for 10 s", optional=True)
-    expected_log("the event loop stood still: kernel waits were released", optional=True)
+    expected_log("the daemon has been silent for 10 s", optional=True)
+    expected_log("event loop stalled: kernel waits were released", optional=True)
     backstore, said = Backstore.create("vol0", "ram/", 64 * MIB), tmp_path / "said"
     by_hand = lines_of(PAGE.read_text(), "When they are stopped")
     signal_both(signal.SIGSTOP)

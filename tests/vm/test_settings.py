@@ -75,7 +75,7 @@ def test_a_device_gets_its_new_limits_and_stacks_come_while_it_is_used(
     since = daemon.position
     stack = '[stacks.seen]\nhandler = "ram"\nfilters = [{ filter = "stats" }]\n'
     edit(TOML, stack + '[devices."user_0/*"]\nvendor = "ACME"\nmax_unmap = 64\n')
-    daemon.wait_for_log("user_0/vol0.*: identity and limits as the settings now say", since=since)
+    daemon.wait_for_log("user_0/vol0.*: settings changed: applied identity and limits", since=since)
     eventually("the new vendor", lambda: "ACME" in command("sg_inq", disk))
     assert "Maximum unmap LBA count: 64" in command("sg_vpd", "--page=bl", disk)
     assert raw.read(disk, 0, 4096) == b"kept" * 1024

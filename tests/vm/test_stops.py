@@ -48,8 +48,8 @@ def test_a_stopped_daemon_hangs_no_command(
     daemon: Daemon, make_backstore: MakeBackstore, expected_log: ExpectedLog, asleep: bool
 ) -> None:
     """SIGSTOP: the guardian ends what waits; after SIGCONT the daemon finds out what has happened."""
-    expected_log("the daemon has stood still for 10 s")
-    expected_log("the event loop stood still: kernel waits were released")
+    expected_log("the daemon has been silent for 10 s")
+    expected_log("event loop stalled: kernel waits were released")
     tries = r"user_0/new \(ram/\): (refused|cannot be taken over): uio\d+ is gone"
     expected_log(tries, optional=True)  # those that failed
     present = make_backstore("ram/")
@@ -64,7 +64,7 @@ def test_a_stopped_daemon_hangs_no_command(
     assert caught.value.errno == errno.EINTR
     removed.remove()
     daemon.signal(signal.SIGCONT)
-    daemon.wait_for_log("looking at all devices again")
+    daemon.wait_for_log("rescanning devices")
     since = daemon.position
     eventually("new devices are taken again", lambda: taken(new))
     daemon.wait_for_log(r"user_0/new \(ram/\): (added|taken over), 64 MiB", since=since)
@@ -81,7 +81,7 @@ def test_a_killed_daemon_hangs_no_command_and_holds_io(
     tmp_path: Path,
 ) -> None:
     """SIGKILL of the supervisor: workers go with it, the guardian tidies up, a new daemon takes over."""
-    expected_log("the daemon has died; 2 devices are blocked until it is back")
+    expected_log("the daemon has died: blocked 2 devices until it is back")
     disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
     spare = make_backstore("ram/")
     with verifying(Job(disk, 8 * MIB)) as fio:
@@ -134,7 +134,7 @@ def test_a_lun_can_be_removed_though_its_daemon_stays_away(
     tmp_path: Path,
 ) -> None:
     """Its disk's last flush is held like all I/O, for 18 minutes, if nobody answers it (docs/rescue.md)."""
-    expected_log("the daemon has died; 1 devices are blocked", optional=True)
+    expected_log("the daemon has died: blocked 1 devices", optional=True)
     expected_log("user_0/vol0: unlinked without a daemon")
     backstore = make_backstore(f"file/{tmp_path}/disk.img")  # which Linux flushes, unlike ram
     loopback.add(backstore)

@@ -31,7 +31,7 @@ ROOM = 8 * MIB  # of the file system below the LUN with a soft threshold of 50 %
 CAPACITY_CHANGED, INQUIRY_CHANGED, THRESHOLD = "2a09", "3f03", "3807"  # additional sense codes
 REACHED = "thin provisioning soft threshold"  # what Linux says where one of its own commands meets it
 LOOK_SECONDS = 2.0  # a new process looks at the space below its LUN within a second
-DIED = r"its worker process has ended( \(SIGKILL\))?; everything under way is retried"
+DIED = r"worker process ended( \(SIGKILL\))?: initiators retry the commands under way"
 
 End = Callable[[Daemon, int], None]
 
@@ -82,7 +82,7 @@ def full(tmp_path: Path) -> Iterator[Path]:
 def quiet_ends(expected_log: ExpectedLog) -> None:
     """What the log may say of them."""
     expected_log(DIED, optional=True)
-    expected_log("the daemon has died; 1 devices are blocked until it is back", optional=True)
+    expected_log("the daemon has died: blocked 1 devices until it is back", optional=True)
 
 
 def wce(disk: Path) -> bool:
@@ -225,7 +225,7 @@ def test_a_size_written_into_control_is_announced(
     expected_log: ExpectedLog,
     tmp_path: Path,
 ) -> None:
-    expected_log(rf"user_0/vol0.*size changed from {64 * MIB} to {96 * MIB} bytes behind initiators")
+    expected_log(rf"user_0/vol0.*size changed from {64 * MIB} to {96 * MIB} bytes without notice")
     backstore = make_backstore(f"file/{tmp_path}/disk.img", 64 * MIB)
     disk = loopback.add(backstore)
     backstore.store("control", f"dev_size={96 * MIB}")

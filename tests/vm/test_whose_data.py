@@ -70,9 +70,9 @@ def test_an_image_that_is_gone_is_not_made_anew(
     backstore = make_backstore(f"file/{image}")
     minor = processes.minor_of(backstore.name)
     image.unlink()
-    expected_log("its worker process has ended")
+    expected_log("worker process ended")
     expected_log("is missing, and .* is no new LUN: .*truncate -s", optional=True)
-    expected_log("in trouble .* times in a row", optional=True)
+    expected_log("failed .* times in a row", optional=True)
     since = daemon.position
     os.kill(processes.worker(minor), signal.SIGKILL)
     daemon.wait_for_log("times in a row", since=since)

@@ -1,6 +1,6 @@
-"""All that can be said on the command line, without what carries it out: that is imported when it is wanted.
+"""The options of all commands. The module that runs a command is imported only when the command runs.
 
-Manual pages and shell completion are made from this, too.
+Manual pages and shell completion are generated from this, too.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Version(argparse.Action):
-    """One line whose last word is the version: other programs parse it."""
+    """Prints one line, with the version as last word: other programs parse it."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **kwargs: str) -> None:
         super().__init__(option_strings, argparse.SUPPRESS, nargs=0, help="print the version")
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version  # noqa: PLC0415 - nobody else pays for it
+        from importlib.metadata import version  # noqa: PLC0415 - slow to import, and only needed here
 
         print(f"tcmu-runner {version('tcmu-runner')}")
         parser.exit()
 
 
 def _add_daemon(top: argparse.ArgumentParser) -> None:
-    """The options of the C daemon, and ours."""
+    """Adds the options of the daemon: those of the C daemon, and ours."""
     top.set_defaults(run_subcommand="tcmu_runner.cli.serve:run")
     add = top.add_argument
     add("-V", "--version", action=_Version)
@@ -109,12 +109,12 @@ def _add_create(subparsers: Subparsers) -> None:
       --initiator iqn.1993-08.org.debian:01:abc
 
 LUN and exports are saved for the next boot, as targetcli saves them; should a step fail, all before it are
-undone. An iSCSI target that exists keeps its portals and rules: what is asked for otherwise is refused.
+undone. An existing iSCSI target keeps its portals and rules: options that differ from them are refused.
 """,
     )  # fmt: skip
     add = made.add_argument
     add("name", help="the backstore's name in LIO")
-    add("handler", help="who stores its bytes: one of those that `tcmu-runner handlers` shows")
+    add("handler", help="the handler that stores its bytes; `tcmu-runner handlers` lists them")
     add("config", nargs="?", default="", help="the handler's configuration: what follows HANDLER/")
     add("--size", type=size, help="bytes, or with K, M, G, T; needed unless the storage exists and tells it")
     add("--block-size", type=int, default=512, choices=(512, 1024, 2048, 4096), help="bytes (default: 512)")
@@ -126,10 +126,10 @@ undone. An iSCSI target that exists keeps its portals and rules: what is asked f
     exports.add_argument("--none", action="store_true", help="not exported (default)")
     add("--portal", metavar="ADDRESS:PORT",
         help="where a new iSCSI target listens (default: 0.0.0.0:3260)")  # fmt: skip
-    add("--initiator", action="append", default=[], metavar="IQN", help="who may log in; repeat it for more. "
-        "Other initiators of a target that exists do not get the LUN")  # fmt: skip
+    add("--initiator", action="append", default=[], metavar="IQN", help="may log in; repeat it for more. "
+        "Other initiators of an existing target do not get the LUN")  # fmt: skip
     add("--any-initiator", action="store_true", help="every initiator that reaches the portal may log in and "
-        "write: of a new target, or one that is open so already")  # fmt: skip
+        "write; for a new target, or one that allows it already")  # fmt: skip
     add(
         "--user",
         metavar="NAME",
@@ -140,7 +140,7 @@ undone. An iSCSI target that exists keeps its portals and rules: what is asked f
         type=size,
         default="1M",
         metavar="SIZE",
-        help="the transfer size initiators are advised (default: 1M)",
+        help="the transfer size advised to initiators (default: 1M)",
     )
     add("--data-area", type=size, default="128M", metavar="SIZE",
         help="most memory for data under way (default: 128M)")  # fmt: skip
@@ -172,7 +172,7 @@ def _add_restart(subparsers: Subparsers) -> None:
 
 
 def _add_faults(subparsers: Subparsers) -> None:
-    told = "show or change what the filter error of a LUN makes fail, while it is used"
+    told = "show or change the rules of a LUN's filter error, while it is used"
     made = _on_lun(subparsers, "faults", "faults:run", told)
     made.epilog = """examples:
   tcmu-runner faults vol0
@@ -182,9 +182,9 @@ def _add_faults(subparsers: Subparsers) -> None:
     rules = made.add_mutually_exclusive_group()
     rules.add_argument(
         "--rule", action="append", default=[], dest="rules", metavar="RULE",
-        help="as in the settings of the filter; repeat it for more. They take the place of all there are",
+        help="as in the settings of the filter; repeat it for more. Replaces all rules",
     )  # fmt: skip
-    rules.add_argument("--clear", action="store_true", help="nothing fails any more")
+    rules.add_argument("--clear", action="store_true", help="remove all rules")
 
 
 def _add_list(subparsers: Subparsers) -> None:
@@ -264,7 +264,7 @@ def _add_try(subparsers: Subparsers) -> None:
     add("--port", type=int, default=0, help="TCP port (default: any free one)")
     add("--host", default="127.0.0.1", help="address to listen on; others than loopback need --user "
         "(default: 127.0.0.1)")  # fmt: skip
-    add("--user", metavar="NAME", help="demand CHAP: this user, whose secret of 12 bytes or more is in the "
+    add("--user", metavar="NAME", help="demand CHAP: this user, with a secret of 12 bytes or more in the "
         "environment variable CHAP_SECRET")  # fmt: skip
     add("--metrics", type=int, metavar="PORT", help="show a status page, and metrics for Prometheus, on this "
         "port of loopback; 0 is any free one")  # fmt: skip
@@ -283,7 +283,7 @@ def _add_overlay(subparsers: Subparsers) -> None:
 
 
 def _add_doctor(subparsers: Subparsers) -> None:
-    told = "look for what keeps LUNs from working, and say how to put it right"
+    told = "find what keeps LUNs from working, and print the commands that repair it"
     _command(subparsers, "doctor", "doctor:run", told, json=True)
 
 
@@ -291,14 +291,14 @@ def _add_release(subparsers: Subparsers) -> None:
     told = "after a crash of the daemon: end commands that wait for it, let initiators retry until it is back"
     made = _command(subparsers, "release", "release:run", told)
     made.add_argument(
-        "--stay", action="store_true", help="stay until a daemon is back or no device is left, and end what "
-        "unlinks a LUN once it has waited for 30 s",
+        "--stay", action="store_true", help="stay until a daemon runs or no device is left, and end the wait "
+        "of commands that unlink a LUN after 30 s",
     )  # fmt: skip
 
 
 def _add_completion(subparsers: Subparsers) -> None:
     made = _command(
-        subparsers, "completion", "manual:completion", "print what makes a shell complete these commands",
+        subparsers, "completion", "manual:completion", "print a completion script for a shell",
         examples="""examples:
   tcmu-runner completion bash >/etc/bash_completion.d/tcmu-runner
 """,
@@ -318,7 +318,7 @@ def size(text: str) -> int:
 
 
 def serial(text: str) -> str:
-    """SPC-5 4.3.1: printable ASCII; LIO takes as many characters."""
+    """A unit serial number: printable ASCII (SPC-5 4.3.1), of a length that LIO accepts."""
     if not (0 < len(text) < 254 and text.isascii() and text.isprintable()):
         raise argparse.ArgumentTypeError(f"{text!r} is not 1 to 253 printable ASCII characters")
     return text

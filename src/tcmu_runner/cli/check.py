@@ -1,5 +1,5 @@
-"""`tcmu-runner check`: is a config string or a settings file right, and, for its author, does a handler keep
-the contract?"""
+"""`tcmu-runner check`: validates a config string or a settings file, or runs the conformance kit on a
+handler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tcmu_runner.testing.conformance import SIZE, check_class
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 when all is right, or the handler keeps the contract, else 1. Raises TcmuError."""
+    """0 when valid, or the handler keeps the contract, else 1. Raises TcmuError."""
     if options.handler.endswith(".toml"):
         settings.load(Path(options.handler))
         return _right(options, "settings", "no mistakes")
@@ -58,6 +58,6 @@ def _right(options: argparse.Namespace, what: str, told: str) -> int:
 
 
 def _check_config(config: str) -> None:
-    """What the daemon would say, in this process, so that it need not run."""
+    """Checks in this process, as the daemon would: the daemon need not run."""
     registry, _ = find_handler(config, "", settings.load(None))
     registry.check(config)

@@ -1,4 +1,4 @@
-"""`tcmu-runner resize`, `drain` and `restart`: what the daemon does to a device while it is used."""
+"""`tcmu-runner resize`, `drain` and `restart`: actions of the daemon on a device in use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tcmu_runner.units import format_size
 
 
 def resize(options: argparse.Namespace) -> int:
-    """Raises TcmuError: it has the size it had."""
+    """Raises TcmuError: the size has not changed."""
 
     async def question(daemon: Client) -> DeviceView:
         device = await find(daemon, options.name)
@@ -41,14 +41,14 @@ def resize(options: argparse.Namespace) -> int:
 
 
 def _rescan(name: str) -> None:
-    """Disks of this machine look again."""
+    """Has loopback disks of this machine read their size again."""
     for export in exports().get(name, []):
         if export.disk:
             sysfs.write(Path("/sys/class/block", Path(export.disk).name, "device/rescan"), "1")
 
 
 def drain(options: argparse.Namespace) -> int:
-    """1 when the commands did not end in time: then nothing has changed. Raises TcmuError."""
+    """1 when commands were left after the time limit: the device is served as before. Raises TcmuError."""
 
     async def question(daemon: Client) -> tuple[str, bool]:
         name = (await find(daemon, options.name)).name

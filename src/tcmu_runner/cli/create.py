@@ -1,4 +1,4 @@
-"""`tcmu-runner create`: a LUN from nothing to its initiators, or nothing at all."""
+"""`tcmu-runner create`: makes a LUN and exports it; if a step fails, undoes all."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.handler.config import escape_addresses
 from tcmu_runner.units import format_size
 
-DISK_SECONDS = 10.0  # until the kernel has found a loopback disk
+DISK_SECONDS = 10.0  # to wait until the kernel has found a loopback disk
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What there is now. size: bytes. disk: of a loopback export. The others are of iSCSI: portal is the
-    first of portals, initiators are those with a rule, anybody: others, too. chap: whether it is demanded."""
+    """The result. size: bytes. disk: of a loopback export. The others are of iSCSI: portal: the first of
+    portals; initiators: those with a rule; anybody: whether others have the LUN, too; chap: whether it is
+    required."""
 
     name: str
     config: str
@@ -44,7 +45,7 @@ class Made:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Raises TcmuError or OSError; then all is as it was."""
+    """Raises TcmuError or OSError: nothing has changed then."""
     config = escape_addresses(f"{options.handler}/{options.config}")
     _check_options(options)
     lio = Lio()
@@ -75,18 +76,18 @@ def _check_options(options: argparse.Namespace) -> None:
 
 
 def _check_config(config: str) -> None:
-    """The daemon is asked, since it may have handlers that are not installed for us."""
+    """Asks the daemon: it may have handlers that this process cannot load."""
     if why := ask(lambda daemon: daemon.check_config(config), start=True):
         raise ConfigError(why)
 
 
 def _probe(config: str) -> int:
-    """The size of what exists."""
+    """The size in bytes of a storage that exists; raises ConfigError for one that does not."""
     try:
         registry, _ = find_handler(config, "", settings.load(None))
         provider, parts = registry.find(config)
         size = provider.probe(provider.parse(parts.rest))
-    except TcmuError:  # one that only the daemon knows
+    except TcmuError:  # a handler that only the daemon has
         size = None
     if not size:
         raise ConfigError(f"how large? Nothing tells the size of {config} yet: add --size 10G")
@@ -121,7 +122,7 @@ def _start(made: Made) -> tuple[str, str, int, int]:
 
 
 def _reason(name: str, since: float) -> str:
-    """What the daemon's log says of a refusal since that time: the kernel passes only an errno on."""
+    """The daemon's reason for a refusal since that time; the kernel passes only an errno on."""
     try:
         told = ask(lambda daemon: daemon.device_events())
     except TcmuError:

@@ -1,4 +1,4 @@
-"""Asks the running daemon, from commands that are not asynchronous themselves."""
+"""Calls the running daemon from commands that are not asynchronous."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tcmu_runner.lock import owner
 from tcmu_runner.settings.kept import coexistence
 
 Answer = TypeVar("Answer")
-LOOK_SECONDS = 30.0  # more than a daemon that works needs for what it knows, however busy the machine is
+LOOK_SECONDS = 30.0  # more than a working daemon needs for an answer, even on a busy machine
 
 
 def ask(
@@ -26,9 +26,9 @@ def ask(
     start: bool = False,
     seconds: float | None = LOOK_SECONDS,
 ) -> Answer:
-    """Connects, asks, disconnects. doing: what a person waits for. start: see Client. seconds: the longest
-    wait; None: without end, for what the daemon may take long to do. Raises TcmuError, with a text for the
-    user."""
+    """Connects, calls `question`, disconnects. doing: shown at a terminal while it waits. start: see Client.
+    seconds: time limit; None: none, for calls that may take the daemon long. Raises TcmuError with a text for
+    the user."""
 
     async def conversation() -> Answer:
         async with asyncio.timeout(seconds), client(start=start) as daemon:
@@ -45,16 +45,16 @@ def ask(
 
 
 def client(*, start: bool = False) -> Client:
-    """For the daemon that the settings name."""
+    """A client of the daemon that the settings name."""
     wanted = coexistence()
     return Client(wanted.bus_name, wanted.control, start=start)
 
 
 def absence() -> str:
-    """Why no daemon answers, as far as its lock and the kernel tell, and what that means for LUNs."""
+    """Why no daemon answers, as far as its lock shows, and how many LUNs wait for it."""
     try:
         starting = owner(coexistence().lock) is not None
-    except OSError:  # it has never run, or we are not root
+    except OSError:  # there is no lock file yet, or we are not root
         starting = False
     luns = len(scan(SYSTEM))
     waiting = f"; {luns} {'LUN waits' if luns == 1 else 'LUNs wait'} for it" if luns else ""

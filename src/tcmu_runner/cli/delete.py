@@ -1,4 +1,4 @@
-"""`tcmu-runner delete`: a LUN and its exports; what its handler stores stays."""
+"""`tcmu-runner delete`: removes a LUN and its exports, not the data that its handler stores."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What can keep LUNs from working, how it shows, and which commands put it right. Nothing is changed here.
+"""Checks what can keep LUNs from working, and names the commands that repair it. Changes nothing.
 
-A look at a backstore sleeps for ever while its removal waits for a daemon, so whoever waits is looked for
-first, and then no backstore is looked at.
+Reading a backstore sleeps for ever while its removal waits for a daemon. So the first check is for processes
+that wait; if there are any, no backstore is read.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from tcmu_runner.supervisor.serials import twins
 
 MODULE = "target_core_user"
 LOG_DIRECTORY = Path("/var/log")
-LOG_BYTES = 1 << 16  # with less the next messages are lost
-SETTLING_SECONDS = 60.0  # a device that recovers for longer does not by itself
-OF_THE_DAEMON = "tcmu-"  # how the names of all its processes begin
+LOG_BYTES = 1 << 16  # free space below which the next messages may be lost
+SETTLING_SECONDS = 60.0  # a device that has been recovering for longer needs help
+OF_THE_DAEMON = "tcmu-"  # the beginning of the names of all its processes
 WAIT_FOR_DAEMON = (
-    "tcmu_netlink_event"  # in the kernel's stack of who waits (drivers/target/target_core_user.c)
+    "tcmu_netlink_event"  # in the kernel's stack of a waiting process (drivers/target/target_core_user.c)
 )
 RELEASE_BY_HAND = (
     f"echo 1 > /sys/module/{MODULE}/parameters/block_netlink",
     f"echo 1 > /sys/module/{MODULE}/parameters/reset_netlink",
-    "sleep 1",  # dash repeats a write that was interrupted, and would wait again were the gate open
+    "sleep 1",  # dash repeats an interrupted write, which would wait again if the gate were open
     f"echo 0 > /sys/module/{MODULE}/parameters/block_netlink",
 )
 """Where a daemon holds the lock and does not answer: `tcmu-runner release` leaves its devices alone."""
 
 
 def examine(host: Host) -> Iterator[Finding]:
-    """In the order in which they have to be put right."""
+    """Findings in the order in which they have to be repaired."""
     yield root()
     yield module(host)
     yield configfs(host)
@@ -123,7 +123,7 @@ def unlinkings(host: Host, holder: Holder | None) -> Finding:
         return Finding("unlinking", told, False)
     told = f"{luns or 'a LUN'}: {found} waits until the disk has given up its last flush: "
     told += "18 minutes without a daemon"
-    fix = "systemctl start tcmu-runner"  # without ALUA `release` cannot know the device either
+    fix = "systemctl start tcmu-runner"  # without ALUA `release` cannot find the device either
     return Finding("unlinking", told, False, (f"{fix} || tcmu-runner release" if luns else fix,))
 
 
@@ -140,7 +140,7 @@ class Holder:
 
 
 def lock_holder(lock: Path, proc: Path = SYSTEM.proc) -> Holder | None:
-    """Who serves this machine."""
+    """The process that has the daemon's lock."""
     try:
         pid = owner(lock)
     except OSError:
@@ -174,7 +174,7 @@ def daemon(host: Host, holder: Holder | None) -> Finding:
 
 
 def unit(host: Host) -> Iterator[Finding]:
-    """Whether daemon and LUNs come back at boot."""
+    """Whether daemon and saved LUNs start at boot."""
     for name, told in (
         ("tcmu-runner.service", "the daemon does not start at boot"),
         ("rtslib-fb-targetctl.service", "saved LUNs are not restored at boot"),
@@ -195,7 +195,7 @@ def _conf_text() -> str:
 
 
 def saved(host: Host) -> Finding:
-    """Where LIO's tools save LUNs; they can make none, either, where it is missing."""
+    """The directory in which LIO's tools save LUNs; without it they cannot even make one."""
     try:
         directory = host.saved()
     except TcmuError as error:
@@ -207,7 +207,7 @@ def saved(host: Host) -> Finding:
 
 
 def files() -> Iterator[Finding]:
-    """Settings that the next start, or edit, would trip over."""
+    """Mistakes in the settings files, which the next start or edit would report."""
     try:
         unknown = tcmu_conf.parse(_conf_text()).unknown
     except ConfigError as error:
@@ -225,10 +225,10 @@ def files() -> Iterator[Finding]:
 
 
 def log_directory() -> Finding:
-    """Where the log goes, unless the daemon's command line says something else."""
+    """The log's directory; the daemon's command line may name another."""
     try:
         directory = tcmu_conf.parse(_conf_text()).log_dir or LOG_DIRECTORY
-    except ConfigError:  # told already
+    except ConfigError:  # `files` reports it
         directory = LOG_DIRECTORY
     try:
         space = os.statvfs(directory)
@@ -241,7 +241,7 @@ def log_directory() -> Finding:
 
 
 def identifiers(host: Host) -> Iterator[Finding]:
-    """Backstores that initiators cannot tell apart."""
+    """Backstores that initiators cannot distinguish."""
     for identifier, names in twins(host.paths):
         told = f"initiators take them for one disk: both are naa.{identifier}; the hexadecimal digits of "
         told += "wwn/vpd_unit_serial have to differ, and it can be written while a LUN is not exported"
@@ -249,12 +249,12 @@ def identifiers(host: Host) -> Iterator[Finding]:
 
 
 def devices(host: Host) -> Iterator[Finding]:
-    with suppress(TcmuError):  # an older daemon does not know the question
+    with suppress(TcmuError):  # an older daemon lacks the property
         yield from (Finding("daemon", problem, False) for problem in host.problems())
     try:
         views = host.devices()
     except TcmuError:
-        return  # told already
+        return  # another finding reports it
     for view in views:
         yield _device(view)
     served = {view.minor for view in views}

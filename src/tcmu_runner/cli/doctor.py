@@ -1,4 +1,4 @@
-"""`tcmu-runner doctor`: what is wrong, and the commands that put it right."""
+"""`tcmu-runner doctor`: prints what is wrong, and the commands that repair it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.printable import printable
 from tcmu_runner.settings.kept import coexistence
 
-ANSWER_SECONDS = 10.0  # a busy daemon answers in less; one that hangs is what people have to hear of
+ANSWER_SECONDS = 10.0  # a busy daemon answers sooner; a later answer counts as a hang
 GREEN, RED, END = "\033[32m", "\033[1;31m", "\033[0m"
 
 
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     findings = []
     for finding in examine(Host(_devices, lock=coexistence().lock, problems=_problems)):
         findings.append(finding)
-        if not options.json:  # at once: the next question may have to wait for an answer
+        if not options.json:  # print at once: the next check may wait for an answer
             print(_told(finding, coloured=sys.stdout.isatty()), flush=True)
     wrong = [finding for finding in findings if not finding.fine]
     if options.json:
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _devices() -> list[DeviceView]:
-    """It, too, works where the library for D-Bus is missing."""
+    """Imported here, so that `doctor` works without the library for D-Bus."""
     from tcmu_runner.cli.daemon_client import ask  # noqa: PLC0415
 
     return ask(lambda daemon: daemon.devices(), seconds=ANSWER_SECONDS)

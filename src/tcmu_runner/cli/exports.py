@@ -18,7 +18,7 @@ SCSI_DEVICES = Path("/sys/bus/scsi/devices")
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """fabric: loopback, iscsi, vhost, ... target: its name. disk: /dev/sdX, of a loopback export."""
+    """fabric: loopback, iscsi, vhost, ... target: its name. disk: /dev/sdX of a loopback export."""
 
     fabric: str
     target: str
@@ -30,7 +30,7 @@ class Export:
 
 
 def exports(paths: Paths = SYSTEM) -> dict[str, list[Export]]:
-    """By the LUN's name, user_0/vol0."""
+    """Exports by the LUN's name (user_0/vol0)."""
     found: defaultdict[str, list[Export]] = defaultdict(list)
     for link in sorted(_links(paths)):
         if link.is_symlink():
@@ -41,9 +41,9 @@ def exports(paths: Paths = SYSTEM) -> dict[str, list[Export]]:
 
 
 def _links(paths: Paths) -> Iterator[Path]:
-    """But for those that are being unlinked: the kernel holds their directories' locks until that has ended,
-    and to list one is to wait for it."""
-    nobody_waits = os.geteuid() == 0 and not sleepers(UNLINK, paths.proc)  # only root sees who waits
+    """Links of LUNs to backstores. Skips LUNs that are being unlinked: listing their directory would wait for
+    the lock that the kernel holds until the unlinking ends."""
+    nobody_waits = os.geteuid() == 0 and not sleepers(UNLINK, paths.proc)  # only root can read kernel stacks
     for lun in sysfs.find(paths.target, "*/*/tpgt_*/lun/lun_*"):
         if nobody_waits or lun.parts[-5] != "loopback" or _has_disk(lun):
             yield from sysfs.find(lun, "*")
@@ -65,7 +65,7 @@ def _export(link: Path) -> Export:
 
 
 def disk(group: Path, lun: int) -> str:
-    """The node of a loopback LUN, empty until the kernel has found it. group: .../tpgt_1"""
+    """The device node of a loopback LUN; empty until the kernel has found the disk. group: .../tpgt_1"""
     try:
         address = sysfs.read(group / "address")
         (name,) = (path.name for path in (SCSI_DEVICES / f"{address}:{lun}/block").iterdir())
@@ -75,7 +75,7 @@ def disk(group: Path, lun: int) -> str:
 
 
 def users(export: Export, paths: Paths = SYSTEM) -> Iterator[str]:
-    """Who uses it at this moment, in words."""
+    """The present users of an export, as sentences."""
     if export.disk:
         name = export.disk.removeprefix("/dev/")
         for line in sysfs.read(paths.proc / "self/mountinfo").splitlines():

@@ -1,4 +1,4 @@
-"""`tcmu-runner faults`: what the filter `error` of a LUN makes fail, changed while it is used."""
+"""`tcmu-runner faults`: shows or replaces the rules of a LUN's filter `error` while the LUN is in use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LAYER = "error"
 
 
 def run(options: argparse.Namespace) -> int:
-    """Raises TcmuError: the rules are as they were."""
+    """Raises TcmuError: the rules have not changed."""
     wanted: dict[str, object] = {}
     if options.rules or options.clear:
         wanted["rules"] = [_rule(text) for text in options.rules]
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _rule(text: str) -> dict[str, object]:
-    """As in the settings, without the braces."""
+    """A rule written as in the settings, without the braces."""
     try:
         rule: dict[str, object] = tomllib.loads(f"rule = {{ {text} }}")["rule"]
     except tomllib.TOMLDecodeError as error:

@@ -15,8 +15,8 @@ from tcmu_runner.settings import Coexistence
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """what: was looked at. told: what was found. fix: commands for a root shell, or nothing where a person
-    has to decide. fine: nothing is wrong."""
+    """what: the subject, then the result. fix: commands for a root shell; empty if a person has to decide.
+    fine: nothing is wrong."""
 
     what: str
     told: str
@@ -25,7 +25,7 @@ class Finding:
 
 
 def output(*argv: str) -> str:
-    """Raises OSError when it cannot be run, or fails and says nothing."""
+    """Its output. Raises OSError when it cannot be run, or fails without output."""
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode and not done.stdout:
         raise OSError(f"{' '.join(argv)}: exit status {done.returncode}")
@@ -34,8 +34,8 @@ def output(*argv: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What is examined. devices, problems: ask the daemon; raise TcmuError when it cannot be reached. saved:
-    see lio.save_directory."""
+    """The examined machine. devices, problems: call the daemon; raise TcmuError when it cannot be reached.
+    saved: see lio.save_directory."""
 
     devices: Callable[[], list[DeviceView]]
     paths: Paths = SYSTEM

@@ -1,4 +1,4 @@
-"""The way out in an error's text, in the words of the command line.
+"""Turns remedies in error texts into options of the command line.
 
 Handlers and the engine name the attributes of targetcli and configfs, dev_size and hw_block_size. Commands
 that have --size and --block-size name these instead.

@@ -1,7 +1,7 @@
-"""Who may use a LUN over iSCSI: what `create` makes of a new target, and what it refuses of one that exists.
+"""Access to a LUN over iSCSI: what `create` sets up for a new target, and refuses for an existing one.
 
-A target's rules are those of all its LUNs. What an administrator asks for one LUN is either what the target
-has already, or is refused with what the target has: nothing is opened to others by the way.
+A target's rules hold for all its LUNs. If the target's rules are not those that the administrator asks for,
+the LUN is refused: `create` never opens other LUNs as a side effect.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WHO = "who may log in? Say --initiator IQN, or --any-initiator"
 
 @dataclass(frozen=True, slots=True)
 class Chap:
-    """Without a user there is none."""
+    """Credentials; without a user there is no CHAP."""
 
     user: str = ""
     secret: str = ""
@@ -27,7 +27,7 @@ class Chap:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What is asked for. portal: empty for any. initiators: their IQNs. anybody: any initiator."""
+    """The access asked for. portal: empty for any. initiators: their IQNs. anybody: any initiator."""
 
     portal: str = ""
     initiators: Sequence[str] = ()
@@ -37,7 +37,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Of one initiator. demands: whether it has to know the secret, None as the target says."""
+    """The rule (ACL) of one initiator. demands: whether it has to use CHAP; None: as the target says."""
 
     chap: Chap
     demands: bool | None = None
@@ -45,8 +45,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Of a target that exists. anybody: initiators without a rule may log in. writable: they may write.
-    demands: CHAP. chap: of initiators without a rule. rules: by the initiator's IQN."""
+    """The rules of an existing target. anybody: initiators without a rule may log in. writable: they may
+    write. demands: whether they have to use CHAP. chap: their credentials. rules: by the initiator's IQN."""
 
     iqn: str
     portals: Sequence[str]
@@ -60,7 +60,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """As it is then. initiators: those with the LUN. anybody: all others have it, too."""
+    """The result. initiators: those that have the LUN. anybody: whether all others have it, too."""
 
     lun: int
     portals: Sequence[str]
@@ -70,7 +70,7 @@ class Exported:
 
 
 def check(rules: Rules | None, access: Access) -> None:
-    """Raises ConfigError. None: the target is new."""
+    """Raises ConfigError for a conflict. rules None: the target is new."""
     if rules is None:
         if not (access.initiators or access.anybody):
             raise ConfigError(WHO)
@@ -79,7 +79,7 @@ def check(rules: Rules | None, access: Access) -> None:
 
 
 def conflicts(rules: Rules, access: Access) -> Iterator[str]:
-    """Why the target cannot be what is asked for."""
+    """Differences between the target's rules and the access asked for, as sentences."""
     other, group = "or take another --iscsi IQN", f"targetcli /iscsi/{rules.iqn}/tpg1"
     if not rules.enabled:
         yield f"is disabled: {group} enable"
@@ -115,14 +115,14 @@ def _chap_conflicts(rules: Rules, access: Access, other: str) -> Iterator[str]:
 
 
 class Exporter:
-    """lib: rtslib_fb. Raises its errors, OSError, and ConfigError."""
+    """lib: the module rtslib_fb. Raises its errors, OSError and ConfigError."""
 
     def __init__(self, lib: Any) -> None:
         self._lib = lib
         self._fabric = lib.FabricModule("iscsi")
 
     def rules(self, iqn: str) -> Rules | None:
-        """Of a target; None: there is none of this name."""
+        """The rules of a target; None: there is no target of this name."""
         target = next((each for each in self._fabric.targets if each.wwn == iqn), None)
         return None if target is None else self._read(iqn, _group(target))
 
@@ -142,7 +142,7 @@ class Exporter:
         return int(node.get_attribute(attribute))
 
     def _demands(self, rule: Any) -> bool | None:
-        """Since 5.18 a rule has an attribute of its own, -1 by default."""
+        """Whether a rule requires CHAP. Kernels since 5.18 have an attribute for it, -1 by default."""
         try:
             own = self._number(rule, "authentication")
         except self._lib.RTSLibError:
@@ -150,7 +150,7 @@ class Exporter:
         return None if own < 0 else bool(own)
 
     def export(self, undo: ExitStack, store: Any, iqn: str, access: Access) -> Exported:
-        """Only the initiators that are named get the LUN, or all there are where any may log in."""
+        """Maps the LUN to the named initiators; if any may log in, to all rules that there are."""
         check(self.rules(iqn), access)
         target = next((each for each in self._fabric.targets if each.wwn == iqn), None)
         group = self._make(undo, iqn, access) if target is None else _group(target)
@@ -206,7 +206,7 @@ def _group(target: Any) -> Any:
 
 
 def _chap(node: Any) -> Chap:
-    """Of a target's group or of an initiator's rule."""
+    """The credentials of a target's portal group or of an initiator's rule."""
     return Chap(node.chap_userid or "", node.chap_password or "")
 
 

@@ -1,4 +1,4 @@
-"""What is made and removed in LIO, by rtslib-fb: targetcli sees the same, and saves it in the same file."""
+"""Makes and removes objects in LIO by rtslib-fb: targetcli sees the same, and saves it in the same file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tcmu_runner.printable import utf8
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A backstore. Bytes: size, block_size, max_io (a transfer), data_area (of all commands under way)."""
+    """A backstore. In bytes: size, block_size, max_io (a transfer), data_area (of all commands under way)."""
 
     name: str
     config: str
@@ -29,7 +29,7 @@ class Wanted:
 
 
 class Lio:
-    """Raises TcmuError, or OSError where the kernel refuses."""
+    """Raises TcmuError, or OSError when the kernel refuses."""
 
     def __init__(self) -> None:
         self._lib = need("rtslib_fb")
@@ -64,7 +64,7 @@ class Lio:
         return [each for each in self._root.storage_objects if each.plugin == "user"]
 
     def make_backstore(self, undo: ExitStack, wanted: Wanted) -> Any:
-        """The kernel asks the daemon, and this waits. Raises OSError with the errno of its refusal."""
+        """Waits for the kernel, which waits for the daemon. Raises OSError with the errno of its refusal."""
         if any(each.name == wanted.name for each in self._stores()):
             raise ConfigError(f"there is a LUN {wanted.name} already: choose another name, or delete it")
         control = f"hw_block_size={wanted.block_size},max_data_area_mb={max(wanted.data_area >> 20, 1)}"
@@ -79,7 +79,7 @@ class Lio:
     # -- exports --------------------------------------------------------------------------------------
 
     def export_loopback(self, undo: ExitStack, store: Any) -> Path:
-        """As LUN 0 of a SCSI host of its own; returns its target portal group."""
+        """Exports as LUN 0 of a SCSI host of its own; returns its target portal group."""
         with self._errors(f"{store.name} cannot be made a disk of this machine"):
             target = self._lib.Target(self._lib.FabricModule("loopback"))
             undo.callback(target.delete)
@@ -88,17 +88,17 @@ class Lio:
             return Path(group.path)
 
     def check_iscsi(self, iqn: str, access: Access) -> None:
-        """Raises ConfigError where the target exists and has other rules."""
+        """Raises ConfigError if the target exists and has other rules."""
         with self._errors(f"{iqn} cannot be read"):
             check(Exporter(self._lib).rules(iqn), access)
 
     def export_iscsi(self, undo: ExitStack, store: Any, iqn: str, access: Access) -> Exported:
-        """A target that exists keeps its portals and rules."""
+        """Exports over iSCSI. An existing target keeps its portals and rules."""
         with self._errors(f"{store.name} cannot be exported as {iqn}"):
             return Exporter(self._lib).export(undo, store, iqn, access)
 
     def remove(self, store: Any) -> list[str]:
-        """A LUN with its exports. Returns the targets that have no LUN any more; a loopback one goes, too."""
+        """Removes a LUN with its exports. Returns the targets without a LUN left; removes a loopback one."""
         empty = []
         with self._errors(f"{store.name} cannot be removed"):
             groups = [lun.parent_tpg for lun in store.attached_luns]
@@ -113,7 +113,7 @@ class Lio:
         return empty
 
     def save(self) -> None:
-        """For the next boot, in targetcli's file."""
+        """Saves the configuration for the next boot, in targetcli's file."""
         try:
             self._root.save_to_file()
         except (self._lib.RTSLibError, RuntimeError) as error:  # RuntimeError: the file cannot be opened
@@ -122,13 +122,13 @@ class Lio:
 
 
 def save_directory() -> Path:
-    """Where the configuration is saved, and where the kernel keeps persistent reservations: /etc/target, in
+    """The directory of the saved configuration and of the kernel's persistent reservations: /etc/target, in
     Debian /etc/rtslib-fb-target. Raises TcmuError."""
     return Path(need("rtslib_fb.root").default_save_file).parent
 
 
 def _make_directories(directory: Path) -> None:
-    """Packages of targetcli bring them, those of rtslib alone do not; without them nothing can be made."""
+    """Makes LIO's directories, which packages of rtslib alone lack: without them no LUN can be made."""
     try:
         for each in (directory, directory / "pr", directory / "alua"):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`tcmu-runner`: without a subcommand it is the daemon, with the options of the C daemon."""
+"""`tcmu-runner`: without a subcommand it runs the daemon, with the options of the C daemon."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tcmu_runner.errors import TcmuError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit status: 0, or 1 with one line on standard error that says what to do."""
+    """The exit status: 0, or 1 after one line on standard error with the error and the way out."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal's encoding may lack what a name has
+        if isinstance(stream, TextIOWrapper):  # a name may have characters that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
     module, _, function = options.run_subcommand.partition(":")
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], int] = getattr(import_module(module), function)
         status = run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (TcmuError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The manual page and shell completion, made from the arguments."""
+"""Generates the manual page and shell completion from the arguments."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run(_options: argparse.Namespace) -> int:
 
 
 def page() -> str:
-    """man(7), the same text each time."""
+    """The page in man(7); equal input gives equal text."""
     return "\n".join(_lines(parser())) + "\n"
 
 
@@ -55,7 +55,7 @@ def _lines(top: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def reference() -> str:
-    """Markdown, a section for each command; the same text each time."""
+    """Markdown with a section for each command; equal input gives equal text."""
     return "\n".join(_sections(parser())) + "\n"
 
 
@@ -118,6 +118,6 @@ def _verbatim(text: str) -> Iterator[str]:
 
 
 def _escape(text: str) -> str:
-    """groff's: hyphens that are minus signs, backslashes, and no line that begins as a request does."""
+    """Escapes text for groff: hyphens, backslashes, and a period or quote that would begin a request."""
     text = text.replace("\\", "\\e").replace("-", "\\-")
     return f"\\&{text}" if text.startswith((".", "'")) else text

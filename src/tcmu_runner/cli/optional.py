@@ -1,4 +1,4 @@
-"""Libraries that only some commands need: a missing one is named with the package that brings it."""
+"""Libraries that only some commands need; the error for a missing one names its package."""
 
 from __future__ import annotations
 

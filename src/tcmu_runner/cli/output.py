@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON for programs."""
+"""Output of commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tell(text: str) -> None:
 
 
 def print_json(value: object) -> None:
-    """Names are as they are on D-Bus and in metrics."""
+    """Prints JSON; keys are the names in D-Bus and metrics."""
     text = json.dumps(value, default=_plain, indent=2, ensure_ascii=False)
     print(NO_UTF8.sub(lambda found: json.dumps(utf8(found[0]))[1:-1], text))
 
@@ -51,7 +51,7 @@ def table(
     gap: int = 2,
     headed: bool = True,
 ) -> Any:
-    """rich's. right: columns of numbers. What does not fit is folded, so that nothing is lost."""
+    """A rich table. right: right-aligned columns. Long cells are folded, so that nothing is lost."""
     made = need("rich.table").Table(
         box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0), show_header=headed
     )
@@ -65,8 +65,8 @@ def table(
 
 
 class Fitting:
-    """For a console: of several tables the first that no terminal has to fold, else the last. No more of them
-    are made than have to be looked at."""
+    """For a console: the first of several tables that fits the terminal without folding, else the last. Makes
+    only as many of them as it has to measure."""
 
     def __init__(self, makers: Sequence[Callable[[], Any]]) -> None:
         self._makers = makers
@@ -90,9 +90,9 @@ def show(renderable: Any) -> None:
 
 @contextmanager
 def progress(doing: str) -> Iterator[Callable[[str], None]]:
-    """Whoever sits at a terminal sees what is being waited for, and for how long; on standard error, and gone
-    at the end. Call what it gives with what is being done next."""
-    if not (sys.stderr.isatty() and find_spec("rich")):  # nobody needs it
+    """Shows at a terminal, on standard error, what the command waits for and how long; removed at the end.
+    Yields a function: call it with the next step's text."""
+    if not (sys.stderr.isatty() and find_spec("rich")):  # not a terminal
         yield lambda _doing: None
         return
     rich, terminal = need("rich.progress"), need("rich.console").Console(stderr=True)

@@ -1,4 +1,4 @@
-"""`tcmu-runner overlay`: what the filter `cow` has kept of a device that is not served."""
+"""`tcmu-runner overlay`: inspects, commits, empties or reassigns a filter's file while it is not in use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tcmu_runner.units import format_size
 
 
 def run(options: argparse.Namespace) -> int:
-    """The exit status. Raises TcmuError or OSError to be shown."""
+    """Returns the exit status. Raises TcmuError or OSError to be shown."""
     if options.act == "adopt":
         was = sidecar.forget(options.file)
         print(f"it belonged to {was or 'no storage'}; now to the one that it is served over next")

@@ -1,4 +1,4 @@
-"""`tcmu-runner release`: tidies up after a daemon that has died. systemd runs it (ExecStopPost, and
+"""`tcmu-runner release`: ends kernel waits for a daemon that has died. systemd runs it (ExecStopPost, and
 with --stay in tcmu-runner-unlinking.service)."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tcmu_runner.settings.kept import coexistence
 
 
 def run(options: argparse.Namespace) -> int:
-    """0: there is nothing (more) to be done."""
+    """Returns 0, also when there was nothing to do."""
     lock = coexistence().lock
     if options.stay:
         stay(Paths(), lambda: DaemonLock(lock))

@@ -1,4 +1,4 @@
-"""`tcmu-runner list`, `show` and `handlers`: what the daemon says, beside what LIO says."""
+"""`tcmu-runner list`, `show` and `handlers`: the daemon's view of LUNs, and LIO's exports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tcmu_runner.units import format_size
 
 STYLES = {State.SERVING: "green", State.FAILED: "bold red", State.STOPPED: "yellow"}  # others: yellow
 OPTIONS = re.compile(r"(\[;[^]]*\])+")  # of a synopsis
-LAST = 10  # happenings that `show` shows
+LAST = 10  # events that `show` prints
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Lun:
 
 
 async def find(daemon: Client, name: str) -> DeviceView:
-    """By vol0 or user_0/vol0. Raises ConfigError, which names those there are."""
+    """The device named vol0 or user_0/vol0. Raises ConfigError; its text lists the names."""
     devices = await daemon.devices()
     found = [each for each in devices if name in (each.name, each.name.partition("/")[2])]
     if len(found) == 1:
@@ -65,7 +65,7 @@ def list_luns(options: argparse.Namespace) -> int:
         show_text(table(["NAME", "STATE", "SIZE", "CONFIG", "EXPORTED AS"], rows, right=["SIZE"]))
         for device in devices:
             trouble = device.trouble(time.time())
-            if trouble not in ("", device.state.value):  # the table has that
+            if trouble not in ("", device.state.value):  # the table has the state
                 tell(f"{device.name}: {trouble}")
     return 0
 
@@ -187,17 +187,17 @@ def handlers(options: argparse.Namespace) -> int:
 
 
 async def _handlers_of_daemon(daemon: Client) -> tuple[dict[str, str], list[str]]:
-    """Also what it has by its command line, and what other processes have registered."""
+    """Handlers as the daemon has them: also those of its command line, and of other processes."""
     return await daemon.handlers(), await daemon.problems()
 
 
 def _handlers_of_settings() -> tuple[dict[str, str], list[str]]:
-    """Without a daemon, or a bus to reach it."""
+    """Handlers by the settings, when no daemon can be reached."""
     from tcmu_runner.cli.try_ import find_handler  # noqa: PLC0415 - imports a whole iSCSI target
 
     logger = logging.getLogger("tcmu_runner")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # what cannot be loaded is shown by the command itself
+    logger.setLevel(logging.CRITICAL)  # the command itself prints what cannot be loaded
     try:
         registry, _ = find_handler("", "", settings.load(None))
     finally:
@@ -206,7 +206,7 @@ def _handlers_of_settings() -> tuple[dict[str, str], list[str]]:
 
 
 def _handler(name: str, told: str) -> list[object]:
-    """Its synopsis, without each option, and the first sentence about it."""
+    """A row: name, synopsis without its options, and the first sentence of the description."""
     synopsis, _, rest = told.partition("\n")
     synopsis = OPTIONS.sub("[;OPTION...]", synopsis)
     words = " ".join(rest.split())

@@ -1,4 +1,4 @@
-"""`tcmu-runner top`: what the LUNs do, live."""
+"""`tcmu-runner top`: rates of all LUNs, live."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.table import Moves
 
 NUMBERS = ["READ/s", "MB/s", "WRITE/s", "MB/s", "OTHER/s", "AVG us", "QUEUE", "OLDEST", "ERRORS"]
-# Which of them a terminal leaves out that has no place for all.
+# Columns that are left out, by index, on ever narrower terminals.
 NARROWER = ((), (4,), (4, 7), (1, 3, 4, 7), (1, 3, 4, 6, 7))
 
 
@@ -30,8 +30,8 @@ WRITES = DISK.moving(Moves.WRITE)
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Of one device between two looks. Per second: reads, writes, others, and the bytes of the first two.
-    mean: microseconds a command took. errors: since the daemon serves it."""
+    """One device between two looks. Per second: reads, writes, others, and the bytes of the first two. mean:
+    microseconds of a command. errors: since the daemon serves the device."""
 
     name: str
     state: str
@@ -47,7 +47,7 @@ class Rates:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Until Ctrl-C, or --count looks. Raises TcmuError."""
+    """Runs until Ctrl-C, or for --count looks. Raises TcmuError."""
     try:
         asyncio.run(_watch(options))
     except KeyboardInterrupt:
@@ -64,7 +64,7 @@ async def _watch(options: argparse.Namespace) -> None:
                 await asyncio.sleep(options.interval)
                 try:
                     devices, now = await daemon.devices(), time.monotonic()
-                except NotRunningError:  # it may come back while somebody looks
+                except NotRunningError:  # keep looking: the daemon may come back
                     screen.tell(absence())
                     before, looks = [], looks + 1
                     continue
@@ -76,12 +76,11 @@ async def _first(daemon: Client) -> list[DeviceView]:
     try:
         return await daemon.devices()
     except NotRunningError:
-        return []  # the next look says so
+        return []  # the next look reports it
 
 
 class _Screen:
-    """A table that is drawn anew each time; a line of JSON each time; or, where no terminal is, one table
-    after the other."""
+    """At a terminal a table that is redrawn; else one table after the other, or one line of JSON each."""
 
     def __init__(self, json: bool) -> None:
         self._json = json
@@ -99,7 +98,7 @@ class _Screen:
             self._live.__exit__(*failure)
 
     def tell(self, text: str) -> None:
-        """Instead of a table."""
+        """Shows a text instead of a table."""
         if self._console is None:
             print_json([])
         elif self._live is not None:
@@ -117,7 +116,7 @@ class _Screen:
 
 
 def rates(before: Sequence[DeviceView], after: Sequence[DeviceView], seconds: float) -> list[Rates]:
-    """The busiest first. A device that is new has no rates yet."""
+    """Rates, the busiest device first. A new device has none yet."""
     known = {device.name: device.statistics for device in before}
     found = [_rates(device, known.get(device.name, device.statistics), seconds) for device in after]
     return sorted(found, key=lambda each: (-(each.reads + each.writes + each.others), each.name))
@@ -158,7 +157,7 @@ def drawing(devices: Sequence[DeviceView], found: Sequence[Rates]) -> Any:
 
 
 def _without(left_out: Collection[int], rows: Sequence[Sequence[object]]) -> Any:
-    """The table, some columns of numbers left out."""
+    """The table without some columns of numbers."""
     kept = [column for column in range(len(NUMBERS)) if column not in left_out]
     numbers = [NUMBERS[column] for column in kept]
     fewer = [[name, *(cells[column] for column in kept)] for name, *cells in rows]

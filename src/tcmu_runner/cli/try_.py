@@ -1,4 +1,4 @@
-"""`tcmu-runner try`: a LUN of one handler without kernel module or root, reached over iSCSI on loopback."""
+"""`tcmu-runner try`: serves a LUN of one handler over iSCSI on loopback, without kernel module or root."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from tcmu_runner.handler.registry import Provider, Registry
 from tcmu_runner.settings import Settings
 from tcmu_runner.units import format_size
 
-SIZE = 1 << 30  # bytes, where neither the command nor the storage says it
+SIZE = 1 << 30  # bytes, if neither the command nor the storage gives a size
 PROGRESS_SECONDS = 1.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def layer(text: str) -> Layer:
-    """NAME OPTION=VALUE ...: values as in the settings, where quotes around words can be left out."""
+    """Parses NAME OPTION=VALUE ...: values as in the settings; quotes around words are optional."""
     name, *pairs = shlex.split(text) or [""]
     table: dict[str, object] = {}
     for pair in pairs:
@@ -46,7 +46,7 @@ def layer(text: str) -> Layer:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The exit status: the command's with --run, else 0. Raises TcmuError or OSError to be shown."""
+    """Returns the command's exit status with --run, else 0. Raises TcmuError or OSError to be shown."""
     logging.basicConfig(level=logging.WARNING, format="tcmu-runner: %(message)s")
     registry, config = find_handler(options.handler, options.config, settings.load(options.settings))
     if options.layers:
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         config, size, options.block_size, options.read_only, options.removable,
         serial=options.serial or "",
     )  # fmt: skip
-    # Blocked in every thread from here on, so that only we, below, take them.
+    # Blocked in every thread started from here on, so that only sigtimedwait below receives them.
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         credentials = _credentials(options.user)
@@ -77,13 +77,13 @@ def _present_size(registry: Registry, config: str, block_size: int) -> int:
 
 
 def storage_size(provider: Provider, config: object, block_size: int) -> int:
-    """Bytes of a LUN over a storage that exists, in whole blocks; 0 where there is none."""
+    """Bytes of an existing storage, in whole blocks; 0 without one."""
     return (provider.probe(config) or 0) // block_size * block_size
 
 
 def find_handler(name: str, config: str, given: Settings | None = None) -> tuple[Registry, str]:
-    """Where the handler is found, and the whole config string. A file is looked at alone, so that it may take
-    the subtype of an installed handler. Raises TcmuError or OSError."""
+    """A registry with the handler, and the whole config string. A handler's file is loaded alone, so it may
+    use the subtype of an installed handler. Raises TcmuError or OSError."""
     registry = Registry()
     if not name.endswith(".py"):
         registry.load_entry_points()
@@ -102,7 +102,7 @@ def find_handler(name: str, config: str, given: Settings | None = None) -> tuple
 
 
 def filtered(registry: Registry, config: str, layers: tuple[Layer, ...]) -> str:
-    """The config string of the same storage below these filters."""
+    """Registers a stack of these filters over the handler; returns its config string for the same storage."""
     subtype, _, rest = config.partition("/")
     name = "_".join([*(each.filter.name for each in layers), subtype])
     registry.put(registry.definition(name, subtype, layers))
@@ -111,11 +111,11 @@ def filtered(registry: Registry, config: str, layers: tuple[Layer, ...]) -> str:
 
 @contextmanager
 def _watched(server: Server, registry: Registry, port: int | None) -> Iterator[str]:
-    """The status page's URL; empty where nobody wants it."""
+    """Yields the status page's URL; empty without a port."""
     if port is None:
         yield ""
         return
-    from tcmu_runner.web.site import Site  # noqa: PLC0415 - for nobody who does not want it
+    from tcmu_runner.web.site import Site  # noqa: PLC0415 - only with --status-port
 
     site = Site(Watch(server, registry))
     server.on_loop(lambda: site.open("127.0.0.1", port))
@@ -135,14 +135,14 @@ def _credentials(user: str | None) -> Credentials | None:
 
 
 def _environment(credentials: Credentials | None) -> dict[str, str]:
-    """What libiscsi and QEMU read to log in. In a URL their parser takes 255 bytes, and no `@` or `?`."""
+    """Variables that libiscsi and QEMU read to log in: a URL holds 255 bytes there, without `@` and `?`."""
     for user, secret in credentials.users.items() if credentials is not None else ():
         return {"LIBISCSI_CHAP_USERNAME": user, "LIBISCSI_CHAP_PASSWORD": secret}
     return {}
 
 
 def _run_command(command: str, environment: Mapping[str, str]) -> int:
-    """As a shell has it: 128 and the signal's number for a command that was ended by one."""
+    """Returns the exit status as a shell does: 128 + N for a command that signal N ended."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     with subprocess.Popen(command, shell=True, env={**os.environ, **environment}) as child:
         for number in STOP_SIGNALS:
@@ -173,7 +173,7 @@ Ctrl-C ends it."""
 
 
 def _wait(server: Server) -> None:
-    """Until a signal; meanwhile a terminal sees how the LUN is used."""
+    """Waits for a signal; prints the rate of commands at a terminal."""
     shown = sys.stderr.isatty()
     before, since = 0, time.monotonic()
     while signal.sigtimedwait(STOP_SIGNALS, PROGRESS_SECONDS) is None:

@@ -1,4 +1,4 @@
-"""Signals of a branch: what came, went or changed since the last look."""
+"""Signals of a branch: what appeared, vanished or changed since the last look."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from tcmu_runner.dbus import standard
 from tcmu_runner.dbus.interface import Branch, Interface, Objects, Served
 from tcmu_runner.dbus.tree import values
 
-CALM_SECONDS = 0.1  # what changes in so short a time is told together
-SHARE = 5  # times what a look takes nothing is looked at: hundreds of devices may come at once
+CALM_SECONDS = 0.1  # changes within so short a time share one look
+SHARE = 5  # pause after a look, in times of its duration: hundreds of devices may appear at once
 
-Shown = dict[tuple[str, str], dict[str, Variant]]  # by path and interface: the properties that tell
+Shown = dict[tuple[str, str], dict[str, Variant]]  # by path and interface: the properties that are signalled
 
 
 class Announcer:
-    """On the event loop. emit: sends a signal."""
+    """Runs on the event loop. emit: sends a signal."""
 
     def __init__(self, branch: Branch, emit: Callable[[Message], None]) -> None:
         self._branch = branch
         self._emit = emit
         self._shown = _shown(branch.objects())
-        self._took = 0.0  # seconds, the last look
+        self._took = 0.0  # seconds that the last look took
         self._due: asyncio.TimerHandle | None = None
 
     def poke(self) -> None:
-        """Something is not as it was."""
+        """Call when something may have changed; schedules a look."""
         if self._due is None:
             calm = max(CALM_SECONDS, SHARE * self._took)
             self._due = asyncio.get_running_loop().call_later(calm, self._announce)

@@ -1,4 +1,4 @@
-"""The daemon's place on the system bus: connection and name. Without a bus it serves all the same."""
+"""The daemon's connection to the system bus and its name there. Without a bus it serves nevertheless."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tcmu_runner.dbus.tree import Tree, refusal
 from tcmu_runner.errors import DeviceError
 
 RETRY_SECONDS = 5.0
-CONNECT_SECONDS = 20.0  # below the 25 s that whoever has us started waits for the name
+CONNECT_SECONDS = 20.0  # below the 25 s for which a client of D-Bus activation waits for the name
 _DBUS, _DBUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 _OWNERS = f"type='signal',sender='{_DBUS}',member='NameOwnerChanged',arg0namespace='{MANAGER.name}'"
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class Bus:
-    """On the event loop."""
+    """Runs on the event loop."""
 
     def __init__(self, name: str, tree: Tree, externals: Externals) -> None:
         self._name = name
@@ -39,7 +39,7 @@ class Bus:
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Returns when the name is ours, or the log has why it is not; then it is tried again and again."""
+        """Returns when the name is ours, or the log has the reason; then retries in the background."""
         await self._try()
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
@@ -74,7 +74,7 @@ class Bus:
             raise DeviceError("there is no D-Bus")
         message = Message(name, path, interface, method, signature=signature, body=list(arguments))
         reply = await self._bus.call(message)
-        assert reply is not None  # we wait for one
+        assert reply is not None  # the message expects one
         if reply.message_type is MessageType.ERROR:
             text = str(reply.body[0]) if reply.body else str(reply.error_name)
             raise CallError(str(reply.error_name), text)
@@ -82,7 +82,7 @@ class Bus:
         return body
 
     async def _who(self, name: str) -> str:
-        """Who owns a name, for a person."""
+        """The owner of a name, for a log line."""
         try:
             (pid,) = await self.call(_DBUS, _DBUS_PATH, _DBUS, "GetConnectionUnixProcessID", "s", name)
             return f"process {pid} ({Path(f'/proc/{pid}/comm').read_text().strip()})"
@@ -94,8 +94,8 @@ class Bus:
     async def _keep(self) -> None:
         while True:
             if self._bus is not None:
-                with suppress(Exception):  # whatever has ended the connection
-                    # shielded: to be cancelled here must not cancel it for `close`, too
+                with suppress(Exception):  # any end of the connection
+                    # shield: cancelling this task must not cancel the future that `close` awaits, too
                     await asyncio.shield(self._bus.wait_for_disconnect())  # type: ignore[no-untyped-call]
                 await self._let_go()
                 self._complain("the bus has ended the connection")
@@ -114,7 +114,7 @@ class Bus:
             self._trouble = ""
 
     async def _connect(self) -> None:
-        """The name comes last: who sees it sees all objects."""
+        """Takes the name last: a process that sees it finds all objects."""
         self._bus = bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
         bus.add_message_handler(self._receive)
         await self.call(_DBUS, _DBUS_PATH, _DBUS, "AddMatch", "s", _OWNERS)
@@ -129,11 +129,11 @@ class Bus:
             await close(bus)
 
     def _complain(self, trouble: str) -> None:
-        """Once for each kind of trouble."""
+        """Logs each kind of trouble once."""
         if trouble != self._trouble:
             self._trouble = trouble
             log.warning(
-                "not on D-Bus as %s: %s; targetcli does not see our handlers until that is better",
+                "not on D-Bus as %s: %s: trying again; targetcli does not see our handlers until then",
                 self._name,
                 trouble,
             )
@@ -141,7 +141,7 @@ class Bus:
     # -- messages -------------------------------------------------------------------------------------
 
     def _receive(self, message: Message) -> bool:
-        """Whether it is answered by us."""
+        """Whether this is a message for us to answer."""
         if message.message_type is MessageType.SIGNAL:
             if message.member == "NameOwnerChanged" and message.sender == _DBUS:
                 self._externals.owner_changed(message.body[0])
@@ -159,11 +159,11 @@ class Bus:
             return
         try:
             self._send(self._bus, reply)
-        except Exception as error:  # what does not fit its signature, or cannot be said on D-Bus at all
+        except Exception as error:  # results that do not fit the signature, or no D-Bus value at all
             log.exception("the answer to D-Bus call %s of %s cannot be sent", message.member, message.sender)
             self._send(self._bus, refusal(message, error))
 
     def _send(self, bus: MessageBus, message: Message) -> None:
-        """Raises what the library does for a message that cannot be encoded."""
+        """Raises the library's errors for a message that cannot be encoded."""
         sent = bus.send(message)
         sent.add_done_callback(lambda future: future.cancelled() or future.exception())

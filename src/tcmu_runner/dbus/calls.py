@@ -1,4 +1,4 @@
-"""A method call of an object, and how it can fail: the same on the bus and on the control socket."""
+"""A method call and its errors: the same on the bus and on the control socket."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ERRORS = "org.kernel.TCMURunner2.Error."  # + the errno's name
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """arguments: without variants, whatever the signature says."""
+    """arguments: plain values, without variants."""
 
     path: str
     interface: str
@@ -24,7 +24,7 @@ class Request:
 
 
 class CallError(Exception):
-    """The caller is wrong. name: of the D-Bus error."""
+    """The caller's mistake. name: of the D-Bus error."""
 
     def __init__(self, name: str, text: str) -> None:
         super().__init__(text)
@@ -32,7 +32,7 @@ class CallError(Exception):
 
 
 def described(error: Exception) -> CallError:
-    """The answer to a call that has raised this."""
+    """The error reply for an exception of a call."""
     if isinstance(error, CallError):
         return CallError(error.name, utf8(str(error)))
     if isinstance(error, TcmuError | OSError):

@@ -1,12 +1,11 @@
-"""The daemon as another process sees it: for our own commands, and for whoever writes one.
+"""Client: the daemon as other processes see it, for our own commands and for scripts.
 
     async with Client() as daemon:
         for device in await daemon.devices():
             print(device.name, device.state.value)
 
-It asks over D-Bus; where there is no bus, or nobody has the daemon's name there, over the control socket.
-All methods raise TcmuError, whose text is for the user: no daemon, no permission, or why the daemon has
-refused.
+It calls over D-Bus; without a bus, or without the daemon's name on it, over the control socket. All methods
+raise TcmuError with a text for the user: no daemon, no permission, or the daemon's refusal.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ _REMEDIES = {
 
 
 class NotRunningError(DeviceError):
-    """No daemon is on the bus, and none on the control socket: it is stopped, or has just been started.
-    where: it was looked for, and what is there."""
+    """The daemon is neither on the bus nor on the control socket: it is stopped, or has just been started.
+    where: the places tried, and what was found there."""
 
     def __init__(self, where: str) -> None:
         super().__init__(f"no tcmu-runner is running ({where}): systemctl start tcmu-runner")
@@ -45,15 +44,15 @@ class NotRunningError(DeviceError):
 
 
 class Client:
-    """name: the daemon's on the bus. control: its socket. start: have systemd start a daemon that is stopped;
-    without it no question starts anything. One event loop."""
+    """name: the daemon's on the bus. control: its socket. start: have systemd start a stopped daemon; without
+    it no call starts one. For one event loop."""
 
     def __init__(self, name: str = names.SERVICE, control: Path = CONTROL, *, start: bool = False) -> None:
         self._name = name
         self._control = control
         self._start = start
         self._bus: OverBus | None = None
-        self._no_bus = ""  # why
+        self._no_bus = ""  # why there is no bus
 
     async def __aenter__(self) -> Self:
         try:
@@ -61,7 +60,7 @@ class Client:
 
             bus = OverBus(self._name)
             await bus.open()
-        except Exception as error:  # each version of dbus-fast has others
+        except Exception as error:  # each version of dbus-fast raises others
             self._no_bus = f"cannot reach the system bus: {error}"
         else:
             self._bus = bus
@@ -74,7 +73,7 @@ class Client:
             await self._bus.close()
 
     async def devices(self) -> list[DeviceView]:
-        """By name."""
+        """Sorted by name."""
         views = [
             wire.view(interfaces[wire.DEVICE.name], interfaces[wire.STATISTICS.name])
             for interfaces in (await self._objects()).values()
@@ -82,7 +81,7 @@ class Client:
         return sorted(views, key=lambda view: view.name)
 
     async def device_events(self) -> list[DeviceEvent]:
-        """The last ones, oldest first."""
+        """The last events, oldest first."""
         (found,) = await self._call(wire.ROOT, wire.DAEMON.name, "Happenings")
         return [DeviceEvent(*each) for each in found]
 
@@ -97,7 +96,7 @@ class Client:
         return str(found)
 
     async def handlers(self) -> dict[str, str]:
-        """Their descriptions, by subtype; external ones, too."""
+        """Descriptions of all handlers, external ones included, by subtype."""
         (objects,) = await self._call(names.ROOT, standard.MANAGER.name, "GetManagedObjects")
         return {
             path.rpartition("/")[2]: interfaces[names.HANDLER.name]["ConfigDesc"]
@@ -105,7 +104,7 @@ class Client:
         }
 
     async def check_config(self, config: str) -> str:
-        """config: a whole config string. Empty when a device could have it, else why not."""
+        """config: a whole config string. Empty if it is valid for a device, else the reason."""
         subtype = config.partition("/")[0]
         if subtype not in (known := await self.handlers()):
             broken = "".join(f"; {each}" for each in await self.problems())
@@ -136,7 +135,7 @@ class Client:
         return dict(told)
 
     async def _path(self, name: str) -> str:
-        """Of a device's object, by the name that `devices` has for it."""
+        """The path of a device's object, by the name in `devices`."""
         if wire.is_exact(name):
             return wire.path(name)
         for path, interfaces in (await self._objects()).items():
@@ -151,14 +150,14 @@ class Client:
     async def _call(
         self, path: str, interface: str, method: str, signature: str = "", *arguments: object
     ) -> list[Any]:
-        """What the method gives."""
+        """The method's results."""
         try:
             return await self._ask(Request(path, interface, method, signature, arguments))
         except CallError as error:
             raise _error(error, path) from None
 
     async def _ask(self, request: Request) -> list[Any]:
-        """Raises CallError or TcmuError."""
+        """Calls over the bus or the socket. Raises CallError or TcmuError."""
         absent = self._no_bus
         if self._bus is not None:
             try:
@@ -169,7 +168,7 @@ class Client:
             absent = f"nobody is {self._name} on the system bus"
         try:
             return await over_socket.call(self._control, request)
-        except PermissionError:  # it may well be running
+        except PermissionError:  # the daemon may be running
             raise DeviceError(f"{absent}, and only root may connect to {self._control}") from None
         except OSError as error:
             why = f"{absent}, and cannot reach {self._control}: {error.strerror or error}"
@@ -182,7 +181,7 @@ def _error(error: CallError, path: str) -> TcmuError:
     name, text = error.name, str(error)
     if name.startswith(ERRORS):
         return DeviceError(text, getattr(errno, name.removeprefix(ERRORS), errno.EIO))
-    if name in _NOBODY:  # it was to be started
+    if name in _NOBODY:  # systemd should have started it
         return NotRunningError(text)
     if name == DBUS_ERRORS + "UnknownObject":
         what = path.rpartition("/devices/")[2]

@@ -1,4 +1,4 @@
-"""The daemon's objects on a Unix socket, for our own commands where there is no system bus.
+"""The daemon's objects on a Unix socket, for our own commands on machines without a system bus.
 
 A request is a line of JSON, and so is its answer:
 
@@ -6,8 +6,9 @@ A request is a line of JSON, and so is its answer:
      "method": "Resize", "arguments": [1048576]}
     {"results": []}    or    {"error": "org.kernel.TCMURunner2.Error.EINVAL", "text": "why"}
 
-Paths, interfaces, methods and errors are those of D-Bus; values have no variants. It has no signals, and no
-handler can be registered, which takes a name on the bus. Only root is served: all of what D-Bus lets root do.
+Paths, interfaces, methods and errors are those of D-Bus; values have no variants. There are no signals, and
+no handler can register, since that takes a name on the bus. Only root is served, with all that D-Bus lets
+root do.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ def is_root(uid: int) -> bool:
 async def control_socket(
     path: Path, branches: Sequence[Branch], allowed: Callable[[int], bool] = is_root
 ) -> AsyncIterator[None]:
-    """Serves for the time of the block, under the daemon's lock. Where it cannot, the log says so, and the
-    daemon does its work. allowed: whether a user is served."""
+    """Serves while the context is open; the caller holds the daemon's lock. If it cannot, logs the reason and
+    serves nothing. allowed: whether a user id is served."""
     try:
         listening = _listen(path)
     except OSError as error:
-        log.error("no control socket for our commands: %s; correct [coexistence] control", error)
+        log.error("no control socket for our commands: %s: correct [coexistence] control", error)
         yield
         return
     connections = _Connections(branches, allowed)
@@ -82,7 +83,7 @@ def _listen(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """The socket of a daemon that is dead. One that has another lock may live: it keeps its own."""
+    """Removes the socket of a dead daemon. A live daemon, with another lock, keeps its socket."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -96,13 +97,13 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             path.unlink()
             return
-        except BlockingIOError:  # its queue is full
+        except BlockingIOError:  # its queue is full: a daemon listens
             pass
     raise OSError(errno.EADDRINUSE, "another daemon listens there", str(path))
 
 
 class _Connections:
-    """On the event loop."""
+    """Runs on the event loop."""
 
     def __init__(self, branches: Sequence[Branch], allowed: Callable[[int], bool]) -> None:
         self._branches = branches
@@ -187,7 +188,7 @@ async def _call(request: Request, served: Sequence[Served]) -> Sequence[object]:
 
 
 def _check(request: Request, method: Method | None) -> None:
-    """Raises CallError unless there is this method, and it takes these arguments."""
+    """Raises CallError unless the method exists and takes these arguments."""
     if method is None:
         raise _unknown(request)
     fits = [_FITS[signature] for _, signature in method.takes]
@@ -202,7 +203,7 @@ def _unknown(request: Request) -> CallError:
 
 
 def _managed(objects: Objects) -> dict[str, dict[str, dict[str, object]]]:
-    """What the object manager lists."""
+    """The result of GetManagedObjects."""
     return {
         path: {each.interface.name: dict(each.read()) for each in served}
         for path, served in objects.items()

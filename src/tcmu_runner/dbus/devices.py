@@ -1,4 +1,4 @@
-"""What can be seen of the devices, and asked of them: the branch /org/kernel/TCMURunner2.
+"""Devices, and actions on them: the branch /org/kernel/TCMURunner2.
 
 docs/reference/dbus.md describes it for its users.
 """
@@ -14,7 +14,7 @@ from tcmu_runner.printable import utf8
 
 
 class DevicesBranch:
-    """Objects come and go with the devices."""
+    """One object for each device."""
 
     root = wire.ROOT
 

@@ -1,4 +1,4 @@
-"""Handlers of other processes: they register over D-Bus, serve their devices by themselves, and are forgotten
+"""Handlers of other processes: they register over D-Bus and serve their devices themselves. Ours forgets them
 when their process ends."""
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ log = logging.getLogger(__name__)
 
 
 class Peers(Protocol):
-    """Other processes on the bus. On the event loop; errors are CallError."""
+    """Other processes on the bus. Runs on the event loop; raises CallError."""
 
     async def owner(self, name: str) -> str:
-        """The unique name of who owns a name; empty when nobody does."""
+        """The unique name of the owner of a bus name; empty without one."""
 
     async def call(
         self, name: str, path: str, interface: str, method: str, signature: str = "", *arguments: object
     ) -> Sequence[object]:
-        """What the method gives."""
+        """The method's results."""
 
 
 @dataclass(frozen=True, slots=True)
 class External:
-    """owner: its process, by its unique name."""
+    """owner: the unique bus name of its process."""
 
     subtype: str
     description: str
@@ -40,7 +40,7 @@ class External:
 
 
 class Externals:
-    """On the event loop. registry: our own handlers."""
+    """Runs on the event loop. registry: our own handlers."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -55,11 +55,11 @@ class Externals:
         return subtype in self._registered
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """`changed` is called from now on when one has come or gone."""
+        """`changed` is called when a handler has registered or gone."""
         self._watchers.append(changed)
 
     async def register(self, subtype: str, description: str) -> Sequence[object]:
-        """RegisterHandler."""
+        """The method RegisterHandler: (success, reason)."""
         if not _SUBTYPE.fullmatch(subtype):
             return [False, f"subtype {subtype!r}: write letters, digits and '_'"]
         if subtype in {provider.subtype for provider in self._registry}:
@@ -73,7 +73,7 @@ class Externals:
         return [True, "succeeded"]
 
     def owner_changed(self, name: str) -> None:
-        """Somebody has let go of a bus name, or taken it over."""
+        """The signal NameOwnerChanged: a process has released a bus name, or taken it over."""
         for each in list(self):
             if external_name(each.subtype) == name:
                 del self._registered[each.subtype]
@@ -81,7 +81,7 @@ class Externals:
                 self._tell()
 
     def forget_all(self) -> None:
-        """The bus is gone, and with it what was on it."""
+        """The connection to the bus is lost, and all registrations with it."""
         for each in list(self):
             self.owner_changed(external_name(each.subtype))
 
@@ -90,7 +90,7 @@ class Externals:
             changed()
 
     def ask(self, external: External) -> Call:
-        """CheckConfig of a handler, by its process."""
+        """A function that calls CheckConfig in the handler's process."""
 
         async def check_config(text: str) -> Sequence[object]:
             return await self.peers.call(

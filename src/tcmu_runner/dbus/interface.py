@@ -20,18 +20,18 @@ class Method:
 
     @property
     def signature(self) -> str:
-        """Of what it takes."""
+        """The signature of its arguments."""
         return "".join(signature for _, signature in self.takes)
 
     @property
     def result(self) -> str:
-        """The signature of what it gives."""
+        """The signature of its results."""
         return "".join(signature for _, signature in self.gives)
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """Read-only. tells: PropertiesChanged is sent when it has changed."""
+    """Read-only. tells: a change is signalled by PropertiesChanged."""
 
     name: str
     signature: str
@@ -61,8 +61,8 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """An interface of one object. read: the values of all its properties. calls: by method; each gets the
-    arguments and gives the results. listed: the branch's object manager shows it."""
+    """An interface of one object. read: returns the values of all its properties. calls: functions by method,
+    from arguments to results. listed: GetManagedObjects includes it."""
 
     interface: Interface
     read: Callable[[], Mapping[str, object]] = dict
@@ -74,12 +74,12 @@ Objects = Mapping[str, Sequence[Served]]
 
 
 class Branch(Protocol):
-    """A part of the tree, below `root`, where its object manager is. On the event loop."""
+    """A part of the tree below `root`, which has the object manager. Runs on the event loop."""
 
     root: str
 
     def objects(self) -> Objects:
-        """By path, as they are now; all are `root` or below it."""
+        """The present objects by path; all are `root` or below it."""
 
 
 _FALSE = '<annotation name="org.freedesktop.DBus.Property.EmitsChangedSignal" value="false"/>'
@@ -90,7 +90,7 @@ _DOCTYPE = (
 
 
 def introspection(interfaces: Iterable[Interface], children: Iterable[str]) -> str:
-    """XML of a node. children: the last elements of the paths below it."""
+    """The XML of a node. children: the last elements of the paths below it."""
     lines = [line for interface in interfaces for line in _interface(interface)]
     lines += [f"  <node name={quoteattr(name)}/>" for name in sorted(children)]
     return _DOCTYPE + "\n".join(["<node>", *lines, "</node>", ""])

@@ -1,4 +1,4 @@
-"""Names of the contract with targetcli and handlers of other processes, which the C daemon has made."""
+"""Names of the contract with targetcli and with handlers of other processes, as the C daemon defined it."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ MANAGER = Interface(
 
 
 def path(subtype: str) -> str:
-    """Of a handler's object."""
+    """The path of a handler's object."""
     return f"{ROOT}/{subtype}"
 
 
 def external_name(subtype: str) -> str:
-    """The bus name that the process of a handler owns."""
+    """The bus name that a handler's process owns."""
     return f"{MANAGER.name}.{subtype}"
 
 
 def external_path(subtype: str) -> str:
-    """Of the handler's object in its own process."""
+    """The path of the handler's object in its own process."""
     return f"{ROOT}/HandlerManager1/{subtype}"

@@ -1,4 +1,4 @@
-"""Method calls over the system bus. This module, and not the client, needs the library for D-Bus."""
+"""Method calls over the system bus. Only this client module imports the library for D-Bus."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tcmu_runner.dbus.variants import packed
 
 
 class OverBus:
-    """name: of the daemon on the bus. One event loop."""
+    """name: the daemon's on the bus. For one event loop."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._bus: MessageBus
 
     async def open(self) -> None:
-        """Raises what each version of the library raises."""
+        """Raises the library's errors, which differ between versions."""
         self._bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
 
     async def close(self) -> None:
         await close(self._bus)
 
     async def call(self, request: Request, *, start: bool = False) -> list[Any]:
-        """What the method gives, without variants. start: see Client. Raises CallError."""
+        """The method's results, without variants. start: see Client. Raises CallError."""
         reply = await self._bus.call(
             Message(
                 self._name, request.path, request.interface, request.method,
@@ -36,7 +36,7 @@ class OverBus:
                 signature=request.signature, body=packed(request.arguments),
             )
         )  # fmt: skip
-        assert reply is not None  # we wait for one
+        assert reply is not None  # the message expects one
         if reply.message_type is MessageType.ERROR:
             raise CallError(str(reply.error_name), str(reply.body[0]) if reply.body else "")
         results: list[Any] = unpack_variants(reply.body)
@@ -44,8 +44,8 @@ class OverBus:
 
 
 async def close(bus: MessageBus) -> None:
-    """Disconnects, and waits until nothing is open any more."""
+    """Disconnects and waits until the socket is closed."""
     if bus.connected:
         bus.disconnect()
-        with suppress(Exception):  # however the connection ends
+        with suppress(Exception):  # any end of the connection
             await asyncio.wait_for(bus.wait_for_disconnect(), 1)  # type: ignore[no-untyped-call]

@@ -12,9 +12,9 @@ from tcmu_runner.errors import DeviceError
 
 
 async def call(path: Path, request: Request) -> list[Any]:
-    """What the method gives. A connection for each call: a daemon that has restarted is found again.
+    """The method's results. Opens a connection for each call, so that a restarted daemon is found.
 
-    Raises CallError, OSError where nobody listens or we may not connect, DeviceError where no answer comes.
+    Raises CallError; OSError if no process listens or we may not connect; DeviceError without an answer.
     """
     asked = {
         "path": request.path,

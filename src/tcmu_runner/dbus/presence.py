@@ -20,7 +20,7 @@ from tcmu_runner.handler.registry import Registry
 async def presence(
     registry: Registry, device_manager: Controllable, version: str, externals: Externals, name: str = SERVICE
 ) -> AsyncIterator[None]:
-    """The daemon is on the bus for the time of the block, as soon as there is one."""
+    """Keeps the daemon on the bus while the context is open, also on a bus that starts later."""
     handlers, devices = ServiceBranch(registry, externals), DevicesBranch(device_manager, version)
     bus = externals.peers = Bus(name, Tree([handlers, devices]), externals)
     externals.watch(Announcer(handlers, bus.emit).poke)

@@ -1,7 +1,7 @@
-"""What targetcli and other tools know of a tcmu-runner: the branch /org/kernel/TCMUService1.
+"""What targetcli and other tools expect of a tcmu-runner: the branch /org/kernel/TCMUService1.
 
-Each object that its manager lists is a handler: targetcli makes a backstore user:NAME of it, whose name is
-the last element of the path. So there is nothing else in the list.
+targetcli makes a backstore type user:NAME of each object that the object manager lists, where NAME is the
+last element of its path. So only handlers are listed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tcmu_runner.handler import config
 from tcmu_runner.handler.registry import Provider, Registry
 from tcmu_runner.printable import utf8
 
-CHECK_SECONDS = 10.0  # targetcli waits for 25 s, and then ends with a traceback
+CHECK_SECONDS = 10.0  # targetcli waits for 25 s and then ends with a traceback
 
 
 class ServiceBranch:
-    """Our handlers, and those that other processes have registered. On the event loop."""
+    """Our handlers, and those that other processes have registered. Runs on the event loop."""
 
     root = ROOT
 
@@ -48,7 +48,7 @@ def _handler(description: str, check: Call) -> Served:
 
 
 def _own(registry: Registry, provider: Provider) -> Call:
-    """A handler's parse is foreign code: it may take its time."""
+    """CheckConfig of our handler. On a thread: a handler's `parse` is foreign code and may block."""
 
     def check(text: str) -> None:
         config.split(text)
@@ -64,7 +64,7 @@ def _own(registry: Registry, provider: Provider) -> Call:
 
 
 def _bounded(check: Call) -> Call:
-    """Always an answer: targetcli does not bear a D-Bus error."""
+    """Wraps a check so that it always answers: targetcli cannot handle a D-Bus error."""
 
     async def check_config(text: str) -> Sequence[object]:
         try:

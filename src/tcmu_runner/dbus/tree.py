@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def refusal(message: Message, error: Exception) -> Message:
-    """The answer to a call that cannot be done, or in which we have failed; the caller must not wait."""
+    """The error reply to a call. Always send one: the caller waits for it."""
     told = described(error)
     return Message.new_error(message, told.name, str(told))
 
@@ -29,7 +29,7 @@ class Tree:
         self.branches = branches
 
     async def answer(self, message: Message) -> Message:
-        """The reply to a method call, whatever it is."""
+        """The reply to a method call; errors become error replies."""
         try:
             method, results = await self._call(message)
             return Message.new_method_return(message, method.result, list(results))
@@ -69,7 +69,7 @@ class Tree:
         return introspection([*_ALWAYS, *manager, *own], self._children(path))
 
     def _children(self, path: str) -> set[str]:
-        """The next elements of all paths below this one."""
+        """The next path elements of all objects below this path."""
         below = path.rstrip("/") + "/"
         return {other.removeprefix(below).split("/")[0] for other in self._paths() if other.startswith(below)}
 
@@ -95,7 +95,7 @@ def _properties(message: Message, served: Sequence[Served]) -> tuple[Method, Seq
     method = _method(message, standard.PROPERTIES)
     wanted = message.body[0]
     every = {each.interface.name: each for each in served}
-    if method.name == "GetAll":  # of an interface that has none, too: targetcli asks the object manager's
+    if method.name == "GetAll":  # also of an interface without properties: targetcli calls it so
         return method, [values(every[wanted]) if wanted in every else {}]
     properties = values(every[wanted]) if wanted in every else {}
     name = message.body[1]
@@ -113,7 +113,7 @@ def values(served: Served) -> dict[str, Variant]:
 
 
 def managed(branch: Branch) -> dict[str, dict[str, dict[str, Variant]]]:
-    """What its object manager lists."""
+    """The result of GetManagedObjects for a branch."""
     return {
         path: {each.interface.name: values(each) for each in served}
         for path, served in branch.objects().items()

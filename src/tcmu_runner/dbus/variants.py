@@ -10,7 +10,7 @@ from tcmu_runner.printable import utf8
 
 
 def packed(body: Iterable[object]) -> list[object]:
-    """Arguments or results of a method; each table among them is an a{sv}."""
+    """Arguments or results of a method; tables among them become a{sv}."""
     return [pack(each) if isinstance(each, Mapping) else each for each in body]
 
 

@@ -1,6 +1,6 @@
-"""Devices and what happens to them, as D-Bus says it: names, paths, and the way there and back.
+"""Devices and events as D-Bus values: names, paths, and conversion in both directions.
 
-The interface has a version in its names: what is in it stays; more may come.
+Interface names contain a version: members are never removed from it; new ones may be added.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ _SPECIAL = re.compile("[^A-Za-z0-9]")
 
 
 def is_exact(name: str) -> bool:
-    """Whether a device's name arrived as it is: no byte of it was written as an escape."""
+    """Whether the name has no escaped byte, so that `path` finds the device by it."""
     return "\\" not in name
 
 
 def path(name: str) -> str:
-    """Of a device's object: user_0/vol0 is .../devices/user_0/vol0; other bytes than letters and digits of
-    its own name are _ and two hex digits."""
+    """The path of a device's object: user_0/vol0 is .../devices/user_0/vol0; in the device's own name each
+    byte other than ASCII letters and digits is _ and two hex digits."""
     hba, _, device = name.partition("/")
     text = device.encode(errors="surrogateescape").decode("latin-1")  # a character for each byte
     own = _SPECIAL.sub(lambda match: f"_{ord(match[0]):02x}", text)
@@ -112,7 +112,7 @@ def statistics(snapshot: Snapshot) -> dict[str, object]:
 
 
 def view(about: Mapping[str, Any], numbers: Mapping[str, Any]) -> DeviceView:
-    """Of the properties of DEVICE and STATISTICS, without variants."""
+    """A DeviceView from the properties of DEVICE and STATISTICS, without variants."""
     opcodes = tuple(
         Opcode(opcode, count, length, errors, microseconds, tuple(histogram))
         for opcode, count, length, errors, microseconds, histogram in numbers["Opcodes"]
@@ -136,11 +136,11 @@ def view(about: Mapping[str, Any], numbers: Mapping[str, Any]) -> DeviceView:
             opcodes,
             kinds,
             failure=numbers.get("Failure", ""),
-            failed_at=numbers.get("FailedAt", 0.0),  # not of an older one
+            failed_at=numbers.get("FailedAt", 0.0),  # an older daemon has none
         ),
     )
 
 
 def device_event(one: DeviceEvent) -> list[object]:
-    """An element of what Happenings gives."""
+    """An element of the result of Happenings."""
     return [one.time, utf8(one.device), one.level, utf8(one.text)]

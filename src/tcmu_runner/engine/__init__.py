@@ -1,10 +1,10 @@
-"""Serving a LUN: between a ring that brings commands and a handler that stores bytes.
+"""Serving a LUN: between a ring that delivers commands and a handler that stores bytes.
 
 lun          Lun: one device, with its unit, handler and dispatcher, and its life cycle
-overrides    what an administrator sets of a unit's identity and limits
-unit_memory  keeps what initiators rely on for the next process that serves the LUN
+overrides    an administrator's settings of a unit's identity and limits
+unit_memory  keeps a unit's state for the next process that serves the LUN, whole after a kill
 
 serve/       commands: from the ring to their completion
-storage/     what commands need of the handler, and where it runs
-observe/     what can be seen of all this from outside
+storage/     storage operations of commands, and the threads on which they run
+observe/     statistics, logs of failures and slow commands, views for other processes
 """

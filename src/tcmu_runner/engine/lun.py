@@ -37,16 +37,15 @@ from tcmu_runner.scsi.sense import WRITE_ERROR, ScsiError, ScsiStatusError, Stat
 from tcmu_runner.scsi.unit import Identity, Limits, Unit
 from tcmu_runner.units import LARGEST
 
-SPACE_SECONDS = 5.0  # between looks at the space below a LUN
+SPACE_SECONDS = 5.0  # between checks of the free space below a LUN
 BLOCK_SIZES = (512, 1024, 2048, 4096)
 _ENDINGS = {Late.BUSY: ScsiStatusError(Status.BUSY), Late.ABORT: ScsiStatusError(Status.TASK_ABORTED)}
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What an administrator has configured. name: as in configfs, user_0/vol0. config: the whole string.
-
-    size: bytes. identify: the unit's identity, asked at each INQUIRY. origin: why it is opened.
+    """An administrator's configuration. name: as in configfs, user_0/vol0. config: the whole string. size:
+    bytes. identify: returns the unit's identity; called at each INQUIRY. origin: why the LUN is opened.
     """
 
     name: str
@@ -73,7 +72,7 @@ class Description:
 
 
 class RawUnit(Unit):
-    """Of a raw handler, which sees every command before the unit does."""
+    """The unit of a raw handler, which gets every command before the unit does."""
 
     __slots__ = ()
 
@@ -94,8 +93,8 @@ class RawUnit(Unit):
 
 
 class Lun:
-    """`open` it, `attach` it to a ring; `detach` and `close` undo the two. Methods may block, and none may be
-    called from the LUN's own threads."""
+    """Call `open`, then `attach` with a ring; `detach` and `close` undo the two. Methods may block. Do not
+    call them on the LUN's own threads."""
 
     def __init__(
         self,
@@ -126,14 +125,14 @@ class Lun:
         device.on_write_lost = self._write_lost
         self._dispatcher: RingDispatcher | None = None
         self._consumer: Consumer | None = None
-        self._background: Background  # for commands
-        self._space_look: Background  # for `watch`
+        self._background: Background  # started by commands
+        self._space_look: Background  # started by `watch`
         self._space_seen = 0.0
 
     @classmethod
     def open(cls, description: Description, registry: Registry, statistics: Statistics | None = None) -> Lun:
-        """Finds the handler and opens the storage. statistics: where to count. Raises TcmuError or OSError
-        when the device is refused."""
+        """Finds the handler and opens the storage. statistics: for counters; None: private ones. Raises
+        TcmuError or OSError when the device is refused."""
         description.check()
         provider, parts = registry.find(description.config)
         device = Device(
@@ -160,12 +159,11 @@ class Lun:
     ) -> RingDispatcher:
         """Starts serving. Raises RingCorrupt when the shared memory is not a ring of version 2.
 
-        nexus_of: tells over which nexus, of those the front end has added to the unit, a command came;
-        without it there is one nexus, as behind LIO, which does not tell initiators apart, and resets of the
-        logical unit come over the ring alone. restart: replaces the process that serves this LUN, where that
-        can be done. thread: see RingDispatcher.start. memory: what an earlier process knew of the unit; only
-        without nexus_of, and the caller closes it after `close`. Raises OSError, too, where it cannot be
-        read.
+        nexus_of: returns the nexus of a command, by its id; the front end has added it to the unit. None: one
+        nexus, as behind LIO, which does not tell initiators apart, and LOGICAL UNIT RESET arrives only on the
+        ring. restart: replaces the process that serves this LUN, if that is possible. thread: see
+        RingDispatcher.start. memory: the unit's state from an earlier process, only without nexus_of; the
+        caller closes it after `close`. Also raises OSError if it cannot be read.
         """
         deadlines = self._deadlines(restart)
         if nexus_of is None:
@@ -208,7 +206,7 @@ class Lun:
         )  # fmt: skip
 
     def _fast_path_of(self, executor: Executor, dispatcher: RingDispatcher) -> FastPath | None:
-        """Where nothing is between unit and handler, and the ring's thread may call the handler."""
+        """None if filters are in between, or the ring's thread must not call the handler."""
         handler = self.stack.direct
         if handler is None or handler.threads == 1:
             return None
@@ -217,7 +215,7 @@ class Lun:
         return FastPath(self.unit, handler, detector, in_flight, completions, clock=self._clock)
 
     def _lend(self, dispatcher: RingDispatcher, perform: Perform) -> None:
-        """What the storage does for others than commands: work in the background, copies to other LUNs."""
+        """Gives the unit what it needs of the storage outside of commands: background work, copies."""
         self._background = Background(self.device, perform, dispatcher.in_flight.waiting, self._clock)
         self._space_look = Background(self.device, perform, clock=self._clock)
         self.unit.spawn = self._background.spawn
@@ -225,15 +223,15 @@ class Lun:
 
     def _write_lost(self, error: OSError) -> None:
         answer = scsi_error(error, None)
-        # BUSY and TASK SET FULL ask for another try, and there is nothing left that could be tried
+        # BUSY and TASK SET FULL ask the initiator to retry, but the write was answered: report a lost write
         self.unit.defer(answer.sense if isinstance(answer, ScsiError) else WRITE_ERROR)
 
     def drain(self, seconds: float) -> bool:
-        """Waits until all commands on the ring are answered; False when the time is up."""
+        """Waits until all commands on the ring are answered; False after `seconds`."""
         return self._dispatcher is None or self._dispatcher.drain(seconds)
 
     def watch(self) -> None:
-        """The owner of the LUN calls it about every second: see RingDispatcher.watch."""
+        """Call about every second: see RingDispatcher.watch."""
         if self._dispatcher is not None:
             self._dispatcher.watch()
             self._slow_log.tell()
@@ -246,25 +244,25 @@ class Lun:
             self._space_look.spawn(self.unit.check_space())
 
     def detach(self) -> None:
-        """Stops serving and lets go of the shared memory; commands on the ring stay where they are."""
+        """Stops serving and releases the shared memory; commands on the ring stay there."""
         if self._dispatcher is not None and self._consumer is not None:
             refuse_copies(self.unit)
             self._background.stop()
             self._space_look.stop()
             self._dispatcher.stop()
-            gc.collect()  # errors that handlers raised hold buffers by their tracebacks, often in a cycle
+            gc.collect()  # tracebacks of handlers' errors hold buffers, often in a reference cycle
             self._consumer.release()
             self._dispatcher = self._consumer = None
 
     def close(self) -> None:
-        """Closes the storage; only after `detach`. What is lost meanwhile initiators still have to hear."""
+        """Closes the storage. Call after `detach`."""
         self.stack.close()
         self.unit.nexuses.clear()
 
     def resize(self, size: int) -> None:
-        """The administrator's new size. Raises ConfigError or OSError; then it is as before.
+        """Applies the administrator's new size. Raises ConfigError or OSError: the size has not changed.
 
-        A unit that shrinks does so before its storage: no command may reach what is being cut off.
+        A unit shrinks before its storage: no command may reach the part that is cut off.
         """
         replace(self.description, size=size).check()
         before = self.unit.size

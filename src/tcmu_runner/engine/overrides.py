@@ -1,11 +1,11 @@
-"""What an administrator sets of a unit's identity and limits, in place of what its front end would tell.
+"""An administrator's settings of a unit's identity and limits, in place of its front end's values.
 
 [devices.vol0]                 # a LUN's name, or a pattern: "vol*"; all that match apply, in order
 vendor = "ACME"                # of INQUIRY: 8, 16 and 4 characters
 product = "Thin disk"
 revision = "1.0"
 rotational = true              # VPD page B1
-soft_threshold = 80            # percent of the space below a thin unit at which initiators are told
+soft_threshold = 80            # percent used of the space below a thin unit: queues a unit attention
 max_unmap = 65536              # VPD page B0, in logical blocks, by the names of scsi.profile.Limits
 
 A LUN is meant by its name in LIO, whatever its HBA: user_0/vol0 may be user_2/vol0 after a reboot, and a
@@ -23,8 +23,8 @@ from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.device import without_hba
 from tcmu_runner.scsi.profile import Identity, Limits
 
-_TEXTS = {"vendor": 8, "product": 16, "revision": 4}  # bytes in INQUIRY data (SPC-5 6.6.2)
-# SBC-4 6.6.4: what the fields of VPD page B0 hold; a percentage
+_TEXTS = {"vendor": 8, "product": 16, "revision": 4}  # bytes in INQUIRY data (SPC-4 6.6.2)
+# SBC-4 6.6.4: the ranges of fields of VPD page B0h; and a percentage
 _NUMBERS = {
     "max_transfer": range(1, 1 << 32),
     "optimal_transfer": range(1 << 32),
@@ -47,7 +47,7 @@ Value = str | int | bool
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """identity, limits: fields of Identity and of Limits."""
+    """identity, limits: values for fields of Identity and Limits."""
 
     identity: Mapping[str, Value] = field(default_factory=dict)
     limits: Mapping[str, Value] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Overrides:
         return replace(identity, **self.identity)  # type: ignore[arg-type]  # checked by `parse`
 
     def limit(self, limits: Limits) -> Limits:
-        """What a transport cannot carry, no administrator can allow."""
+        """Applies the overrides; max_transfer stays within the transport's."""
         found = replace(limits, **self.limits)  # type: ignore[arg-type]  # checked by `parse`
         return replace(found, max_transfer=min(found.max_transfer, limits.max_transfer or found.max_transfer))
 
@@ -68,9 +68,8 @@ class OverrideTable:
     tables: tuple[tuple[str, Overrides], ...] = ()
 
     def of(self, name: str) -> Overrides:
-        """name: as in configfs, user_0/vol0. What stands further down wins. A table of another HBA's LUN of
-        this name applies, too, unless there is one for the very name: LIO's tools number HBAs anew at each
-        boot."""
+        """name: as in configfs, user_0/vol0. Later tables win. A table for another HBA's LUN of this name
+        applies as well, unless one has the exact name: LIO's tools renumber HBAs at each boot."""
         named = any(pattern == name for pattern, _ in self.tables)
         identity: dict[str, Value] = {}
         limits: dict[str, Value] = {}
@@ -86,12 +85,12 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _names(pattern: str, name: str) -> bool:
-    """Whether it is, HBA and all, exactly a LUN of this name."""
+    """Whether the pattern is another HBA's LUN of this name."""
     return without_hba(pattern) == name != pattern
 
 
 def parse(pattern: str, table: Mapping[str, object]) -> Overrides:
-    """One table of the settings. Raises ConfigError with the key and what would be right."""
+    """Parses one table of the settings. Raises ConfigError with the key and what would be right."""
     identity: dict[str, Value] = {}
     limits: dict[str, Value] = {}
     for key, value in table.items():

@@ -1,7 +1,7 @@
-"""Keeps what initiators rely on where the next process that serves the LUN finds it.
+"""Keeps the state that initiators rely on (WCE, SWP, ...) for the next process that serves the LUN.
 
-A record of it is whole after a kill of the process that writes it, or a loss of power: two slots take turns.
-Each begins with a head that tells whether the rest of it is whole, and which is newer.
+Its record is whole after a kill of the process that writes it, or a power loss: two slots are written in
+turns. Each has a head with a checksum and a number that tells which slot is newer.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from tcmu_runner.scsi.unit import Unit
 
 SLOT = 8192  # bytes
 FILE_SIZE = 2 * SLOT
-# magic with version, CRC-32 of what follows it, how often was written, length of the text
+# magic with version, CRC-32 of the rest, number of the write, length of the text
 _HEAD = struct.Struct("<4sIQI")
 _MAGIC = b"TRS1"
 _CRC_FROM = 8
 
 
 class Record:
-    """A small JSON record in a file. Owns `descriptor`, which may be opened by several processes, of which
-    one at a time writes. Not thread-safe. lasting: what was stored outlasts a loss of power when `store`
-    returns."""
+    """A small JSON record in a file. Owns `descriptor`. Several processes may have the file open; one at a
+    time writes. Not thread-safe. lasting: `store` returns when the record is on stable storage."""
 
     def __init__(self, descriptor: int, *, lasting: bool = False) -> None:
         self._descriptor = descriptor
@@ -38,14 +37,14 @@ class Record:
         self._text = b""
 
     def load(self) -> dict[str, object] | None:
-        """What was stored last; None where nothing was, or nothing that can be read. Raises OSError."""
+        """The record that was stored last; None without a readable one. Raises OSError."""
         found = [slot for number in (0, 1) if (slot := self._slot(number)) is not None]
         if not found:
             return None
         self._number, self._text = max(found)
         try:
             values = json.loads(self._text)
-        except (ValueError, RecursionError):  # whole, but not by `store`
+        except (ValueError, RecursionError):  # the checksum is right, but `store` did not write it
             return None
         return values if isinstance(values, dict) else None
 
@@ -60,7 +59,8 @@ class Record:
         return written, whole[_HEAD.size :]
 
     def store(self, values: Mapping[str, object]) -> None:
-        """Only where it differs from what is there. Raises OSError; ValueError for more than a slot takes."""
+        """Writes if the values differ from the last ones. Raises OSError; ValueError if they exceed a
+        slot."""
         text = json.dumps(values, separators=(",", ":")).encode()
         if text == self._text:
             return
@@ -76,7 +76,7 @@ class Record:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was loaded or stored."""
+        """Whether no record was loaded or stored."""
         return not self._text
 
     def close(self) -> None:
@@ -84,8 +84,8 @@ class Record:
 
 
 class UnitMemory:
-    """Owns two records. current: all facts, for as long as the machine runs and the LUN exists. lasting:
-    those of `unit_state.LASTING`, beyond that."""
+    """Owns two records. current: the whole state, until the machine restarts or the LUN is removed. lasting:
+    the keys of `unit_state.LASTING`, beyond that."""
 
     def __init__(self, current: Record, lasting: Record) -> None:
         self._lasts = True
@@ -95,25 +95,25 @@ class UnitMemory:
         self._complained = False
 
     def attach(self, unit: Unit, nexus: Nexus, device: Device, *, volatile: bool) -> None:
-        """Before the unit's first command: puts back what is known, and follows the unit from now on. nexus:
-        its only one. volatile: its storage is, so nothing of it lasts. Raises OSError."""
+        """Call before the unit's first command: restores the state, and stores each later change. nexus: the
+        unit's only one. volatile: the storage forgets, so nothing lasts either. Raises OSError."""
         self._lasts = not volatile
         known = ((self._lasting.load() if self._lasts else None) or {}) | (self._current.load() or {})
         try:
             unit_state.put_back(unit, nexus, known)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            text = "state that another version kept is not understood: %s: DEVICE INTERNAL RESET is queued"
+            text = "state of another version is not understood: %s: queued DEVICE INTERNAL RESET"
             device.log.warning(text, error)
             safest = {"write_through": known.get("write_through")}
             unit_state.put_back(unit, nexus, unit_state.FORGOTTEN | safest)
         if (before := known.get("size", unit.size)) != unit.size:
-            text = "size changed from %s to %d bytes behind initiators: CAPACITY DATA HAS CHANGED is queued"
+            text = "size changed from %s to %d bytes without notice: queued CAPACITY DATA HAS CHANGED"
             device.log.warning(text, before, unit.size)
         unit.remember = lambda: self._save(unit, nexus, device)
         unit.remember()
 
     def _save(self, unit: Unit, nexus: Nexus, device: Device) -> None:
-        """Any thread. A failure is for the log: this process still knows everything."""
+        """Stores the state. Any thread. Only logs a failure: this process still has the state."""
         with self._lock:
             try:
                 state = unit_state.taken(unit, nexus)
@@ -123,14 +123,14 @@ class UnitMemory:
                     self._lasting.store(lasting)
             except (OSError, ValueError) as error:
                 if not self._complained:
-                    text = "state cannot be kept: %s; a restart makes WCE, SWP and the like default again"
+                    text = "cannot store state: %s: a restart resets WCE, SWP and the like"
                     device.log.error(text, error)
                 self._complained = True
             else:
                 self._complained = False
 
     def close(self) -> None:
-        """After the unit's last command."""
+        """Call after the unit's last command."""
         with self._lock:
             self._current.close()
             self._lasting.close()

@@ -1,15 +1,15 @@
-"""A bit for each block, in memory that may be a file's."""
+"""A bitmap with a bit for each block, in memory or a mapped file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
 
-WINDOW = 1 << 15  # bits that are looked at in one go
+WINDOW = 1 << 15  # bits converted to an integer at a time
 
 
 class Memory(Protocol):
-    """bytearray, memoryview, mmap: slices are read and written in place."""
+    """bytearray, memoryview or mmap: read and written by slices."""
 
     def __getitem__(self, key: slice, /) -> bytes | bytearray | memoryview: ...
 
@@ -17,7 +17,7 @@ class Memory(Protocol):
 
 
 def runs(memory: Memory, first: int, last: int) -> Iterator[tuple[int, int, bool]]:
-    """The bits first..last as (first, last, value) in order; runs end at windows."""
+    """(first, last, value) of each run of equal bits in first..last, ascending; runs also end at windows."""
     while first < last:
         end = min(last, first + WINDOW)
         word = _word(memory, first, end)

@@ -31,8 +31,8 @@ from tcmu_runner.scsi.operations import (
 from tcmu_runner.scsi.sense import INVALID_OPCODE, ScsiError, ScsiStatusError
 from tcmu_runner.scsi.unit import Capabilities
 
-CHUNK = 4096  # bytes, and a block where that is larger; a divisor of PART
-TRIES = 32  # chunks that are looked at for one to make way
+CHUNK = 4096  # bytes, or a block if that is larger; a divisor of PART
+TRIES = 32  # chunks tried when one has to make room
 MODES = ("write-through", "write-back")
 
 
@@ -51,7 +51,7 @@ class CacheOptions:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The part of an operation's buffers that is in one chunk, from its byte `skip` on."""
+    """The part of an operation's buffers that lies in one chunk, from the chunk's byte `skip` on."""
 
     chunk: int
     skip: int
@@ -61,20 +61,20 @@ class Piece:
 
 
 class Cache(Filter[CacheOptions]):
-    """Keeps chunks of 4096 bytes that were read or written in a file that is faster than the storage below:
-    on an SSD, or in memory (a directory of a tmpfs, such as /dev/shm).
+    """Keeps chunks of 4096 bytes that were read or written in a file on faster storage than the one below: on
+    an SSD, or in memory (a directory of a tmpfs, such as /dev/shm).
 
-      directory   where the caches are; it has to exist. The one of vol0 is vol0.cache there
+      directory   where the caches are; it has to exist. The cache of vol0 is vol0.cache there
       size        bytes of each cache ("256M")
       mode        "write-through": a write ends when the storage below has it (the default).
                   "write-back": it ends when the cache has it; the storage below gets it with the next flush,
                   or when the cache needs the room
 
-    A flush, and a write with FUA, end well only when the storage below has everything on stable storage. What
-    it could not take stays in the cache: the flush ends in its error, and initiators are told by a deferred
-    error where there was no flush. Writes that were not flushed outlive the process, but not a power loss.
-    They are for the storage that they were made for: over another one the LUN is refused until they are
-    stored, or the cache file is removed, or given to a copy by `tcmu-runner overlay FILE adopt`.
+    A flush, or a write with FUA, succeeds only when the storage below has everything on stable storage. What
+    it could not take stays in the cache: the flush fails with its error; without a flush, initiators get a
+    deferred error. Writes that were not flushed survive the process, but not a power loss. They belong to the
+    storage below: over another one the LUN is refused until the writes are stored there, the cache file is
+    removed, or `tcmu-runner overlay FILE adopt` gives it to a copy.
 
     Example: { filter = "cache", directory = "/dev/shm", size = "1G", mode = "write-back" }
     """
@@ -100,7 +100,7 @@ class Cache(Filter[CacheOptions]):
         path = sidecar.path_of(device, options.directory, "cache")
         if (
             options.mode == "write-back" and device.origin is Origin.RUNNING
-        ):  # else it was emptied, or is void
+        ):  # else the file was empty, or is from an earlier boot
             sidecar.expect(path, device, "cache")
         chunk = max(CHUNK, device.block_size)
         slots = Slots.open(path, options.size, chunk, device)
@@ -131,12 +131,12 @@ class Cache(Filter[CacheOptions]):
                 raise ScsiError(INVALID_OPCODE)
 
     def stop(self) -> Steps:
-        """What cannot be written now is in the file when the device is opened again."""
+        """Writes all dirty chunks. Those that fail stay in the file for the next opening."""
         try:
             yield from self._write_all()
             yield Flush()
         except (OSError, ScsiError, ScsiStatusError) as error:
-            self._device.log.error("the cache cannot be emptied: %s; open the device again soon", error)
+            self._device.log.error("cache not emptied: %s: the rest stays: open the device again soon", error)
 
     # -- reads and writes -----------------------------------------------------------------------------
 
@@ -166,7 +166,7 @@ class Cache(Filter[CacheOptions]):
             yield from self._fetch(missing)
 
     def _fetch(self, pieces: list[Piece]) -> Steps:
-        """Neighbours that are not here, with one read."""
+        """Reads adjacent chunks that are not in the cache with one read, and keeps them."""
         if not pieces:
             return
         yield Read(pieces[0].offset, [buffer for piece in pieces for buffer in piece.buffers])
@@ -175,7 +175,7 @@ class Cache(Filter[CacheOptions]):
                 yield from self._keep(piece, dirty=False)
 
     def _keep(self, piece: Piece, *, dirty: bool) -> Steps:
-        """Into the cache if there is room, or room can be made."""
+        """Adds a chunk to the cache if a slot is free or can be freed."""
         if not self.slots.add(piece.chunk, piece.buffers, dirty=dirty):
             yield from self._make_room()
             self.slots.add(piece.chunk, piece.buffers, dirty=dirty)
@@ -185,7 +185,7 @@ class Cache(Filter[CacheOptions]):
         try:
             yield operation
         except BaseException:
-            for piece in pieces:  # how far it has come nobody knows; what is dirty will be written again
+            for piece in pieces:  # a failed write may be partly done; dirty chunks are written again
                 if not self.slots.is_dirty(piece.chunk):
                     self.slots.drop(piece.chunk)
             raise
@@ -196,7 +196,7 @@ class Cache(Filter[CacheOptions]):
                 yield from self._keep(piece, dirty=False)
 
     def _update(self, piece: Piece) -> None:
-        """The storage below has it; a cache that cannot take it must not keep what was before."""
+        """After a write below. If the cache cannot take the data, drops its chunk, which is out of date."""
         try:
             self.slots.write(piece.chunk, piece.buffers, piece.skip, dirty=False)
         except OSError:
@@ -218,7 +218,7 @@ class Cache(Filter[CacheOptions]):
         first = operation.offset // self._chunk
         last = (operation.offset + operation.length - 1) // self._chunk
         with self._locks.on(operation.offset, operation.length):
-            for chunk in {first, last}:  # the two that it may be about a part of
+            for chunk in {first, last}:  # the range may cover only a part of these two
                 yield from self._write_chunks([chunk] if self.slots.is_dirty(chunk) else [])
             yield operation
             for chunk in self.slots.within(first, last + 1):
@@ -227,7 +227,7 @@ class Cache(Filter[CacheOptions]):
     # -- back to the storage below ---------------------------------------------------------------------
 
     def _write_all(self, offset: int = 0, length: int | None = None) -> Steps:
-        """All dirty chunks of a range. Those that fail stay dirty, and keep no other from being written."""
+        """Writes all dirty chunks of a range. Those that fail stay dirty; the others are still written."""
         end = self._size if length is None else offset + length
         failure: Exception | None = None
         for chunks in self._groups(self.slots.within(offset // self._chunk, -(-end // self._chunk))):
@@ -240,7 +240,7 @@ class Cache(Filter[CacheOptions]):
             raise failure
 
     def _groups(self, chunks: list[int]) -> Iterator[list[int]]:
-        """Of dirty chunks, those that have one turn."""
+        """Groups dirty chunks by the lock that they share."""
         group: list[int] = []
         for chunk in sorted(filter(self.slots.is_dirty, chunks)):
             if group and chunk * self._chunk // PART != group[0] * self._chunk // PART:
@@ -251,7 +251,7 @@ class Cache(Filter[CacheOptions]):
             yield group
 
     def _write_chunks(self, chunks: list[int]) -> Steps:
-        """Neighbours with one write. By who has the turn on them."""
+        """Writes adjacent chunks with one write. The caller holds their lock."""
         while chunks:
             count = next((n for n, chunk in enumerate(chunks) if chunk != chunks[0] + n), len(chunks))
             run, chunks = chunks[:count], chunks[count:]
@@ -265,7 +265,7 @@ class Cache(Filter[CacheOptions]):
                 self.slots.clean(chunk)
 
     def _make_room(self) -> Steps:
-        """Drops a chunk that was not used for long, if one can be had without waiting for anybody."""
+        """Drops one of the least recently used chunks, one that no other thread has locked."""
         for chunk in self.slots.oldest(TRIES):
             with self._locks.at_once(chunk * self._chunk) as mine:
                 if not mine or chunk not in self.slots:
@@ -280,7 +280,7 @@ class Cache(Filter[CacheOptions]):
 
     def _tell(self, error: Exception, chunk: int) -> None:
         self._device.log.warning(
-            "%d bytes at %d cannot be written to the storage below: %s; the cache keeps them",
+            "cannot write %d bytes at %d to the storage below: %s: the cache keeps them",
             self._chunk, chunk * self._chunk, error,
         )  # fmt: skip
         if isinstance(error, OSError):

@@ -1,8 +1,9 @@
-"""The file of `cache`: slots for chunks of the disk, and which of them are newer than the storage below.
+"""The file of `cache`: slots for chunks of the disk, and a table that says which are newer than the storage
+below.
 
-A head, a table with a word for each slot, and the slots. It lives as long as the machine runs: a process that
-is killed leaves its dirty chunks to the next one. After a power loss nothing in it counts, as in a disk's own
-volatile cache, so nothing in it is ever synchronised.
+A header, a table with a word for each slot, and the slots. The file is valid until the machine restarts: a
+killed process leaves its dirty chunks to the next one. After a power loss the file's content is void, as that
+of a disk's volatile cache, so it is never synchronised.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tcmu_runner.iov import Buffers
 
 MAGIC, VERSION = b"tcmu-cac", 1
 HEAD = Struct("<8sII16s")  # magic, version, chunk size, boot id
-WORD = Struct("<Q")  # 0: free. Else (number of the chunk + 1) * 2, and 1 for a dirty one
+WORD = Struct("<Q")  # 0: free; else (chunk number + 1) * 2, plus 1 if dirty
 TABLE_AT = 1 << 12
 FOREIGN = (
     "it holds writes that are not stored there yet: serve that one again under this name, which stores them, "
@@ -33,7 +34,7 @@ FOREIGN = (
 
 
 class Slots:
-    """Chunks by their numbers. A chunk is only touched by who has the turn on its part of the disk."""
+    """Chunks by number. Only the thread that holds the lock of a part of the disk uses its chunks."""
 
     def __init__(self, fd: int, count: int, chunk: int) -> None:
         self.count = count
@@ -41,7 +42,7 @@ class Slots:
         self._chunk = chunk
         self._data_at = TABLE_AT + -(-count * WORD.size // TABLE_AT) * TABLE_AT
         self._lock = threading.Lock()
-        self._slots: OrderedDict[int, int] = OrderedDict()  # chunk: slot; the least recently used first
+        self._slots: OrderedDict[int, int] = OrderedDict()  # slot by chunk; least recently used first
         self._dirty: set[int] = set()
         self._free: list[int] = []
 
@@ -70,7 +71,7 @@ class Slots:
             return chunk in self._dirty
 
     def within(self, first: int, last: int) -> list[int]:
-        """The chunks first..last that are here."""
+        """The cached chunks among first..last."""
         with self._lock:
             return [chunk for chunk in self._slots if first <= chunk < last]
 
@@ -80,20 +81,20 @@ class Slots:
             return [chunk for chunk, _ in zip(self._slots, range(count), strict=False)]
 
     def read(self, chunk: int, into: Buffers, skip: int = 0) -> None:
-        """From byte `skip` of the chunk on."""
+        """Reads from byte `skip` of the chunk on."""
         at = self._place(chunk) + skip
         for buffer in into:
             iov.scatter([buffer], os.pread(self._fd, len(buffer), at).ljust(len(buffer), b"\0"))
             at += len(buffer)
 
     def write(self, chunk: int, data: Buffers, skip: int = 0, *, dirty: bool) -> None:
-        """Into a chunk that is here; one that is dirty stays so. OSError leaves it partly written."""
+        """Writes to a cached chunk; a dirty one stays dirty. OSError leaves it partly written."""
         pwritev(self._fd, data, self._place(chunk) + skip)
         if dirty and not self.is_dirty(chunk):
             self._mark(chunk, dirty=True)
 
     def add(self, chunk: int, data: Buffers, *, dirty: bool) -> bool:
-        """A whole chunk that is not here yet. False: no slot is free for it."""
+        """Adds a whole chunk that is not cached. False: no slot is free."""
         with self._lock:
             if not self._free:
                 return False
@@ -107,11 +108,11 @@ class Slots:
         return True
 
     def clean(self, chunk: int) -> None:
-        """It has been written to the storage below."""
+        """The chunk has been written to the storage below."""
         self._mark(chunk, dirty=False)
 
     def drop(self, chunk: int) -> None:
-        """If it is here."""
+        """Removes the chunk if it is cached."""
         with self._lock:
             slot = self._slots.pop(chunk, None)
             self._dirty.discard(chunk)
@@ -131,7 +132,7 @@ class Slots:
             return self._data_at + self._slots[chunk] * self._chunk
 
     def _recover(self, path: Path, device: Device, *, alive: bool) -> None:
-        """Dirty chunks are taken over. Clean ones are not: nobody knows who else has written below since."""
+        """Takes over dirty chunks, not clean ones: the storage below may have been written since."""
         known = [(slot, chunk) for slot, chunk, dirty in self._table() if dirty] if alive else []
         if known:
             sidecar.check_storage(self._fd, path, device, "cache", FOREIGN)
@@ -166,7 +167,7 @@ class Slots:
 
 
 def _check_head(fd: int, path: Path, chunk: int) -> bool:
-    """Whether what it holds is of this run of the machine."""
+    """Whether the file's content is of this boot."""
     found = os.pread(fd, HEAD.size, 0)
     if not found:
         return False

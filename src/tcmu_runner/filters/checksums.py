@@ -1,10 +1,11 @@
-"""The file that `verify` keeps checksums in: four bytes for each block, and which regions they lag behind.
+"""The file of `verify`: a checksum of four bytes for each block, and marks for regions where they may be
+wrong.
 
-Data and checksums are not stored at one moment. So before data of a region is written, the region is marked
-in the file, on stable storage; the mark goes when a flush has found nothing written there since the flush
-before it. After a crash the checksums of marked regions are forgotten: what was stored there nobody knows.
+Data and checksums cannot be stored in one step. So a region is marked on stable storage before its data is
+written; the mark is removed by a flush that finds no write there since the flush before it. After a crash the
+checksums of marked regions are dropped, since they may be older or newer than the data.
 
-0 stands for a checksum that is not known.
+Checksum 0 means unknown.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, fallocate
 
 MAGIC, VERSION = b"tcmu-sum", 1
 HEAD = Struct("<8sII")  # magic, version, block size
-MARKS_AT = 1 << 12  # a byte for each region
+MARKS_AT = 1 << 12  # a byte for each region, 1: marked
 SUMS_AT = 1 << 26
 REGION = 1 << 20  # bytes of data
 MOST = (SUMS_AT - MARKS_AT) * REGION
@@ -37,7 +38,7 @@ FOREIGN = "serve that one under this name, or move the file away: then all block
 
 
 def checksums(data: memoryview, block_size: int, first: int) -> array[int]:
-    """Of whole blocks. The number of a block is part of its sum: a block in another's place is wrong, too."""
+    """Of whole blocks. The block's number is included: a block at another's place does not match either."""
     starts = range(0, len(data), block_size)
     return array(
         "I",
@@ -50,27 +51,27 @@ def checksums(data: memoryview, block_size: int, first: int) -> array[int]:
 
 @dataclass(slots=True)
 class Mark:
-    """A region whose data may be newer than its sums, or the other way. writes: under way. flushes: how many
-    had begun when the last write ended."""
+    """A region where data and checksums may differ. writes: those under way. flushes: how many had begun when
+    the last write ended."""
 
     writes: int = 0
     flushes: int = 0
 
 
 class Checksums:
-    """Methods may be called from several threads; offsets and lengths are bytes of data. OSError."""
+    """Methods may be called on several threads; offsets and lengths are bytes of data. They raise OSError."""
 
     def __init__(self, fd: int, block_size: int) -> None:
         self._fd = fd
         self._block_size = block_size
         self._lock = threading.Lock()
         self._marks: dict[int, Mark] = {}
-        self._flushes = 0  # that have begun
-        self._flushed = 0  # of those, the last one that has ended well
+        self._flushes = 0  # begun so far
+        self._flushed = 0  # number of the last one that has succeeded
 
     @classmethod
     def open(cls, path: Path, device: Device) -> Checksums:
-        """Makes it if it is missing. Raises OSError or ConfigError."""
+        """Creates a missing file. Raises OSError or ConfigError."""
         block_size = device.block_size
         if device.size > MOST:
             raise ConfigError(f"the filter verify takes disks of at most {MOST >> 40} TiB")
@@ -89,7 +90,7 @@ class Checksums:
         return sums
 
     def close(self) -> None:
-        """Regions that have been flushed since they were written lag no more."""
+        """Removes the marks of regions that were flushed after their last write."""
         with self._lock:
             calm = [region for region, mark in self._marks.items() if self._is_calm(mark, self._flushed)]
         os.fdatasync(self._fd)
@@ -97,7 +98,7 @@ class Checksums:
         os.close(self._fd)
 
     def get(self, offset: int, length: int) -> array[int]:
-        """Of these blocks."""
+        """The checksums of these blocks; 0: unknown."""
         width = length // self._block_size * WIDTH
         return array("I", pread(self._fd, width, self._place(offset)))
 
@@ -105,7 +106,7 @@ class Checksums:
         pwrite(self._fd, sums.tobytes(), self._place(offset))
 
     def forget(self, offset: int, length: int) -> None:
-        """On stable storage when it returns."""
+        """Drops the checksums of these blocks; on stable storage when it returns."""
         width = length // self._block_size * WIDTH
         fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, self._place(offset), width)
         os.fdatasync(self._fd)
@@ -117,7 +118,7 @@ class Checksums:
 
     @contextmanager
     def changing(self, offset: int, length: int) -> Iterator[None]:
-        """Within it data is written, or fails to be, and `set` says so."""
+        """Marks the range. Within the context the caller writes data and calls `set`."""
         self._begin(offset, length)
         try:
             yield
@@ -125,7 +126,7 @@ class Checksums:
             self._end(offset, length)
 
     def _begin(self, offset: int, length: int) -> None:
-        with self._lock:  # also while it waits: a region counts as marked when it is
+        with self._lock:  # kept during fdatasync: other threads must not see the mark before it is stored
             fresh = [region for region in _regions(offset, length) if region not in self._marks]
             if fresh:
                 pwrite(self._fd, b"\1" * (fresh[-1] - fresh[0] + 1), MARKS_AT + fresh[0])
@@ -148,7 +149,7 @@ class Checksums:
             return self._flushes
 
     def end_flush(self, number: int) -> None:
-        """The data of all writes that had ended before `begin_flush` is on stable storage."""
+        """The data of all writes that ended before `begin_flush` is on stable storage."""
         with self._lock:
             self._flushed = max(self._flushed, number)
             calm = [region for region, mark in self._marks.items() if self._is_calm(mark, number - 1)]
@@ -157,13 +158,13 @@ class Checksums:
             self._unmark(calm)
 
     def _is_calm(self, mark: Mark, number: int) -> bool:
-        """Whether the flush of this number came after its last write."""
+        """Whether flush `number` began after the region's last write had ended."""
         return not mark.writes and mark.flushes < number
 
     def _unmark(self, regions: list[int]) -> None:
         with self._lock:
             for region in regions:
-                mark = self._marks.get(region)  # another flush may have seen to it
+                mark = self._marks.get(region)  # another flush may have removed it
                 if mark is not None and self._is_calm(mark, self._flushed):
                     pwrite(self._fd, b"\0", MARKS_AT + region)
                     del self._marks[region]

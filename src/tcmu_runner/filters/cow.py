@@ -1,4 +1,4 @@
-"""`cow`: what is written goes into a file of its own; the storage below stays as it is."""
+"""`cow`: writes go into a file of their own; the storage below is not written."""
 
 from __future__ import annotations
 
@@ -34,31 +34,32 @@ from tcmu_runner.units import format_size
 
 @dataclass(frozen=True, slots=True)
 class CowOptions:
-    """directory: absolute, of the overlays."""
+    """directory: absolute, for the overlays."""
 
     directory: Path
 
 
 class Cow(Filter[CowOptions]):
-    """Copy on write: blocks that are written go into an overlay, a sparse file for each device; all others
-    are read from the storage below, which is never written, may be read-only, and be shared by many devices.
+    """Copy on write: blocks that are written go into an overlay, a sparse file for each device; others are
+    read from the storage below, which is never written, may be read-only, and may be shared by many devices.
 
-      directory   where the overlays are; it has to exist. The one of vol0 is vol0.cow there
+      directory   where the overlays are; it has to exist. The overlay of vol0 is vol0.cow there
 
-    What was flushed survives a power loss, all else survives the death of the process. UNMAP gives space of
-    the overlay back. As long as the device is not served, `tcmu-runner overlay FILE` shows what an overlay
+    Flushed writes survive a power loss, all others the death of the process. UNMAP gives space of the overlay
+    back. While the device is not served, `tcmu-runner overlay FILE` shows what an overlay
     holds, `tcmu-runner overlay FILE discard` empties it, and `tcmu-runner overlay FILE commit` has all of it
     written to the storage below when the device is served next, before its first command.
 
     An overlay belongs to the storage that it was made over, whatever the names of LUN and path: over another
-    one, or one that was made anew, the LUN is refused. `tcmu-runner overlay FILE adopt` gives it to a copy.
+    storage, or one that was made anew, the LUN is refused. `tcmu-runner overlay FILE adopt` gives it to a
+    copy.
 
     Example: { filter = "cow", directory = "/var/lib/tcmu/overlays" }
     """
 
     name = "cow"
     threads: ClassVar[int] = 4
-    writes: ClassVar[bool] = False  # but for a commit
+    writes: ClassVar[bool] = False  # except in a commit
     privileges: ClassVar[frozenset[str]] = frozenset({"DAC_OVERRIDE"})
 
     def __init__(self, overlay: Overlay, log: DeviceLog) -> None:
@@ -81,7 +82,7 @@ class Cow(Filter[CowOptions]):
             yield from self._commit()
 
     def _commit(self) -> Steps:
-        """May end at any point: it is done again, with the same outcome."""
+        """Writes the overlay to the storage below. May be interrupted at any point: repeating it is safe."""
         total = 0
         for offset, length, mapped in self.overlay.pieces():
             data = iov.allocate(length)
@@ -95,7 +96,7 @@ class Cow(Filter[CowOptions]):
             total += length
         yield Flush()
         self.overlay.discard()
-        self._log.info("%s of %s are committed", format_size(total), self.overlay.path)
+        self._log.info("committed %s of %s", format_size(total), self.overlay.path)
 
     def identity(self, below: str) -> str:
         return f"overlay with {self.overlay.identity()} over {below}"
@@ -113,7 +114,7 @@ class Cow(Filter[CowOptions]):
                 yield from self._read(operation)
             case Extents():
                 yield from self._extents(operation)
-            case Remote():  # it is about another LUN
+            case Remote():  # a copy's operation on another LUN
                 yield operation
             case _:
                 self._change(operation)

@@ -14,7 +14,7 @@ from tcmu_runner.scsi.operations import Operation, Pause, Read, Steps, Write
 
 @dataclass(frozen=True, slots=True)
 class DelayOptions:
-    """Seconds before an operation begins: before any, and beside that before reads and writes."""
+    """Seconds before each operation; read, write: more seconds before a read or a write."""
 
     seconds: float = 0.0
     read: float = 0.0
@@ -24,11 +24,12 @@ class DelayOptions:
 class Delay(Filter[DelayOptions]):
     """Makes the storage slow: each operation begins later.
 
-      seconds   how much later; a number like 0.02
-      read      how much later still, if it reads
-      write     how much later still, if it writes
+      seconds   the delay of each operation; a number like 0.02
+      read      additional delay of reads
+      write     additional delay of writes
 
-    Up to 32 operations wait side by side; more wait for those, unless the handler below is an asyncio one.
+    Up to 32 operations wait at the same time; more wait for those, unless the handler below is an asyncio
+    one.
 
     Example: { filter = "delay", seconds = 0.001, write = 0.005 }
     """

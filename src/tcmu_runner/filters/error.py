@@ -19,7 +19,7 @@ from tcmu_runner.scsi.operations import Operation, Pause, Read, Steps, Unmap, Wr
 
 @dataclass(frozen=True, slots=True)
 class ErrorOptions:
-    """file: of more rules, read again when it has changed; None: there is none."""
+    """file: with more rules, read again when it has changed; None: no file."""
 
     rules: tuple[Rule, ...]
     seed: int = 0
@@ -27,18 +27,18 @@ class ErrorOptions:
 
 
 class Error(Filter[ErrorOptions]):
-    """Makes operations fail, as rules say: by kind, place, count, chance and order, with any sense or status,
-    late, short, torn, or not at all done and said to be.
+    """Makes operations fail by rules: by kind, place, count, chance and order; with any sense or status;
+    late, short, torn, or reported as done without being done.
 
-      rules   a list of tables; the first that applies is taken
-      seed    of the dice for `probability` (0): the same seed, the same faults
-      file    a TOML file with rules = [...], used instead of the rules here once it exists; when it changes,
-              what it says counts from the next operation on
+      rules   a list of tables; the first one that applies to an operation is used
+      seed    of the random numbers for `probability` (0): the same seed, the same faults
+      file    a TOML file with rules = [...]; once it exists it replaces the rules here; after a change it is
+              read again before the next operation
 
-    A rule says which operations: on = "read" (write, flush, unmap, write_zeroes, extents, "read write", any),
-    offset and length (bytes), nth (from the nth on), times (so often), probability, name, and after = NAME
-    (once the rule of that name was applied). And it says what happens: sense = "3/11/00", status = "busy" or
-    errno = "ENOSPC", with done = BYTES that are transferred first; lose = true; delay = SECONDS.
+    Conditions: on = "read" (write, flush, unmap, write_zeroes, extents, "read write", any), offset and length
+    (bytes), nth (from the nth on), times (how often), probability, name, and after = NAME (once the rule of
+    that name was applied). Effects: sense = "3/11/00", status = "busy" or errno = "ENOSPC", with done = BYTES
+    transferred first; lose = true; delay = SECONDS.
 
     Examples: { filter = "error", rules = [{ on = "read", offset = "1M", length = 512, sense = "3/11/00" }] }
               { filter = "error", rules = [{ on = "write", nth = 9, times = 1, errno = "EIO", done = 512 }] }
@@ -87,7 +87,7 @@ class Error(Filter[ErrorOptions]):
             raise error
 
     def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
-        """rules: other ones from now on. Tells the rules, and how often each was met and applied."""
+        """rules: replaces the rules. Returns the rules, and how often each was met and applied."""
         if unknown := sorted(set(table) - {"rules"}):
             raise ConfigError(f"no option {unknown[0]!r}; only rules can be changed")
         if "rules" in table:
@@ -95,7 +95,7 @@ class Error(Filter[ErrorOptions]):
         return self._faults.told()
 
     def _look_at_file(self) -> None:
-        """Keeps the rules it has when the file cannot be understood."""
+        """Reads the file again if it has changed; keeps the old rules if it cannot be parsed."""
         if self._file is None:
             return
         try:
@@ -105,11 +105,11 @@ class Error(Filter[ErrorOptions]):
                 self._stamp = stamp
                 rules = _rules(tomllib.loads(self._file.read_text()).get("rules", []))
                 self._faults.set(_whole_blocks(rules, self._block_size))
-                self._log.info("faults of %s are in force", self._file)
+                self._log.info("%s: applied its rules", self._file)
         except FileNotFoundError:
             return
         except (OSError, ValueError, ConfigError) as error:
-            self._log.error("%s: %s; the rules are as before", self._file, error)
+            self._log.error("%s: %s: the old rules stay", self._file, error)
 
 
 def _rules(tables: object) -> tuple[Rule, ...]:
@@ -127,7 +127,7 @@ def _numbered(tables: list[object]) -> Iterator[Rule]:
 
 
 def _whole_blocks(rules: tuple[Rule, ...], block_size: int) -> tuple[Rule, ...]:
-    """What is below takes nothing else."""
+    """Raises ConfigError unless each `done` is whole blocks: the storage below takes nothing else."""
     for rule in rules:
         if rule.done % block_size:
             raise ConfigError(f"done = {rule.done}: write whole blocks, of {block_size} bytes each")
@@ -135,7 +135,7 @@ def _whole_blocks(rules: tuple[Rule, ...], block_size: int) -> tuple[Rule, ...]:
 
 
 def _beginning(operation: Operation, length: int) -> Steps:
-    """The first bytes of an operation, as far as it has any."""
+    """Yields the first `length` bytes of an operation, if it has a range."""
     match operation:
         case Read() if length:
             yield Read(operation.offset, iov.cut(operation.into, 0, length))

@@ -23,14 +23,14 @@ _CHANGES = {"write", "flush", "unmap", "write_zeroes"}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When: `on` names a kind of operation, or several with blanks between them, or is "any". offset, length:
-    bytes, and the operation touches one of them; length 0 is to the end. nth: from the nth such operation on,
-    counted from 1. times: so often, 0 is always. probability: by the dice of the filter's seed. after: only
-    when the rule of this name has been applied.
+    """Conditions: `on` names kinds of operations, separated by blanks, or is "any". offset, length: bytes, of
+    which the operation touches one; length 0: to the end. nth: from the nth such operation on, counted from
+    1. times: how often; 0: always. probability: by the filter's random numbers. after: only once the rule of
+    this name has been applied.
 
-    What: sense as "KEY/ASC/ASCQ" in hex, or status, or errno, ends the operation so; done: bytes of it that
-    are done first (a short or torn transfer). lose: it is not done, and said to have been. delay: seconds
-    before any of this; alone, the operation is only late.
+    Effects: sense as "KEY/ASC/ASCQ" in hex, status or errno: the operation ends with it. done: bytes of it
+    that are done first (a short or torn transfer). lose: it is reported as done without being done. delay:
+    seconds before all this; alone, the operation is only late.
     """
 
     on: str = "any"
@@ -73,7 +73,7 @@ class Rule:
         return parse_table(cls, table)
 
     def told(self) -> dict[str, object]:
-        """As the settings have it."""
+        """As a table of the settings."""
         return {
             each.name: getattr(self, each.name)
             for each in fields(self)
@@ -81,7 +81,7 @@ class Rule:
         }
 
     def error(self) -> Exception | None:
-        """What the operation ends in; None where it does not fail."""
+        """The error that ends the operation; None if it does not fail."""
         if self.sense:
             return ScsiError(_sense(self.sense))
         if self.status:
@@ -116,8 +116,8 @@ def _sense(text: str) -> Sense:
 
 
 class Faults:
-    """Which rule applies to each operation, in the order of the rules. Any thread; the same operations in the
-    same order meet the same faults for the same seed."""
+    """Finds the rule for each operation. Any thread. The same operations in the same order meet the same
+    faults with the same seed."""
 
     def __init__(self, rules: Sequence[Rule], seed: int) -> None:
         self._lock = threading.Lock()
@@ -125,7 +125,7 @@ class Faults:
         self.set(rules)
 
     def set(self, rules: Sequence[Rule]) -> None:
-        """Other rules from now on; what was counted is forgotten, the dice roll on."""
+        """Replaces the rules and clears the counters; the random numbers continue."""
         with self._lock:
             self._rules = tuple(rules)
             self._met = [0] * len(rules)
@@ -133,8 +133,8 @@ class Faults:
             self._happened: set[str] = set()
 
     def told(self) -> dict[str, object]:
-        """The rules as tables of what they say, how often each has met an operation that it concerns, and how
-        often it was applied."""
+        """The rules as tables, how often each has met an operation that it concerns, and how often it was
+        applied."""
         with self._lock:
             return {
                 "rules": [rule.told() for rule in self._rules],
@@ -143,7 +143,7 @@ class Faults:
             }
 
     def of(self, operation: Operation) -> Rule | None:
-        """The first rule that applies now; every rule that it concerns has met it."""
+        """The first rule that applies to the operation. Counts it as met for each rule that concerns it."""
         with self._lock:
             chosen: int | None = None
             for number, rule in enumerate(self._rules):

@@ -1,4 +1,4 @@
-"""`log`: what goes through, in the log."""
+"""`log`: writes each operation to the log."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tcmu_runner.scsi.operations import Operation, Steps
 
 
 class Log(Filter[None]):
-    """Writes each operation to the log, with how long it took or what it failed with. For looking closely:
-    a busy disk writes thousands of lines a second.
+    """Writes each operation to the log, with its duration or error. For debugging: a busy disk writes
+    thousands of lines a second.
 
     No options. Example: { filter = "log" }
     """

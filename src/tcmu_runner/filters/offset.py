@@ -1,4 +1,4 @@
-"""`offset`: a LUN that begins somewhere inside its storage."""
+"""`offset`: a LUN that begins inside its storage."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class OffsetOptions:
 
 
 class Offset(Filter[OffsetOptions]):
-    """Leaves out the first bytes of the storage; they are never read or written.
+    """Skips the first bytes of the storage; they are never read or written.
 
       offset   bytes, for example "1M"; a multiple of the block size
 
@@ -70,7 +70,7 @@ class Offset(Filter[OffsetOptions]):
         return f"{below}, from byte {self._offset}"
 
     def capabilities(self, below: Capabilities) -> Capabilities:
-        """The key below is not that of this LUN alone."""
+        """Without crypto_erase: the key below also covers bytes outside this LUN."""
         return replace(below, crypto_erase=False)
 
     def handle(self, operation: Operation) -> Steps:
@@ -81,7 +81,7 @@ class Offset(Filter[OffsetOptions]):
                 below = Extents(operation.offset + self._offset, operation.length)
                 yield below
                 operation.found += [run._replace(offset=run.offset - self._offset) for run in below.found]
-            case Flush() | MeasureSpace() | Remote():  # the last one is about another LUN
+            case Flush() | MeasureSpace() | Remote():  # Remote: a copy's operation on another LUN
                 yield operation
             case _:
                 raise ScsiError(INVALID_OPCODE)

@@ -1,4 +1,4 @@
-"""What operations are called in options, logs and statistics, and which bytes they are about."""
+"""Names of operations in options, logs and statistics, and their byte ranges."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def kind(operation: Operation) -> str:
 
 
 def extent(operation: Operation) -> tuple[int, int]:
-    """(offset, length) in bytes; of an operation on the whole, (0, 0)."""
+    """(offset, length) in bytes; (0, 0) for an operation without a range."""
     match operation:
         case Read():
             return operation.offset, iov.length(operation.into)
@@ -57,6 +57,6 @@ def extent(operation: Operation) -> tuple[int, int]:
 
 
 def text(operation: Operation) -> str:
-    """For people: write of 4096 bytes at 8192."""
+    """For log lines: write of 4096 bytes at 8192."""
     offset, length = extent(operation)
     return f"{kind(operation)} of {length} bytes at {offset}" if length else kind(operation)

@@ -1,4 +1,4 @@
-"""Options of filters, out of the tables of the settings."""
+"""Options of filters, from the tables of the settings."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Parsed = TypeVar("Parsed")
 
 
 def parse_table(into: type[Parsed], table: Mapping[str, object]) -> Parsed:
-    """A table into a dataclass whose fields are bool, int (a number, or text with K, M, G), float,
+    """Turns a table into a dataclass with fields of type bool, int (a number, or text with K, M, G), float,
     str or Path (absolute).
 
-    Raises ConfigError with the name and what would be right. What one value alone does not tell, the
-    dataclass checks when it is made.
+    Raises ConfigError with the option's name and what would be right. The dataclass itself checks what
+    concerns more than one value.
     """
     types: dict[str, type] = get_type_hints(into)
     unknown = sorted(set(table) - set(types))

@@ -1,13 +1,13 @@
-"""The file that `cow` writes to: which blocks it has, and what is in them.
+"""The file that `cow` writes to: which blocks it has, and their content.
 
-A head, two bitmaps with a bit for each block, and the blocks, each in its own place; all of it sparse.
-A block without a bit is the lower layer's, whatever lies in its place here; one with a bit and a hole is
-zeroes.
+A header, two bitmaps with a bit for each block, and the blocks, each at its own place; all of it sparse. A
+block without a bit is read from the storage below, whatever is at its place here; a block with a bit and a
+hole is zeroes.
 
-The first bitmap is the one that survives a power loss: a bit is set there after its block has reached stable
-storage, and only a flush does that. The second one says what is the case now. It is mapped memory, so it
-outlives the process, as the blocks in the page cache do, but not the machine. The head has the boot id of the
-machine's run which the second one is of; in another run the first one is taken.
+The first bitmap survives a power loss: a flush sets its bits, after the blocks have reached stable storage.
+The second bitmap is the current state. It is mapped memory, so like the blocks in the page cache it survives
+the process, but not the machine. The header has the boot id under which the second bitmap was written; under
+another boot id the first one is used.
 """
 
 from __future__ import annotations
@@ -39,25 +39,26 @@ DURABLE_AT = 1 << 20
 PRESENT_AT = DURABLE_AT + BITMAP_BYTES
 BLOCKS_AT = 1 << 34
 PAGE = mmap.PAGESIZE
-PIECE = 1 << 20  # bytes that are copied in one go
+PIECE = 1 << 20  # bytes copied at a time
 FOREIGN = "serve that one under this name, or move the overlay away"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> bytes:
-    """Another one each time the machine starts."""
+    """The id of this boot."""
     return UUID(BOOT_ID.read_text().strip()).bytes
 
 
 class Overlay:
-    """Methods may be called from several threads. Offsets and lengths are whole blocks, in bytes. OSError."""
+    """Methods may be called on several threads. Offsets and lengths are whole blocks, in bytes. They raise
+    OSError."""
 
     def __init__(self, path: Path, fd: int, size: int, block_size: int) -> None:
         self.path = path
         self.size = size
         self._fd = fd
         self._block_size = block_size
-        self._lock = threading.Lock()  # of the bitmap in memory and its dirty pages
+        self._lock = threading.Lock()  # for the bitmap in memory and its dirty pages
         self._flushing = threading.Lock()
         self._dirty: set[int] = set()  # pages of the bitmap that differ from those on stable storage
         self._present: mmap.mmap
@@ -65,15 +66,15 @@ class Overlay:
 
     @classmethod
     def find(cls, path: Path) -> Overlay:
-        """One that exists, for people. Raises OSError or ConfigError."""
+        """Opens an existing file, for the command line. Raises OSError or ConfigError."""
         with path.open("rb") as file:
             size, block_size, *_ = _read_head(file.fileno(), path)
         return cls.open(path, size, block_size)
 
     @classmethod
     def open(cls, path: Path, size: int, block_size: int, device: Device | None = None) -> Overlay:
-        """Makes it if it is missing. Raises OSError or ConfigError when it is another disk's, or in use.
-        device: what it belongs to; None: for people, who may look at any."""
+        """Creates a missing file. Raises OSError or ConfigError when it is another disk's, or in use. device:
+        its owner; None: no check, for the command line."""
         fd = sidecar.claim(path, "overlay")
         try:
             _check_holes(fd, path)
@@ -107,14 +108,14 @@ class Overlay:
     # -- blocks ---------------------------------------------------------------------------------------
 
     def runs(self, offset: int, length: int) -> list[tuple[int, int, bool]]:
-        """(offset, length, whether the blocks are here) in order."""
+        """(offset, length, whether the overlay has the blocks), ascending."""
         block = self._block_size
         with self._lock:
             found = list(bitmap.runs(self._present, offset // block, (offset + length) // block))
         return [(first * block, (last - first) * block, here) for first, last, here in found]
 
     def read(self, into: Buffers, offset: int) -> None:
-        """Of blocks that are here."""
+        """Reads blocks that the overlay has."""
         for buffer in into:
             iov.scatter([buffer], pread(self._fd, len(buffer), BLOCKS_AT + offset))
             offset += len(buffer)
@@ -124,7 +125,7 @@ class Overlay:
         self._are_here(offset, iov.length(data))
 
     def zero(self, offset: int, length: int) -> None:
-        """They read as zeroes, and take no space."""
+        """Makes the blocks zeroes, as a hole."""
         fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, BLOCKS_AT + offset, length)
         self._are_here(offset, length)
 
@@ -136,7 +137,7 @@ class Overlay:
                 self._dirty.update(range(first // (8 * PAGE), (last - 1) // (8 * PAGE) + 1))
 
     def flush(self) -> None:
-        """What was written before survives a power loss. Blocks first, then the bits that make them count."""
+        """Makes earlier writes survive a power loss: syncs the blocks, then the bits that make them valid."""
         with self._flushing:
             with self._lock:
                 pages = {number: self._page(number) for number in self._dirty}
@@ -153,7 +154,7 @@ class Overlay:
                 raise
 
     def extents(self, offset: int, length: int) -> Iterator[Extent]:
-        """Of blocks that are here."""
+        """Extents of blocks that the overlay has."""
         return file_facts.extents(self._fd, offset, length, self._block_size, BLOCKS_AT)
 
     def space(self) -> Space:
@@ -167,13 +168,13 @@ class Overlay:
         return _read_head(self._fd, self.path)[3]
 
     def want_commit(self) -> None:
-        """The next `cow` that opens it writes it all to the layer below first."""
+        """Has the next `cow` that opens it first write all blocks to the storage below."""
         self._write_head(boot_id(), commit=True)
         os.fsync(self._fd)
 
     def discard(self) -> None:
-        """Forgets every block: all of them are the lower layer's again. The bits go first, so that a power
-        loss leaves some of them with their blocks, or none."""
+        """Drops every block. Clears the bits first: after a power loss each bit that is left still has its
+        block."""
         with self._lock:
             for at in (DURABLE_AT, PRESENT_AT):
                 fallocate(self._fd, PUNCH_HOLE | KEEP_SIZE, at, BITMAP_BYTES)
@@ -185,14 +186,14 @@ class Overlay:
             os.fsync(self._fd)
 
     def disown(self) -> None:
-        """It belongs to no storage from now on: the next one that it is opened over has it."""
+        """Removes the owner: the overlay then belongs to the storage that it is opened over next."""
         sidecar.disown(self._fd)
 
     def identity(self) -> str:
         return identity_of(self._fd, str(self.path))
 
     def pieces(self) -> Iterator[tuple[int, int, bool]]:
-        """Every block that is here: (offset, length, whether there is data or a hole)."""
+        """(offset, length, whether it is data or a hole) of each part that the overlay has."""
         for offset, length, here in self.runs(0, self.size):
             for extent in self.extents(offset, length) if here else ():
                 for at in range(extent.offset, extent.offset + extent.length, PIECE):
@@ -207,7 +208,7 @@ class Overlay:
         return self._present[number * PAGE : (number + 1) * PAGE]
 
     def _recover(self, boot: bytes) -> None:
-        """After a power loss the bitmap of stable storage is the one that is right."""
+        """Takes the durable bitmap if the machine was restarted since the other one was written."""
         now = boot_id()
         for number in range(len(self._present) // PAGE):
             durable = pread(self._fd, PAGE, DURABLE_AT + number * PAGE)
@@ -238,7 +239,7 @@ def _check_holes(fd: int, path: Path) -> None:
 
 
 def _make(fd: int, path: Path, size: int, block_size: int, device: Device | None) -> None:
-    """What is flushed later is only worth something if the file itself is there."""
+    """Writes the header and syncs the directory: later flushes rely on the file's existence."""
     pwrite(fd, HEAD.pack(MAGIC, VERSION, block_size, size, boot_id(), False), 0)
     if device is not None:
         sidecar.assign(fd, device)
@@ -247,7 +248,7 @@ def _make(fd: int, path: Path, size: int, block_size: int, device: Device | None
 
 
 def _read_head(fd: int, path: Path) -> tuple[int, int, bytes, bool]:
-    """Size, block size, boot id, whether a commit is wanted."""
+    """(size, block size, boot id, whether a commit is wanted)."""
     content = os.pread(fd, HEAD.size, 0)
     if len(content) < HEAD.size or not content.startswith(MAGIC):
         raise ConfigError(f"{path} is no overlay: move it away, or choose another directory")

@@ -18,7 +18,7 @@ from tcmu_runner.scsi.operations import Operation, Pause, Steps
 
 @dataclass(frozen=True, slots=True)
 class RateOptions:
-    """operations, bytes: per second, 0: any number. burst: seconds whose share may be used at once."""
+    """operations, bytes: per second; 0: no limit. burst: seconds of unused share that may be used at once."""
 
     operations: int = 0
     bytes: int = 0
@@ -30,7 +30,7 @@ class RateOptions:
 
 
 class Bucket:
-    """How long each has to wait so that all together keep to a rate. Any thread."""
+    """Delays operations so that all together keep to a rate. Any thread."""
 
     def __init__(self, burst: float, clock: Clock = MACHINE) -> None:
         self._burst = burst
@@ -39,7 +39,7 @@ class Bucket:
         self._paid_until = clock.monotonic()
 
     def wait(self, cost: float) -> float:
-        """cost: seconds for which one takes the whole rate. Returns seconds from now until it may begin."""
+        """Seconds until an operation may begin. cost: seconds of the whole rate that it takes."""
         with self._lock:
             now = self._now()
             begin = max(self._paid_until, now - self._burst)
@@ -48,11 +48,11 @@ class Bucket:
 
 
 class Rate(Filter[RateOptions]):
-    """Keeps the storage below a number of operations, or of bytes, per second.
+    """Limits the operations, or bytes, per second that reach the storage below.
 
       operations   per second
-      bytes        per second, for example "50M": read, written, zeroed and unmapped ones
-      burst        seconds of idleness whose share may be used at once (0.1)
+      bytes        per second, for example "50M": bytes read, written, zeroed and unmapped
+      burst        seconds of unused share that may be used at once (0.1)
 
     Example: { filter = "rate", operations = 500, bytes = "20M" }
     """

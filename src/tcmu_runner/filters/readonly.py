@@ -1,4 +1,4 @@
-"""`readonly`: nothing below it is ever changed."""
+"""`readonly`: refuses operations that change the storage below."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tcmu_runner.scsi.unit import Capabilities
 
 
 class ReadOnly(Filter[None]):
-    """Makes a write-protected disk of whatever is below.
+    """Makes a write-protected disk of the storage below.
 
     No options. Example: { filter = "readonly" }
     """
@@ -25,7 +25,7 @@ class ReadOnly(Filter[None]):
         )  # fmt: skip
 
     def handle(self, operation: Operation) -> Steps:
-        """Remote: a copy to another LUN, which has its own say."""
+        """Remote, a copy to another LUN, passes: that LUN has its own write protection."""
         if not isinstance(operation, Read | Flush | Extents | MeasureSpace | Remote):
             raise ScsiError(WRITE_PROTECTED)
         yield operation

@@ -1,4 +1,4 @@
-"""`retry`: failures that may pass are tried again before initiators hear of them."""
+"""`retry`: repeats operations that failed for a passing reason, before initiators see the error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tcmu_runner.scsi.sense import ScsiStatusError
 
 @dataclass(frozen=True, slots=True)
 class RetryOptions:
-    """attempts: of an operation, together. seconds: before the second one; longest: between two at most."""
+    """attempts: of one operation, in all. seconds: before the second one; longest: at most between two."""
 
     attempts: int = 5
     seconds: float = 0.1
@@ -30,14 +30,14 @@ class RetryOptions:
 
 
 class Retry(Filter[RetryOptions]):
-    """Tries an operation again that failed for a reason which may pass: a lost connection, a time-out, a full
-    queue; whatever initiators would be told BUSY or TASK SET FULL for. Other errors go up at once.
+    """Repeats an operation that failed for a reason which may pass: a lost connection, a time-out, a full
+    queue; that is, an error that would end the command in BUSY or TASK SET FULL. Other errors pass at once.
 
       attempts   how often one operation is tried (5)
       seconds    how long before the second attempt (0.1); each further pause is twice as long
       longest    the longest pause (5)
 
-    Initiators give up after their own time-out, 30 s with Linux: keep the pauses together below it.
+    Linux gives up after its own time-out of 30 s: keep the sum of the pauses below it.
 
     Example: { filter = "retry", attempts = 8, seconds = 0.05 }
     """

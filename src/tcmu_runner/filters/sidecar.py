@@ -1,6 +1,6 @@
 """The file that a filter keeps beside the data: one for each device, used by one process at a time.
 
-It is found by the device's name and belongs to the storage that it was made over: a record in it says which.
+It is found by the device's name. A record in it names the storage that it belongs to.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from tcmu_runner.errors import ConfigError, DeviceError
 from tcmu_runner.handler.device import Device, without_hba
 from tcmu_runner.iov import Buffers
 
-LOCK_SECONDS = 1.0  # for a worker that has just died: its lock may end after its socket
-OURS = b"tcmu-"  # how all these files begin
-RECORD_AT = 1 << 10  # of each file; zeroes in those of earlier versions
+LOCK_SECONDS = 1.0  # to wait for a worker that has just died: its lock may end after its socket
+OURS = b"tcmu-"  # the beginning of all these files
+RECORD_AT = 1 << 10  # of each file; zeroes there in files of earlier versions
 RECORD_ROOM = 2 << 10
 _RECORD = Struct("<II")  # bytes that follow, their CRC-32
 
 
 def path_of(device: Device, directory: Path, kind: str) -> Path:
-    """Its name in the directory, with `kind` as its suffix: vol0.cow for user_0/vol0. A file of an earlier
-    version, which had the HBA in its name, is renamed. Raises DeviceError."""
+    """The device's file in the directory, with `kind` as suffix: vol0.cow for user_0/vol0. Renames a file of
+    an earlier version, which had the HBA in its name. Raises DeviceError."""
     path = directory / f"{quote(os.fsencode(without_hba(device.name)), safe='')}.{kind}"
     if not path.exists() and (old := _of_earlier_version(device, path)) is not None:
         try:
             old.rename(path)
         except OSError as error:
-            text = f"{old}: {error.strerror}; rename it to {path.name}"
+            text = f"{old}: {error.strerror}: rename it to {path.name}"
             raise DeviceError(text, error.errno or errno.EIO) from None
         device.log.info("%s of an earlier version: renamed to %s", old.name, path.name)
     return path
 
 
 def _of_earlier_version(device: Device, path: Path) -> Path | None:
-    """Of several, which remain where a reboot gave the LUN another HBA, only one of the present HBA that was
-    written last is surely the LUN's: the daemon was upgraded while it was served."""
+    """Files of several HBAs may be left, since a reboot can give the LUN another HBA. The one of the present
+    HBA is surely the LUN's if it was written last: the daemon was then upgraded while it served the LUN."""
     name = re.compile(rf"user_\d+%2F{re.escape(path.name)}")
     try:
         found = sorted(each for each in path.parent.iterdir() if name.fullmatch(each.name))
     except OSError:
-        return None  # `claim` says what is wrong with the directory
+        return None  # `claim` reports what is wrong with the directory
     if len(found) < 2:
         return next(iter(found), None)
     newest = max(found, key=lambda each: each.stat().st_mtime_ns)
@@ -63,14 +63,15 @@ def _of_earlier_version(device: Device, path: Path) -> Path | None:
 
 
 def expect(path: Path, device: Device, what: str) -> None:
-    """Raises OSError where it was there before and is missing now. An empty file counts as a new one."""
+    """Raises OSError if the LUN was served with the file before and it is missing now. An empty file counts
+    as a new one."""
     if not path.exists():
         device.missing(f"{what} {path}", f"touch {path}")
 
 
 def claim(path: Path, what: str) -> int:
-    """The file, made if it is missing, open and locked until it is closed. what: it is to people.
-    Raises DeviceError."""
+    """Opens the file, creates it if it is missing, and locks it until it is closed. what: its kind, for
+    messages. Raises DeviceError."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -88,13 +89,13 @@ def claim(path: Path, what: str) -> int:
     return fd
 
 
-# -- whose it is ---------------------------------------------------------------------------------------
+# -- the storage that it belongs to --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """What a file says of the storage that it was made over. identity: see Plugin.identity. config: of the
-    LUN, for people."""
+    """A file's record of its storage. identity: see Plugin.identity. config: the LUN's config string, for
+    messages."""
 
     identity: str
     config: str
@@ -104,7 +105,7 @@ class Storage:
 
 
 def belongs_to(fd: int) -> Storage | None:
-    """None: it does not say, being new or of an earlier version."""
+    """None for a file without a record: a new one, or one of an earlier version."""
     size, check = _RECORD.unpack(pread(fd, _RECORD.size, RECORD_AT))
     record = pread(fd, min(size, RECORD_ROOM), RECORD_AT + _RECORD.size)
     if not size or zlib.crc32(record) != check:
@@ -114,17 +115,17 @@ def belongs_to(fd: int) -> Storage | None:
 
 
 def assign(fd: int, device: Device) -> None:
-    """To the storage below; nothing where nobody knows which that is."""
+    """Records the storage below; does nothing if that has no identity."""
     if device.storage:
         record = os.fsencode(f"{device.storage}\0{device.config}")
-        if len(record) > RECORD_ROOM:  # of a deep stack; the record has to be the same the next time
+        if len(record) > RECORD_ROOM:  # a deep stack: a hash, which is the same the next time
             record = hashlib.sha256(os.fsencode(device.storage)).hexdigest().encode() + b"\0"
         pwrite(fd, _RECORD.pack(len(record), zlib.crc32(record)) + record, RECORD_AT)
 
 
 def forget(path: Path) -> Storage | None:
-    """Takes the storage that it belongs to out of a file that is not in use, and says which that was: it is
-    then the next one's that it is opened over. Raises TcmuError or OSError."""
+    """Removes the record from a file that is not in use and returns it: the file then belongs to the storage
+    that it is opened over next. Raises TcmuError or OSError."""
     if not path.is_file():
         raise DeviceError(f"{path} is no file: name one of DIRECTORY/*.cow, *.cache or *.sums", errno.ENOENT)
     fd = claim(path, "file")
@@ -139,15 +140,16 @@ def forget(path: Path) -> Storage | None:
 
 
 def disown(fd: int) -> None:
-    """On stable storage when it returns."""
+    """Clears the record; on stable storage when it returns."""
     pwrite(fd, bytes(_RECORD.size), RECORD_AT)
     os.fsync(fd)
 
 
 def check_storage(fd: int, path: Path, device: Device, what: str, way_out: str) -> None:
-    """Refuses a file with content that another storage has; takes one that does not say. Raises ConfigError.
+    """Refuses a file with content and a record of another storage; accepts one without a record. Raises
+    ConfigError.
 
-    Without this a LUN of the same name over other data would read what is here, and write it there.
+    Else a LUN of the same name over other data would read this content, and write it there.
     """
     kept = belongs_to(fd)
     if not device.storage or (kept is not None and _same(kept.identity, device.storage)):
@@ -159,7 +161,7 @@ def check_storage(fd: int, path: Path, device: Device, what: str, way_out: str) 
             f"content, tcmu-runner overlay {path} adopt"
         )
     device.log.warning(
-        "%s %s does not say which storage it belongs to (earlier versions noted none): taken as that of %s",
+        "%s %s does not say which storage it belongs to (earlier versions noted none): taken for that of %s",
         what, path, device.storage,
     )  # fmt: skip
     assign(fd, device)
@@ -173,7 +175,7 @@ def _same(kept: str, identity: str) -> bool:
 
 
 def pread(fd: int, length: int, offset: int) -> bytes:
-    """Zeroes behind the end of the file."""
+    """Bytes beyond the end of the file read as zeroes."""
     content = b""
     while piece := os.pread(fd, length - len(content), offset + len(content)):
         content += piece
@@ -181,14 +183,14 @@ def pread(fd: int, length: int, offset: int) -> bytes:
 
 
 def pwritev(fd: int, data: Buffers, offset: int) -> None:
-    """All of them, one behind the other."""
+    """Writes all buffers, one behind the other."""
     for buffer in data:
         pwrite(fd, buffer, offset)
         offset += len(buffer)
 
 
 def pwrite(fd: int, data: bytes | memoryview, offset: int) -> None:
-    """All of it."""
+    """Writes all bytes."""
     left = memoryview(data)
     while left:
         done = os.pwrite(fd, left, offset)

@@ -1,4 +1,4 @@
-"""`stats`: what went through, counted."""
+"""`stats`: counts operations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tcmu_runner.units import format_size
 
 @dataclass(slots=True)
 class Tally:
-    """Of one kind of operation. seconds: together; longest: of one."""
+    """Of one kind of operation. seconds: sum of durations; longest: one duration, in seconds."""
 
     count: int = 0
     bytes: int = 0
@@ -31,8 +31,8 @@ class Tally:
 
 
 class Stats(Filter[None]):
-    """Counts operations, bytes, failures and times at its place in the stack, and writes them to the log when
-    the device is closed. What initiators see is counted anyway; this tells what a filter makes of it.
+    """Counts operations, bytes, failures and durations at its place in the stack, and logs them when the
+    device is closed. The daemon counts commands of initiators anyway; this shows what filters make of them.
 
     No options. Example: { filter = "stats" }
     """

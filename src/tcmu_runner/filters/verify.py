@@ -1,4 +1,4 @@
-"""`verify`: what is read is what was written, or an error."""
+"""`verify`: checks that a block reads as it was written."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from tcmu_runner.scsi.unit import Capabilities
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """directory: absolute, of the checksums."""
+    """directory: absolute, for the checksum files."""
 
     directory: Path
 
 
 class Verify(Filter[VerifyOptions]):
-    """Keeps a checksum of each block (CRC-32 of its number and content) in a file of its own, and checks what
-    it reads from the storage below. A block that is not what was written, or is another one, ends a READ in
-    MEDIUM ERROR, UNRECOVERED READ ERROR with its LBA, and is named in the log; writing it makes it good.
+    """Keeps a checksum of each block (CRC-32 of its number and content) in a file of its own, and checks each
+    read from the storage below. A block that differs from what was written ends a READ in MEDIUM ERROR,
+    UNRECOVERED READ ERROR with its LBA, and is named in the log; writing it makes it good.
 
-      directory   where the checksums are; it has to exist. Those of vol0 are in vol0.sums
+      directory   where the checksums are; it has to exist. Those of vol0 are in vol0.sums there
 
-    Blocks that were never written through this filter, were unmapped, or were written within 1 MiB of others
-    in the last moments before a crash are taken as they are when they are read first. The storage below must
-    not be written past the filter. Over another storage than that of the checksums the LUN is refused;
+    A block that was never written through this filter, was unmapped, or was written within 1 MiB of others in
+    the last moments before a crash is taken as right when it is read first. Nothing else may write to the
+    storage below. Over another storage than that of the checksums the LUN is refused;
     `tcmu-runner overlay FILE adopt` gives them to a copy.
 
-    4 bytes for each block: 1 GiB for 1 TiB in blocks of 4096 bytes.
+    Takes 4 bytes for each block: 1 GiB for 1 TiB in blocks of 4096 bytes.
 
     Example: { filter = "verify", directory = "/var/lib/tcmu/checksums" }
     """
@@ -74,7 +74,7 @@ class Verify(Filter[VerifyOptions]):
     def open(cls, device: Device, options: VerifyOptions) -> Self:
         path = sidecar.path_of(device, options.directory, "sums")
         if device.origin is not Origin.NEW and not path.exists():
-            device.log.warning("checksum file %s is missing: all blocks count as right, in a new one", path)
+            device.log.warning("checksum file %s is missing: made a new one: all blocks count as right", path)
         return cls(Checksums.open(path, device), device)
 
     def capabilities(self, below: Capabilities) -> Capabilities:
@@ -104,13 +104,13 @@ class Verify(Filter[VerifyOptions]):
         yield operation
         if self._found(operation) == self._sums.get(offset, length):
             return
-        with self._locks.on(offset, length):  # nothing is half written now
+        with self._locks.on(offset, length):  # so that no write is half done
             yield operation
             found, kept = self._found(operation), self._sums.get(offset, length)
             for at, (is_sum, should) in enumerate(zip(found, kept, strict=True)):
                 if should not in (is_sum, 0):
                     self._refuse(offset // self._block_size + at)
-            if 0 in kept:  # blocks that are taken as they are; a power loss may make them others once more
+            if 0 in kept:  # unknown ones are taken as right; a power loss may make blocks unknown again
                 with self._sums.changing(offset, length):
                     self._sums.set(offset, found)
 
@@ -119,7 +119,7 @@ class Verify(Filter[VerifyOptions]):
         return checksums(memoryview(iov.gather(operation.into)), self._block_size, first)
 
     def _refuse(self, lba: int) -> None:
-        self._log.error("block %d is not what was written: its checksum is another; restore it", lba)
+        self._log.error("block %d differs from what was written: failed its READ: restore the block", lba)
         raise ScsiError(UNRECOVERED_READ_ERROR.with_information(lba))
 
     def _write(self, operation: Write) -> Steps:
@@ -129,7 +129,7 @@ class Verify(Filter[VerifyOptions]):
             try:
                 yield operation
             except BaseException:
-                sums = array("I", bytes(len(sums) * sums.itemsize))  # how far it has come nobody knows
+                sums = array("I", bytes(len(sums) * sums.itemsize))  # the write may be partly done: unknown
                 raise
             finally:
                 self._sums.set(offset, sums)

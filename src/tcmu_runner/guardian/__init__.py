@@ -1,8 +1,8 @@
-"""Process n+1: it ends the kernel's waits for a daemon that cannot answer. It knows no engine and no SCSI.
+"""Process n+1: ends kernel waits for a daemon that is dead or stalled. It imports no engine and no SCSI.
 
-guardian   Guardian: the daemon's end of the line
-process    the guardian's life
-release    `tcmu-runner release`: after a daemon and a guardian that are both dead
+guardian   Guardian: the supervisor's end of the socket
+process    the main loop of the guardian process
+release    `tcmu-runner release`: for when daemon and guardian are both dead
 unlinking  LUNs that are unlinked while no daemon serves them
-watchdog   how the guardian tells an idle daemon from one that stands still
+watchdog   how the guardian tells an idle supervisor from a stalled one
 """

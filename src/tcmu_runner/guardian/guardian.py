@@ -1,4 +1,4 @@
-"""The daemon's end of the line to its guardian process (see guardian.process)."""
+"""The supervisor's end of the socket to its guardian process (see guardian.process)."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ log = logging.getLogger(__name__)
 
 
 class Guardian:
-    """The daemon's end. Messages are lines of words; nothing here blocks, a dead guardian is no harm."""
+    """Messages are words in a datagram. No method blocks or raises; without a guardian they do nothing."""
 
     def __init__(self, end: socket.socket, life: int) -> None:
-        """life: the write end of a pipe. It stays open in all processes that the daemon forks, until they
-        end."""
+        """life: the write end of a pipe, which the processes that the daemon forks inherit: the guardian
+        reads end of file once all of them have ended."""
         self._socket = end
         self._socket.setblocking(False)
         self._life = life
 
     @classmethod
     def start(cls, paths: Paths, lock: Callable[[], DaemonLock], logs: Log) -> Guardian:
-        """Forks; to be called before there is any thread."""
+        """Forks the guardian. Call before there is any thread."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         end_of_all, life = os.pipe2(os.O_CLOEXEC)
         daemon = os.getpid()
@@ -41,23 +41,24 @@ class Guardian:
         return cls(ours, life)
 
     def fall_silent(self) -> None:
-        """In a process that the supervisor has forked: it cannot say anything here from now on. The guardian
-        waits for its end, though, before it lets others touch the rings."""
+        """Call in a process that the supervisor has forked: closes the socket but keeps the pipe, so that the
+        guardian waits for this process's end before another daemon may touch the rings."""
         self._socket.close()
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def beat(self) -> None:
-        """We are awake, and beat again within STALL_SECONDS."""
+        """The event loop runs, and beats again within STALL_SECONDS."""
         self._send(BEAT)
 
     def rest(self) -> None:
-        """From now on we are silent, until the kernel says something or there are commands."""
+        """No beats follow until a netlink event or a command arrives."""
         self._send(REST)
 
     def hear(self, descriptor: int) -> None:
-        """What we read the kernel's events from, so that it sees them come while we rest."""
+        """Passes a duplicate of our netlink socket: the guardian sees on it events that arrive while we
+        rest."""
         self._send_along(HEAR, descriptor)
 
     def serving(self, hba: int, device: str) -> None:
@@ -67,36 +68,36 @@ class Guardian:
         self._send(f"{DROP} {hba} {device}")
 
     def log_to(self, level: int, descriptor: int) -> None:
-        """Where it, too, shall log from now on."""
+        """Sets level and file for the guardian's log."""
         self._send_along(f"{LOG} {level}", descriptor)
 
     def say_goodbye(self) -> None:
-        """The end is in order: there is nothing to tidy up."""
+        """The supervisor ends in order: the guardian need not block devices."""
         self._send(BYE)
         self.close()
 
     def close(self) -> None:
-        """Without a word, as by a death."""
+        """Closes without a goodbye: to the guardian that is the supervisor's death."""
         self._socket.close()
         life, self._life = self._life, -1
         if life >= 0:
             os.close(life)
 
     def told(self) -> str:
-        """RELEASED: the guardian has ended the kernel's waits since we stood still. GONE: it has ended. Else
-        nothing."""
+        """Call when `fileno` is readable. RELEASED: we stalled, and the guardian has ended the kernel's
+        waits. GONE: the guardian has ended. Empty: nothing to read."""
         try:
             return self._socket.recv(64).decode() or GONE
         except BlockingIOError:
             return ""
-        except OSError:  # it died before it had read everything
+        except OSError:  # ECONNRESET: it died before it had read all that we sent
             return GONE
 
     def _send(self, text: str) -> None:
         try:
             self._socket.send(text.encode(errors="surrogateescape"))
         except OSError as error:
-            log.debug("the guardian cannot be told %r: %s", text, error)
+            log.debug("no guardian for %r: %s", text, error)
 
     def _send_along(self, text: str, descriptor: int) -> None:
         with suppress(OSError):

@@ -1,18 +1,18 @@
-"""A second, tiny process that keeps administrators' commands from hanging when the daemon cannot answer.
+"""The guardian: a second, small process that ends the kernel's waits when the daemon cannot answer.
 
-The kernel lets `enable` and `rmdir` of a device wait for the daemon without end, and keeps doing so when the
-daemon is dead. The guardian holds the other end of a socket: when the daemon dies it blocks the daemon's
-devices (initiators retry), resets their rings (nothing waits for the dead), ends every wait and tells the
-kernel to wait no more. Workers may outlive the supervisor for a moment, and write to rings until they end. So
-each process of the daemon holds the write end of a pipe, on which nothing is said, and the guardian waits for
-the end of the last one. Only the supervisor holds the socket: what a worker said there would be believed.
-When the supervisor only stands still, the guardian ends the waits and says so on the socket.
+The kernel lets `enable` and `rmdir` of a device wait for the daemon's reply without a limit, also when the
+daemon is dead. The guardian has the other end of a socket. When the supervisor dies, the guardian blocks the
+daemon's devices (initiators retry), resets their rings, ends every wait with EINTR and switches waits off.
+Workers may outlive the supervisor for a moment and write to rings until they end, so each process of the
+daemon inherits the write end of a pipe, and the guardian waits for the pipe's end of file. Only the
+supervisor has the socket: a worker must not be able to send messages on it. When the supervisor only stalls,
+the guardian ends the waits and sends RELEASED.
 
-When the daemon has ended, in order or not, the guardian stays for administrators that unlink its LUNs, until
-a daemon is back or no device is left (see guardian.unlinking).
+After the daemon's end, in order or not, the guardian stays for administrators that unlink its LUNs, until
+another daemon runs or no device is left (see guardian.unlinking).
 
-A daemon with nothing to do says so and is silent then. The guardian sees on a duplicate of its netlink socket
-that the kernel wants something of it: then the daemon has to say a word, or stands still.
+A supervisor without work sends REST and no more beats. The guardian polls a duplicate of its netlink socket:
+if an event arrives, the supervisor has STALL_SECONDS to send something, else it counts as stalled.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What the guardian has of the daemon. line: to the supervisor. life: the read end of the pipe that all
-    processes of the daemon hold."""
+    """The guardian's descriptors. line: the socket to the supervisor. life: the read end of the pipe that all
+    processes of the daemon hold open for writing."""
 
     line: socket.socket
     life: int
@@ -59,11 +59,11 @@ class Ends:
 
 
 def guard(ends: Ends, daemon: int, paths: Paths, lock: Callable[[], DaemonLock], logs: Log) -> NoReturn:
-    """The guardian's life, in its own process."""
+    """Runs the guardian in its own process, to its end."""
     status = 1
     try:
         for number in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # it ends when the daemon does
+            signal.signal(number, signal.SIG_IGN)  # a terminal sends them to us, too
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         name_process("tcmu-guardian")
@@ -81,8 +81,9 @@ def guard(ends: Ends, daemon: int, paths: Paths, lock: Callable[[], DaemonLock],
 
 
 def _outlive() -> None:
-    """The daemon has ended, and nothing may wait for its output or its processes any longer. At a shutdown
-    systemd has sent SIGTERM to all at once, and waits 90 s. Such a signal is pending, and ends this one."""
+    """The daemon has ended. Gives up the terminal or pipes, so that no reader waits for our end, and allows
+    SIGTERM again: at a shutdown systemd sends it to all processes at once and waits 90 s. One that was
+    blocked until now is delivered here, and ends us."""
     name_process("tcmu-unlinking")
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -95,7 +96,7 @@ Served = set[tuple[int, str]]
 
 
 class _Told:
-    """What the daemon has said of itself so far."""
+    """What the supervisor has sent so far: the devices that it serves."""
 
     def __init__(self, watchdog: Watchdog, logs: Log) -> None:
         self._watchdog = watchdog
@@ -120,9 +121,9 @@ class _Told:
 
 
 def watch(ends: Ends, paths: Paths, logs: Log, replaced: Callable[[], bool]) -> Served | None:
-    """Listens until the daemon has ended; what it served then, None when it has said goodbye. Nothing of the
-    daemon's is open here after that. replaced: whether another daemon is there already, though workers of
-    this one have not ended; the kernel waits for that one then."""
+    """Runs until the daemon has ended. Returns the devices that it served then; None after a goodbye. None of
+    the daemon's descriptors is open here after that. replaced: whether another daemon runs already while
+    workers of this one have not ended: the kernel then waits for that one."""
     end = ends.line
     with closing(Watchdog(end, ends.life, STALL_SECONDS)) as watchdog:
         told = _Told(watchdog, logs)
@@ -143,22 +144,22 @@ def watch(ends: Ends, paths: Paths, logs: Log, replaced: Callable[[], bool]) -> 
 
 
 def _receive(end: socket.socket) -> tuple[str, list[int]]:
-    """A message, empty at the supervisor's end. All that it has said comes before."""
+    """The next message; empty at the supervisor's end, after all that it has sent."""
     while True:
-        with suppress(ConnectionResetError):  # it died before it had read what we said, which is told once
+        with suppress(ConnectionResetError):  # reported once if it died with messages of ours unread
             datagram, descriptors, _, _ = socket.recv_fds(end, 4096, 1)
             return datagram.decode(errors="surrogateescape"), descriptors
 
 
 def _end_waits(end: socket.socket, paths: Paths) -> None:
-    log.error("the daemon has stood still for %.0f s: commands waiting for it fail now", STALL_SECONDS)
+    log.error("the daemon has been silent for %.0f s: failed the commands that wait for it", STALL_SECONDS)
     release_waits(paths)
-    with suppress(OSError):  # it died meanwhile: `watch` reads its end next, and keeps what it served
+    with suppress(OSError):  # it died meanwhile: `watch` reads end of file next, and knows its devices
         end.send(RELEASED.encode())
 
 
 def release_waits(paths: Paths) -> None:
-    """Ends every wait of the kernel with EINTR and tells it not to wait from now on."""
+    """Ends every wait of the kernel with EINTR and switches waits off: later events need no reply."""
     gate = NetlinkGate(paths)
     gate.block_and_reset()
     try:
@@ -168,11 +169,11 @@ def release_waits(paths: Paths) -> None:
 
 
 def _tidy_up(devices: Served, paths: Paths, lock: DaemonLock) -> None:
-    """A new daemon that holds the lock already takes everything over by itself."""
+    """Blocks the daemon's devices, unless a new daemon has the lock: that one takes them over."""
     if not lock.try_acquire():
         return
     with lock:
-        log.error("the daemon has died; %d devices are blocked until it is back", len(devices))
+        log.error("the daemon has died: blocked %d devices until it is back", len(devices))
         release_waits(paths)
         for hba, device in devices:
             store = Backstore(hba, device, paths)

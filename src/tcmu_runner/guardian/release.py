@@ -1,4 +1,4 @@
-"""After the end of a daemon that could not tidy up, and of its guardian: nothing waits for the dead."""
+"""When daemon and guardian are both dead: ends the kernel's waits for them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def release(paths: Paths, lock: DaemonLock, *, by_hand: bool) -> list[str]:
-    """Ends all waits of administrators' commands, and blocks every device that no process serves: its
-    initiators retry until a daemon is back. Who unlinks a LUN does not wait for that either. Returns the
-    devices' names. Nothing happens while a daemon has the lock. by_hand: an administrator asks for it.
-    Raises TcmuError or OSError."""
+    """Ends all waits of administrators' commands, also of those that unlink a LUN, and blocks every device
+    that no process serves: its initiators retry until a daemon runs. Returns the blocked devices' names. Does
+    nothing while a daemon has the lock. by_hand: an administrator asked for it. Raises TcmuError or
+    OSError."""
     if not lock.try_acquire():
         return []
     with lock:
@@ -30,10 +30,10 @@ def release(paths: Paths, lock: DaemonLock, *, by_hand: bool) -> list[str]:
 
 
 def _block(entry: UioEntry, paths: Paths) -> str:
-    """Its name; empty when somebody serves it, or it goes away."""
+    """The device's name; empty when a process serves it, or it is being removed."""
     store = Backstore(entry.name.hba, entry.name.device, paths)
     try:
-        with closing(UioDevice.open(entry.minor, paths)):  # it can be open once: nobody writes to its ring
+        with closing(UioDevice.open(entry.minor, paths)):  # the only opener: no process writes the ring
             store.block()
             store.reset_ring(ResetStatus.BUSY)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How the guardian tells a daemon that rests from one that stands still."""
+"""Tells a resting supervisor from a stalled one."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import socket
 
 
 class Watchdog:
-    """Silence on `end` for `seconds` means that the daemon stands still; while it rests, only after the
-    kernel has said something to it. Nothing here wakes up while neither speaks. life: the read end of a pipe
-    that all processes of the daemon hold."""
+    """Silence on the socket `end` for `seconds` means a stall; while the supervisor rests, only after a
+    netlink event has arrived. Does not wake up while neither sends. life: the read end of a pipe; all
+    processes of the daemon hold its write end."""
 
     def __init__(self, end: socket.socket, life: int, seconds: float) -> None:
         self._end = end.fileno()
         self._wanted = select.POLLIN
         self._life = life
         self._seconds = seconds
-        self._kernel: list[int] = []  # the descriptor from which the daemon reads events
+        self._kernel: list[int] = []  # the duplicate of the supervisor's netlink socket, if it was sent
         self._resting = False
-        self._called = False  # by the kernel, and has not answered us yet
+        self._called = False  # a netlink event has arrived, and the supervisor has sent nothing since
         self._stalled = False
 
     def wait(self) -> bool:
-        """Until there is something to read from `end`, or after `await_workers` nobody is left; False, once,
-        when the daemon stands still."""
+        """Blocks. True: `end` is readable; after `await_workers`: all processes have ended. False: the
+        supervisor stalls; reported once for each stall."""
         while True:
             kernel, seconds = self._watched()
             ready = self._poll(kernel, seconds)
@@ -41,7 +41,7 @@ class Watchdog:
             return [], None
         if self._resting and not self._called:
             return self._kernel, None
-        return [], self._seconds  # what the kernel has said stays readable until the daemon is back
+        return [], self._seconds  # not the netlink socket: it stays readable until the supervisor reads it
 
     def _poll(self, kernel: list[int], seconds: float | None) -> list[int]:
         poller = select.poll()
@@ -51,30 +51,30 @@ class Watchdog:
         return [ready for ready, _ in poller.poll(None if seconds is None else seconds * 1000)]
 
     def await_workers(self) -> None:
-        """The supervisor has ended: from now on `wait` waits for the other processes of the daemon. What one
-        of them may write to the pipe does not count, only that nobody is left to write (POLLHUP)."""
+        """The supervisor has ended: `wait` now waits for the daemon's other processes. Data in the pipe,
+        which a worker might write, is ignored; only POLLHUP counts: no process has the write end open."""
         self._end, self._wanted = self._life, 0
 
     @property
     def alone(self) -> bool:
-        """Whether `wait` waits for the workers' end, or has seen it."""
+        """Whether the supervisor has ended, so that `wait` waits for the workers."""
         return self._end == self._life
 
     def beat(self) -> None:
-        """The daemon is awake."""
+        """The supervisor's event loop runs."""
         self._resting = False
 
     def rest(self) -> None:
-        """The daemon is silent from now on, until the kernel wants something of it."""
+        """The supervisor sends nothing until a netlink event arrives."""
         self._resting = True
 
     def hear(self, descriptor: int) -> None:
-        """Takes over a duplicate of what the daemon reads the kernel's events from. It is never read here."""
+        """Takes over a duplicate of the supervisor's netlink socket; it is polled, never read."""
         self.close()
         self._kernel = [descriptor]
 
     def close(self) -> None:
-        """As long as the duplicate is there, the kernel believes that somebody listens."""
+        """Closes the duplicate: while it is open, the kernel believes that a daemon listens."""
         for descriptor in self._kernel:
             os.close(descriptor)
         self._kernel = []

@@ -1,16 +1,16 @@
-"""The plugin API: all that the author of a handler imports.
+"""The plugin API: all that the author of a handler or filter imports.
 
-handler     a class that stores a LUN's bytes; its object is the open device.
-capability  what a handler can do: that it defines `write`, `flush`, `unmap`, ... is the capability.
+handler: a class that stores a LUN's bytes; its object is the open device.
+capability: what a handler can do: defining `write`, `flush`, `unmap`, ... declares the capability.
 
 api         Handler, AsyncHandler, RawHandler
 config      config strings and their options
-device      what a handler knows of its LUN, and how it reports events
+device      Device: a handler's LUN, its log, and the events that the handler reports
 errnos      the table from errno to SCSI status and sense
-file_facts  which file or block device a storage is, whatever its name, and which parts of it are there
+file_facts  identity of a file or block device, independent of its name; data and holes of a sparse file
 filter      Filter; StackDefinition: a handler with filters above it, under a name of its own
 reference   handlers and filters for the documentation
-registry    finds handlers: entry points, directories and files that only root can change
+registry    finds handlers: entry points, directories, files; refuses files that others than root can change
 """
 
 from tcmu_runner.errors import ConfigError

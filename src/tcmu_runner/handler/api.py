@@ -22,17 +22,16 @@ Options = TypeVar("Options")
 
 
 class Plugin(Generic[Options]):
-    """What every kind of handler has. `Options` is what `parse` makes of the config string.
+    """The common part of all handlers. `Options` is the type that `parse` returns.
 
     subtype: the name before the first '/' of a config string; letters, digits and underscores.
     unmap_reads_zero: unmapped bytes read as zeroes (announced to initiators as LBPRZ).
-    rotational: announced to initiators, who schedule accordingly.
-    atomic: a write of up to a MiB is stored whole or not at all, also where the power or the process is lost
-        in the middle of it. Announced to initiators (WRITE ATOMIC): Linux tells databases, which then leave
-        out precautions of their own.
-    privileges: Linux capabilities (names without CAP_) that its worker keeps while it runs as root.
-    volatile: the content ends with the process, and so does what is remembered of it beyond that: that the
-        write cache was switched off, that a FORMAT UNIT or SANITIZE did not come to its end.
+    rotational: announced to initiators, which schedule accordingly.
+    atomic: a write of up to a MiB is stored whole or not at all, also when power or process are lost in the
+        middle of it. Announced to initiators (WRITE ATOMIC): databases then omit precautions of their own.
+    privileges: Linux capabilities (names without CAP_) that the worker keeps while it runs as root.
+    volatile: the content ends with the process. Then state about it is not kept beyond the process either:
+        that the write cache is off, or that a FORMAT UNIT or SANITIZE was interrupted.
     """
 
     subtype: ClassVar[str]
@@ -50,20 +49,22 @@ class Plugin(Generic[Options]):
 
     @classmethod
     def describe(cls) -> str:
-        """What the config string means, for people (D-Bus ConfigDesc); the class's docstring by default."""
+        """The meaning of the config string, for people (D-Bus ConfigDesc); by default the class's
+        docstring."""
         return (inspect.getdoc(cls) or cls.subtype).rstrip() + "\n"
 
     @classmethod
     def parse(cls, config: str) -> Options:
         """The typed options in a config string without its subtype. Raises ConfigError with the reason.
 
-        Called by D-Bus CheckConfig and before each `open`: touches nothing.
+        Called by D-Bus CheckConfig and before each `open`. Must not touch storage.
         """
         return cast("Options", config)
 
     @classmethod
     def probe(cls, config: Options) -> int | None:
-        """Bytes of a storage that exists; None: it does not, or only `open` could tell. Touches nothing.
+        """Bytes of an existing storage; None if there is none, or if only `open` can find out. Must not
+        change storage.
 
         For `tcmu-runner create` and `try` without a size. Raises OSError or ConfigError with the reason.
         """
@@ -71,23 +72,23 @@ class Plugin(Generic[Options]):
 
     @classmethod
     def occupied(cls, config: Options) -> bool:
-        """Whether a storage exists that may hold something, so that `tcmu-runner check` does not overwrite it
-        unasked; by default one that `probe` finds. Touches nothing. Raises as `probe`."""
+        """Whether a storage exists that may hold data, so that `tcmu-runner check` does not overwrite it; by
+        default, whether `probe` finds one. Must not change storage. Raises as `probe`."""
         return bool(cls.probe(config))
 
     def identity(self) -> str:
-        """Which storage this open device is, in words that no other storage has and that stay the same when
-        it is renamed: a UUID, an inode, an image's id. Filters record it in the files that they keep beside
-        the data, and refuse those of another storage. Empty: the config string up to its first option is
-        taken. Called once, off the ring's thread. Raises OSError."""
+        """A text that names this open storage, differs from that of any other storage, and stays the same
+        when the storage is renamed: a UUID, an inode, an image's id. Filters record it in the files that they
+        keep beside the data, and refuse files of another storage. Empty: the config string up to its first
+        option is used. Called once, not on the ring's thread. Raises OSError."""
         return ""
 
     def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
-        """What an administrator changes while the device is open: see Filter.control."""
+        """Changes by an administrator while the device is open: see Filter.control."""
         raise ConfigError(f"handler {self.subtype} has nothing that can be changed while it is open")
 
     def capabilities(self) -> Capabilities:
-        """What this open device can do: by default, which methods its class defines."""
+        """The capabilities of this open device: by default, from the methods that its class defines."""
 
         def defines(name: str) -> bool:
             return name in _defined(type(self))
@@ -108,38 +109,38 @@ class Plugin(Generic[Options]):
 
 
 def _defined(cls: type) -> frozenset[str]:
-    """Method names that an author's class defines, not counting the bases in this module."""
+    """Names of methods that an author's class defines; the base classes of this module do not count."""
     return frozenset(name for base in cls.__mro__ if base.__module__ != __name__ for name in vars(base))
 
 
 class Handler(Plugin[Options]):
     """Stores the bytes of one LUN with plain blocking calls. The object is the open device.
 
-    Buffers are lists of writable memoryviews into shared memory: fill or drain them whole or raise, return
-    nothing, and do not keep them. What `read` does not fill reads as zeroes. Offsets and lengths are bytes,
-    in range, multiples of the block size, never empty. Raise OSError (its errno decides the sense) or
-    ScsiError; anything else counts as a bug of the handler and fails that one command. threads: at most so
-    many calls for commands at once; 0: on the ring's own thread, must not block. `resize`, and what FORMAT
-    UNIT and SANITIZE do in the background, come beside them on a thread of their own.
+    Buffers are lists of writable memoryviews of shared memory: fill or drain them whole or raise; return
+    nothing; do not keep them. Bytes that `read` does not fill are zeroes. Offsets and lengths are bytes, in
+    range, multiples of the block size, never 0. Raise OSError (its errno decides the sense) or ScsiError; any
+    other exception counts as a bug of the handler and fails that command. threads: the most concurrent calls
+    for commands; 0: calls on the ring's own thread, which must not block. `resize`, and what FORMAT UNIT and
+    SANITIZE do in the background, come beside them, on a thread of their own.
 
-    `read` and `open` are required. Each other method you define is a capability that initiators are told of;
-    `resize` and `close` are simply called when defined.
+    `read` and `open` are required. Each other method that you define is a capability, announced to
+    initiators; `resize` and `close` are called if you define them.
     """
 
     threads: ClassVar[int] = 4
 
     @classmethod
     def open(cls, device: Device, config: Options) -> Handler[Options]:
-        """Opens the storage. Called off the ring's thread; may block for some seconds. Raise OSError or
+        """Opens the storage. Not called on the ring's thread; may block for some seconds. Raise OSError or
         ConfigError to refuse the device: the administrator's `enable` fails with that errno."""
         raise NotImplementedError(f"{cls.__name__} defines no open()")
 
     def close(self) -> None:
-        """The last call; no other runs any more. Whatever was flushed stays."""
+        """The last call, after all others have returned. Flushed data stays."""
 
     def read(self, into: Buffers, offset: int) -> None:
-        """Fill the buffers from `offset`. One call may be for several commands on adjacent blocks; should it
-        fail, each of them is tried by itself."""
+        """Fill the buffers from `offset`. One call may serve several commands on adjacent blocks; if it
+        fails, each of them is tried by itself."""
         raise NotImplementedError
 
     def write(self, data: Buffers, offset: int) -> None:
@@ -153,11 +154,11 @@ class Handler(Plugin[Options]):
             self.flush()
 
     def flush(self) -> None:
-        """All that was written before survives a power loss when this returns."""
+        """Make all earlier writes survive a power loss."""
         raise NotImplementedError
 
     def unmap(self, offset: int, length: int) -> None:
-        """The bytes are not needed any more. Afterwards they read as zeroes (see `unmap_reads_zero`)."""
+        """The bytes are not needed: free their space. Afterwards they read as zeroes (`unmap_reads_zero`)."""
         raise NotImplementedError
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
@@ -165,41 +166,42 @@ class Handler(Plugin[Options]):
         raise NotImplementedError
 
     def extents(self, offset: int, length: int) -> Iterable[Extent]:
-        """Which parts of the range are mapped, in order, without gaps."""
+        """The mapped and unmapped parts of the range, ascending, without gaps."""
         raise NotImplementedError
 
     def space(self) -> Space:
-        """Bytes: what this disk takes of the space it is stored in, and what is left there."""
+        """Bytes: what this disk takes of the space that it is stored in, and what is free there."""
         raise NotImplementedError
 
     def crypto_erase(self) -> None:
-        """Forget the key: nothing that was stored can be read afterwards (SANITIZE, cryptographic erase)."""
+        """Destroy the key: stored data can never be read again (SANITIZE, CRYPTOGRAPHIC ERASE)."""
         raise NotImplementedError
 
     def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
-        """Store `data` at `offset` where the bytes there are `expected`, which is as long, and return None;
-        else store nothing, and return the offset in `expected` of the first byte that differs. Define it
-        where the storage does that at once, also for other hosts; it is not called below a filter."""
+        """If the bytes at `offset` are `expected`, store `data`, which is as long, and return None; else
+        store nothing, and return the offset in `expected` of the first byte that differs. Define it only if
+        the storage does that atomically, also towards other hosts. Not called below a filter."""
         raise NotImplementedError
 
     def write_same(self, offset: int, length: int, block: bytes) -> None:
-        """Store `block` (of the block size) again and again over the range. Not called below a filter."""
+        """Store `block` (one logical block) repeatedly over the range. Not called below a filter."""
         raise NotImplementedError
 
     def resize(self, size: int) -> None:
-        """The administrator wants the LUN to have `size` bytes. Raise OSError to refuse, as this does."""
+        """The administrator changes the LUN to `size` bytes. Raise OSError to refuse, as this default
+        does."""
         raise OSError(errno.EOPNOTSUPP, f"{type(self).__name__} cannot resize a LUN: make a new one")
 
 
 class AsyncHandler(Plugin[Options]):
-    """As Handler, with `async def`: commands run as tasks on one asyncio loop of the worker."""
+    """As Handler, with `async def`: commands run as tasks on the worker's asyncio loop."""
 
     @classmethod
     async def open(cls, device: Device, config: Options) -> AsyncHandler[Options]:
         raise NotImplementedError(f"{cls.__name__} defines no open()")
 
     async def close(self) -> None:
-        """See Handler.close; likewise the methods below."""
+        """See Handler.close; the methods below likewise."""
 
     async def read(self, into: Buffers, offset: int) -> None:
         raise NotImplementedError
@@ -251,7 +253,7 @@ NOT_HANDLED = NotHandled.NOT_HANDLED
 
 
 class RawHandler(Handler[Options]):
-    """Sees whole CDBs. What it does not handle goes to the built-in unit over its own read, write, ..."""
+    """Gets whole CDBs. Those that it does not handle go to the built-in unit, over its read, write, ..."""
 
     def command(self, command: Command) -> Status | NotHandled:
         """Do the command and return its status, raise ScsiError, or return NOT_HANDLED.
@@ -261,5 +263,5 @@ class RawHandler(Handler[Options]):
         raise NotImplementedError
 
     def read(self, into: Buffers, offset: int) -> None:
-        """A raw handler without storage of its own has no READ."""
+        """For a raw handler without storage: READ is refused."""
         raise ScsiError(INVALID_OPCODE)

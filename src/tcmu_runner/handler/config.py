@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar, get_args, get_origin, get_type_hints
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.units import parse_size
 
-MAX_LENGTH = 255  # the kernel cuts a longer dev_config silently
+MAX_LENGTH = 255  # bytes; the kernel cuts a longer dev_config silently
 TIME_OUT = "tcmur_cmd_time_out"
 LATE = "tcmur_late"
 SLOW = "tcmur_slow"
@@ -25,7 +25,7 @@ _GARBLED = {
     "\0": "the kernel ends the string there",
 }
 _CONTROL = {*map(chr, range(32)), "\x7f"}
-_COLON = "%3A"  # of an address, where LIO's tools take no colon
+_COLON = "%3A"  # for the colons of an address, which LIO's tools do not accept
 _ADDRESS = re.compile(r"(?<=[/@])\[?([0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*(?:%\w+)?)(?:\]:\d+|\])?(?=[/;]|$)")
 _YES, _NO = ("1", "yes", "on", "true"), ("0", "no", "off", "false")
 
@@ -35,8 +35,9 @@ Value = str | int | bool
 
 
 class Late(enum.Enum):
-    """What happens with late commands, beside a line in the log: nothing; those that the handler has not
-    begun end in BUSY or in TASK ABORTED; the worker process is replaced, and all commands are retried."""
+    """The reaction to late commands, beside a line in the log. LOG: none. BUSY, ABORT: commands that the
+    handler has not begun end in BUSY or TASK ABORTED. RESTART: the worker process is replaced; initiators
+    retry."""
 
     LOG = "log"
     BUSY = "busy"
@@ -46,8 +47,8 @@ class Late(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ConfigString:
-    """subtype and rest: around the first '/'. time_out: seconds until a command is late, None: never. slow:
-    seconds that a slow command takes; 0: none is, None: not said."""
+    """subtype and rest: around the first '/'. time_out: seconds after which a command is late; None: never.
+    slow: seconds after which a command is slow; 0: never; None: not given."""
 
     subtype: str
     rest: str
@@ -57,7 +58,7 @@ class ConfigString:
 
 
 def split(text: str) -> ConfigString:
-    """Takes a config string apart. Raises ConfigError where the kernel or LIO's tools would garble it."""
+    """Parses a config string. Raises ConfigError if the kernel or LIO's tools would garble it."""
     text = text.rstrip("\n")  # `echo` into attrib/dev_config keeps the newline
     _check_length(text)
     _check_characters(text)
@@ -82,7 +83,7 @@ def _check_length(text: str) -> None:
 
 
 def escape_addresses(text: str) -> str:
-    """A config string with IPv6 addresses as LIO's tools take them."""
+    """The config string with IPv6 addresses as LIO's tools accept them."""
     return _ADDRESS.sub(lambda found: found[0].replace(":", _COLON) if _is_ipv6(found[1]) else found[0], text)
 
 
@@ -156,7 +157,7 @@ def _slow(own: dict[str, str]) -> float | None:
 
 
 def parse_options(into: type[Parsed], text: str, first: str = "path") -> Parsed:
-    """`FIRST;name=value;flag` into a dataclass whose field `first` takes the part before the first ';'.
+    """Parses `FIRST;name=value;flag` into a dataclass; the part before the first ';' goes to field `first`.
 
     Fields are str, int (sizes with K, M, G), Number or bool (a flag, or =1 and =0), each also `| None`; an
     option without a default has to be given. Names may be written with '-' for '_'. Raises ConfigError.

@@ -1,4 +1,4 @@
-"""What a handler knows of its LUN, and how it tells the engine of events."""
+"""Device: a handler's LUN, and the events that the handler reports to the engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ log = logging.getLogger("tcmu_runner.device")
 
 def without_hba(name: str) -> str:
     """vol0 for user_0/vol0: the name by which LIO's tools keep a LUN. They number HBAs in the order in which
-    they make or restore LUNs, so that after a reboot it may be user_2/vol0."""
+    they make LUNs, so that after a reboot it may be user_2/vol0."""
     return re.sub(r"\Auser_\d+/", "", name)
 
 
@@ -28,13 +28,13 @@ class DeviceLog(logging.LoggerAdapter[logging.Logger]):
 
 
 def _nothing(_event: object) -> None:
-    """No engine listens (a handler under the conformance kit)."""
+    """Without an engine (a handler under the conformance kit) events go nowhere."""
 
 
 class Origin(enum.Enum):
-    """Why a LUN is opened: an administrator makes it; makes it once more after it was removed in this run of
-    the machine; it was served in an earlier run and is restored; or it is in use, its daemon or worker is
-    another one now."""
+    """Why a LUN is opened. NEW: an administrator makes it. AGAIN: the same, after it was removed in this
+    boot. RESTORED: it was served in an earlier boot. RUNNING: it is in use, and its daemon or worker was
+    replaced."""
 
     NEW = "new"
     AGAIN = "again"
@@ -44,12 +44,12 @@ class Origin(enum.Enum):
 
 @dataclass(slots=True)
 class Device:
-    """name: as the administrator knows it, for example user_0/vol0. size: bytes. block_size: bytes. config:
-    the LUN's whole config string, empty without one. storage: for a filter, which storage is below it (see
-    Plugin.identity), empty where nobody knows. origin: why it is opened. written: whether commands may write
-    to this storage; not below a filter such as cow, so that many LUNs may have it.
+    """name: of the backstore, for example user_0/vol0. size: bytes. block_size: bytes. config: the LUN's
+    whole config string, empty without one. storage: for a filter, the identity of the storage below it (see
+    Plugin.identity), empty if unknown. origin: why the LUN is opened. written: whether commands may write to
+    this storage; false below a filter such as cow, so that many LUNs may share it.
 
-    Handlers read the fields, log through `log`, and report events by the methods, from any thread.
+    Handlers read the fields, log through `log`, and report events by the methods, on any thread.
     """
 
     name: str
@@ -67,8 +67,8 @@ class Device:
         self.log = DeviceLog(log, {"device": self.name})
 
     def missing(self, what: str, remedy: str) -> None:
-        """Call it before making a storage that is not there. Raises OSError where it has been there: an empty
-        disk in its place would look like one that was lost. remedy: what a person does to get one."""
+        """Call before you create a missing storage. Raises OSError if the LUN was served with one before: an
+        empty disk in its place would look like lost data. remedy: what an administrator does to get one."""
         if self.origin in (Origin.RESTORED, Origin.RUNNING):
             raise OSError(
                 errno.ENOENT,
@@ -79,17 +79,17 @@ class Device:
             self.log.warning("%s, with which it was served before, is missing: made anew, empty", what)
 
     def resized(self, size: int) -> None:
-        """The storage has a new size in bytes: initiators are told (CAPACITY DATA HAS CHANGED)."""
+        """The storage has a new size in bytes: initiators get CAPACITY DATA HAS CHANGED."""
         self.on_resized(size)
 
     def write_lost(self, error: OSError) -> None:
-        """A write-back storage could not keep what it took: initiators get the error's sense as a deferred
-        error with their next command (SPC-5 4.4.7), since the write itself has long ended well."""
+        """A write-back storage has lost data that it had accepted. Initiators get the error's sense as a
+        deferred error with their next command (SPC-5 4.4.7), since the write itself has ended with GOOD."""
         self.log.error("data that was written before is lost: %s", error)
         self.on_write_lost(error)
 
     def lost_connection(self) -> None:
-        """The storage cannot be reached at the moment."""
+        """The storage cannot be reached now."""
         self.log.error("lost the connection to its storage; commands wait or end in BUSY until it is back")
 
     def lost_lock(self) -> None:

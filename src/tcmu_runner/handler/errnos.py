@@ -1,4 +1,4 @@
-"""THE table from errno to SCSI status and sense, for whatever a handler's OSError carries."""
+"""THE table from errno to SCSI status and sense, for each OSError of a handler."""
 
 import errno
 
@@ -17,7 +17,7 @@ from tcmu_runner.scsi.sense import (
     Status,
 )
 
-# The storage may be back in a moment: BUSY makes initiators try again, sense would be an I/O error.
+# Passing failures: with BUSY initiators retry; sense would be an I/O error.
 _BUSY = {
     errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNREFUSED,
     errno.ECONNABORTED, errno.EPIPE, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN,
@@ -34,7 +34,7 @@ _SENSE: dict[int, Sense] = {
     errno.ESTALE: COMMUNICATION_FAILURE,
 }
 
-# Said of a read these would send an administrator to the wrong place: it needs no space and no write access.
+# Only for writes: a read needs neither space nor write access, so the sense would mislead an administrator.
 _SENSE_OF_WRITES: dict[int, Sense] = {
     errno.ENOSPC: SPACE_ALLOCATION_FAILED,
     errno.EDQUOT: SPACE_ALLOCATION_FAILED,
@@ -53,12 +53,12 @@ _CODE_OF_CLASS: tuple[tuple[type[OSError], int], ...] = (
     (FileNotFoundError, errno.ENOENT),
     (PermissionError, errno.EACCES),
 )
-# Their errno is a number of OpenSSL or of the resolver. Named, since importing ssl would cost a worker 5 MB.
+# Their errno is a number of OpenSSL or the resolver. By name: importing ssl would cost a worker 5 MB.
 _FOREIGN_CODES = {"SSLError", "gaierror", "herror"}
 
 
 def scsi_error(error: OSError, operation: Operation | None) -> ScsiError | ScsiStatusError:
-    """How a command ends whose operation failed with this error. EIO and unknown codes are medium errors."""
+    """The status or sense for a failed operation. EIO and unknown codes are medium errors."""
     code = _code(error)
     if code in _BUSY:
         return ScsiStatusError(Status.BUSY)

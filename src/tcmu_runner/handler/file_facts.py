@@ -1,5 +1,5 @@
-"""What Linux knows of a file or block device: which one it is, whatever its name (see Plugin.identity), and
-which parts of it are there."""
+"""Facts of a file or block device: its identity, independent of its name (see Plugin.identity), and the data
+and holes of a sparse file, as mapped and unmapped extents."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tcmu_runner.scsi.operations import Extent
 
 AT_EMPTY_PATH = 0x1000  # linux/fcntl.h
 STATX_BTIME = 0x800  # linux/stat.h, as the layout of struct statx
-_STATX = struct.Struct("=I76xqI")  # its mask, and the time of birth behind that of the last access
+_STATX = struct.Struct("=I76xqI")  # stx_mask, and stx_btime behind stx_atime
 _SIZE = 256
 FS_IOC_GETVERSION = 0x80087601  # linux/fs.h: _IOR('v', 1, long); file systems fill in an int
 _WWIDS = ("dm/uuid", "md/uuid", "wwid", "device/wwid", "uuid", "loop/backing_file")
@@ -28,9 +28,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def identity_of(fd: int, name: str) -> str:
-    """A file by its inode, which another file may get after it, and the moment it was made at. name: its
-    path, taken where the file system tells neither that moment nor a generation: then inodes may be others
-    after the next mount, too."""
+    """For a file its inode, which another file may reuse, with its time of birth or its generation. name: the
+    path, used if the file system reports neither: its inodes may then change at the next mount."""
     status = os.fstat(fd)
     if stat.S_ISBLK(status.st_mode):
         return _block_device(status.st_rdev, name)
@@ -48,7 +47,7 @@ def _made(fd: int) -> list[str]:
 
 
 def _generation(fd: int) -> list[str]:
-    """Another one for each file that has the inode, on file systems such as ext4, XFS and btrfs."""
+    """The inode's generation, which differs for each file that reuses the inode (ext4, XFS, btrfs)."""
     number = bytearray(8)
     try:
         fcntl.ioctl(fd, FS_IOC_GETVERSION, number)
@@ -58,7 +57,7 @@ def _generation(fd: int) -> list[str]:
 
 
 def _block_device(number: int, name: str) -> str:
-    """By what the hardware, device mapper or RAID calls it. Its numbers are others after the next boot."""
+    """By the id that hardware, device mapper or RAID gives it; device numbers change at a reboot."""
     node = BLOCK_DEVICES / f"{os.major(number)}:{os.minor(number)}"
     part = ""
     with suppress(OSError):
@@ -72,9 +71,9 @@ def _block_device(number: int, name: str) -> str:
 
 
 def extents(fd: int, offset: int, length: int, block_size: int, start: int = 0) -> Iterator[Extent]:
-    """Of a disk that begins at byte `start` of the file; in order. OSError.
+    """Extents of a disk that begins at byte `start` of the file, ascending. Raises OSError.
 
-    Whole blocks: where a file system counts in smaller ones, a block that is partly data is data.
+    In whole blocks: if the file system's blocks are smaller, a block that is partly data counts as data.
     """
     end = offset + length
     while offset < end:
@@ -93,6 +92,6 @@ def _seek(fd: int, offset: int, whence: int, end: int) -> int:
     try:
         return min(os.lseek(fd, offset, whence), end)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # nothing but a hole until the end of the file, or behind it
+        if error.errno == errno.ENXIO:  # only a hole up to the end of the file, or beyond it
             return end
         raise

@@ -1,5 +1,5 @@
-"""Filters: what stands between a unit and a handler and changes operations on their way; and stacks, a
-handler with filters above it, which the settings give a name of its own."""
+"""Filter: stands between a unit and a handler, and changes operations on their way. Stacks: a handler with
+filters above it, under a name that the settings define."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Options = TypeVar("Options")
 
 
 class Filter(Generic[Options]):
-    """Maps each operation to the operations that go to the layer below. The object is one open filter.
+    """Maps each operation to operations for the layer below. The object is one open filter.
 
-    `handle` is a generator: it yields operations, whose results are in their buffers when the `yield`
-    returns and whose failures are raised there. The same text serves inline, threaded and asyncio handlers.
-    Commands may be in it side by side.
+    `handle` is a generator: it yields operations; when the `yield` returns, their results are in their
+    buffers, and a failure is raised there. The same code serves inline, threaded and asyncio handlers.
+    Several commands may be in it at the same time.
 
         class ReadOnly(Filter):
             name = "readonly"
@@ -40,11 +40,11 @@ class Filter(Generic[Options]):
                     raise ScsiError(WRITE_PROTECTED)
                 yield operation
 
-    Refuse operations you do not know: passing one on may go round what the filter is there for.
+    Refuse operations that you do not know: passing one on may bypass what the filter is there for.
 
-    name: as in the settings. threads: 0: `handle` never blocks, and runs wherever the handler's calls do;
-    else it may, for example to encrypt, and commands run on at least so many threads. privileges: as a
-    handler's. writes: whether commands may change the storage below.
+    name: as in the settings. threads: 0 if `handle` never blocks; it then runs where the handler's calls do.
+    N if it may, for example to encrypt; commands then run on at least N threads. privileges: as a handler's.
+    writes: whether commands may change the storage below.
     """
 
     name: ClassVar[str]
@@ -54,20 +54,21 @@ class Filter(Generic[Options]):
 
     @classmethod
     def describe(cls) -> str:
-        """What it does and its options, for people; the class's docstring by default."""
+        """What the filter does, and its options, for people; by default the class's docstring."""
         return (inspect.getdoc(cls) or cls.name).rstrip() + "\n"
 
     @classmethod
     def parse(cls, table: Mapping[str, object]) -> Options:
-        """The typed options in a table of the settings; touches nothing. Raises ConfigError."""
+        """The typed options in a table of the settings. Must not touch files. Raises ConfigError."""
         if table:
             raise ConfigError(f"it takes no options, found {', '.join(sorted(table))}")
         return cast("Options", None)
 
     @classmethod
     def open(cls, device: Device, options: Options) -> Self:
-        """device: as seen from above; its `storage` says what is below. May touch the world: files of its
-        own, keys. Raises OSError or ConfigError to refuse the device. Called off the ring's thread."""
+        """device: the LUN as this filter's upper side shows it; `device.storage` names the storage below. May
+        open files and keys of its own. Not called on the ring's thread. Raises OSError or ConfigError to
+        refuse the device."""
         return cls()
 
     @classmethod
@@ -81,20 +82,21 @@ class Filter(Generic[Options]):
         return size
 
     def start(self) -> Steps:
-        """Operations on the layer below before the first command: a header to read. Raises as `open`."""
+        """Operations on the layer below, before the first command, such as reading a header. Raises as
+        `open`."""
         yield from ()
 
     def stop(self) -> Steps:
-        """Operations on the layer below after the last command; then comes `close`, whatever they raise."""
+        """Operations on the layer below, after the last command. `close` follows, also if they fail."""
         yield from ()
 
     def identity(self, below: str) -> str:
-        """Which data those above see, where `below` says what storage this filter is over: another text
-        wherever the bytes are others. See Plugin.identity; called after `start`."""
+        """The identity of the data as seen from above, over the storage `below`: another text if this filter
+        changes the bytes. See Plugin.identity; called after `start`."""
         return below
 
     def capabilities(self, below: Capabilities) -> Capabilities:
-        """What the stack can do with this filter in it; `below`: what it can without."""
+        """The stack's capabilities with this filter. below: those without it."""
         return below
 
     def handle(self, operation: Operation) -> Steps:
@@ -105,13 +107,13 @@ class Filter(Generic[Options]):
         """The LUN has `size` bytes now, as seen from above."""
 
     def control(self, table: Mapping[str, object]) -> Mapping[str, object]:
-        """What an administrator changes while it is open, as a table like those of the settings; an empty one
-        changes nothing. Returns how it is set then, and what else it tells; values are text, numbers,
-        booleans, lists and tables. Any thread. Raises ConfigError: nothing has changed."""
+        """Applies an administrator's change while it is open. table: as in the settings; an empty one changes
+        nothing. Returns the present settings, and further facts; values are text, numbers, booleans, lists
+        and tables. Any thread. Raises ConfigError: nothing has changed then."""
         raise ConfigError(f"filter {self.name} has nothing that can be changed while it is open")
 
     def close(self) -> None:
-        """The last call; no operation runs any more, and the layers below are still open."""
+        """The last call, after all operations have ended; the layers below are still open."""
 
 
 GROUP = "tcmu_runner.filters"
@@ -134,7 +136,7 @@ class Layer:
             raise ConfigError(f"filter {name}: {error}") from None
 
     def size_below(self, size: int) -> int:
-        """Raises ConfigError where there cannot be that much."""
+        """Bytes that the layer below needs. Raises ConfigError if no storage can have so many."""
         below = self.filter.size_below(size, self.options)
         if below > LARGEST:
             raise ConfigError(
@@ -149,7 +151,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class StackDefinition:
-    """What to open for a config string: as a handler class, but with filters. layers: the topmost first."""
+    """Opened for a config string like a handler class, but with filters. layers: the topmost first."""
 
     subtype: str
     handler: AnyHandler
@@ -161,7 +163,7 @@ class StackDefinition:
         return self.handler.privileges.union(*(layer.filter.privileges for layer in self.layers))
 
     def describe(self) -> str:
-        """For D-Bus ConfigDesc: what the stack is, then what its config string means below."""
+        """The text for D-Bus ConfigDesc: the stack, then the config string of its handler."""
         names = " over ".join([*(layer.filter.name for layer in self.layers), self.handler.subtype])
         told = f"{self.subtype}/CONFIG\n\n{self.description or 'A stack of the settings'}: {names}.\n"
         return f"{told}CONFIG is what follows {self.handler.subtype}/ in:\n\n{self.handler.describe()}"
@@ -170,7 +172,7 @@ class StackDefinition:
         return self.handler.parse(config)
 
     def probe(self, config: object) -> int | None:
-        """Bytes of the LUN over a storage that exists."""
+        """Bytes of the LUN over an existing storage."""
         below = self.handler.probe(config)
         return below and reduce(lambda size, layer: layer.size_above(size), reversed(self.layers), below)
 
@@ -180,7 +182,7 @@ class StackDefinition:
 
 
 def find(name: str) -> type[Filter[Any]]:
-    """A filter of an installed package. Raises ConfigError."""
+    """The class of a filter of an installed package. Raises ConfigError."""
     entries = {entry.name: entry for entry in entry_points(group=GROUP)}
     if name not in entries:
         raise ConfigError(f"no filter {name!r}; there are: {', '.join(sorted(entries)) or 'none'}")

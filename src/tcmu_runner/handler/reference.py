@@ -12,12 +12,12 @@ class _Described(Protocol):
 
 
 def handlers() -> str:
-    """Markdown, a section for each handler that is installed."""
+    """Markdown, a section for each installed handler."""
     return _sections(HANDLERS)
 
 
 def filters() -> str:
-    """Markdown, a section for each filter that is installed."""
+    """Markdown, a section for each installed filter."""
     return _sections(FILTERS)
 
 

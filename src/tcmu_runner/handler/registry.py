@@ -1,4 +1,4 @@
-"""Where handlers come from: entry points of installed packages, Python files in directories, a given file."""
+"""Finds handlers: entry points of installed packages, Python files in directories, a given file."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tcmu_runner.handler.config import ConfigString
 from tcmu_runner.handler.filter import Layer, StackDefinition
 
 GROUP = "tcmu_runner.handlers"
-_SUBTYPE = re.compile(r"[A-Za-z0-9_]+")  # a subtype is a D-Bus object path element in targetcli's contract
+_SUBTYPE = re.compile(r"[A-Za-z0-9_]+")  # an element of a D-Bus object path, as targetcli expects
 
 # Any: what a config string becomes is known to the class's own `parse` and `open`, and to nobody else
 AnyHandler = type[Handler[Any]] | type[AsyncHandler[Any]]
 Provider = AnyHandler | StackDefinition  # both have a subtype, privileges, describe and parse
 
 log = logging.getLogger(__name__)
-_WRITABLE = stat.S_IWGRP | stat.S_IWOTH  # an ACL's mask stands in the group's bits (acl(5))
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH  # the group's bits also hold an ACL's mask (acl(5))
 
 
 class Registry:
@@ -41,22 +41,22 @@ class Registry:
 
     def __init__(self) -> None:
         self._providers: Mapping[str, Provider] = {}
-        self.problems: list[str] = []  # what could not be loaded, and why
+        self.problems: list[str] = []  # handlers that cannot be loaded, with the reason
 
     def _cannot(self, text: str) -> None:
         self.problems.append(text)
         log.error("%s", text)
 
     def __iter__(self) -> Iterator[Provider]:
-        """In order of subtype."""
+        """Sorted by subtype."""
         return (self._providers[name] for name in sorted(self._providers))
 
     def __len__(self) -> int:
         return len(self._providers)
 
     def add(self, *classes: type) -> None:
-        """Registers all of the classes, or none and raises ConfigError: one cannot be used, or its subtype is
-        another's."""
+        """Registers all of the classes. Raises ConfigError if one cannot be used, or its subtype is taken;
+        then registers none."""
         added = dict(self._providers)
         for cls in map(check_class, classes):
             other = added.setdefault(cls.subtype, cls)
@@ -69,7 +69,7 @@ class Registry:
     def definition(
         self, subtype: str, below: str, layers: tuple[Layer, ...], description: str = ""
     ) -> StackDefinition:
-        """Filters over the handler `below` under a name of their own, not registered. Raises ConfigError."""
+        """A stack of filters over the handler `below`; does not register it. Raises ConfigError."""
         if not _SUBTYPE.fullmatch(subtype):
             raise ConfigError(f"stack {subtype!r}: write a name of letters, digits and '_'")
         handlers = self._handlers()
@@ -81,20 +81,20 @@ class Registry:
         return StackDefinition(subtype, handlers[below], layers, description)
 
     def put(self, definition: StackDefinition) -> None:
-        """Registers a stack; one of the same name is forgotten."""
+        """Registers a stack; replaces one of the same name."""
         self._providers = {**self._providers, definition.subtype: definition}
 
     def set_stacks(self, definitions: Iterable[StackDefinition]) -> None:
-        """These and no others; what has been opened stays as it is."""
+        """Replaces all stacks; open devices keep theirs."""
         stacks = {definition.subtype: definition for definition in definitions}
         self._providers = {**self._handlers(), **stacks}
 
     def _handlers(self) -> dict[str, AnyHandler]:
-        """All but the stacks, by subtype."""
+        """Handlers by subtype, without stacks."""
         return {name: each for name, each in self._providers.items() if isinstance(each, type)}
 
     def find(self, text: str) -> tuple[Provider, ConfigString]:
-        """What a whole config string names; the subtype has to match as a whole."""
+        """The provider that a config string names; the subtype has to match exactly."""
         parts = config.split(text)
         provider = self._providers.get(parts.subtype)
         if provider is None:
@@ -107,16 +107,16 @@ class Registry:
         return provider, parts
 
     def check(self, text: str) -> None:
-        """Raises what opening a device with this config string would raise before it touches storage."""
+        """Raises what opening a device with this config string would raise before touching storage."""
         provider, parts = self.find(text)
         provider.parse(parts.rest)
 
     def load_entry_points(self) -> None:
-        """Handlers of installed packages; one that cannot be imported costs only itself."""
+        """Loads handlers of installed packages; one that cannot be imported is noted in `problems`."""
         for entry in entry_points(group=GROUP):
             try:
                 self.add(entry.load())
-            except (Exception, SystemExit) as error:  # whatever the import of foreign code raises
+            except (Exception, SystemExit) as error:  # an import of foreign code may raise anything
                 reason = str(error) if isinstance(error, ConfigError) else _describe(error)
                 self._cannot(
                     f"handler {entry.name} ({entry.value}) cannot be used: {reason}; "
@@ -124,8 +124,8 @@ class Registry:
                 )
 
     def load_directory(self, directory: Path) -> None:
-        """Every *.py of a directory, except _*.py; what is broken, missing or not root's alone costs only
-        itself."""
+        """Loads every *.py of a directory, except _*.py; one that is broken, missing or writable by others is
+        noted in `problems`."""
         try:
             check_ownership(directory)
             paths = sorted(directory.iterdir())
@@ -141,14 +141,14 @@ class Registry:
                 try:
                     check_ownership(path)
                     self.load_file(path)
-                except OSError as error:  # a link to nowhere
+                except OSError as error:  # a dangling link
                     self._cannot(f"{path} cannot be loaded: {error.strerror}; correct or remove it")
                 except ConfigError as error:
                     self._cannot(str(error))
 
     def load_file(self, path: Path) -> list[AnyHandler]:
-        """The handlers one Python file defines: classes that set a subtype. ConfigError when it has none, or
-        cannot be imported; then none of it is registered."""
+        """Registers the handlers of one Python file: classes with a subtype. ConfigError if it has none or
+        cannot be imported; then registers none."""
         module = _import(path)
         found = list(dict.fromkeys(cls for cls in vars(module).values() if _is_defined_by(module, cls)))
         if not found:
@@ -160,7 +160,7 @@ class Registry:
 
 
 def check_class(cls: object) -> AnyHandler:
-    """The class itself. Raises ConfigError, with the remedy, when the engine cannot serve a LUN with it."""
+    """The class itself. Raises ConfigError with the remedy if the engine cannot serve a LUN with it."""
     if not (isinstance(cls, type) and issubclass(cls, Handler | AsyncHandler)):
         raise ConfigError(f"{cls!r} is not a subclass of tcmu_runner.Handler or tcmu_runner.AsyncHandler")
     name, base = f"{cls.__module__}.{cls.__qualname__}", Handler if issubclass(cls, Handler) else AsyncHandler
@@ -186,16 +186,17 @@ def _first_async_method(cls: type) -> str | None:
 
 
 class _Loader(SourceFileLoader):
-    """Neither leaves a __pycache__ beside an administrator's file nor reads a stale one."""
+    """Does not write or read a __pycache__ beside an administrator's file."""
 
     def path_stats(self, path: str) -> Mapping[str, int]:
         raise OSError
 
 
 def check_ownership(path: Path) -> None:
-    """That no process but root's could change what root runs. path: of a directory of handlers, or of a file
-    there. Another user of the machine than root runs what is that user's own, so nothing is checked then.
-    Raises ConfigError with the remedy, or OSError."""
+    """Refuses handler files that a process without root's rights could change: root is about to run them.
+
+    path: a directory of handlers, or a file in it. Does nothing unless we are root: other users run their own
+    files. Raises ConfigError with the remedy, or OSError."""
     if os.geteuid() != 0:
         return
     found, quoted = path.stat(), shlex.quote(str(path))
@@ -211,16 +212,16 @@ def check_ownership(path: Path) -> None:
 
 
 def _import(path: Path) -> ModuleType:
-    """Runs a Python file as a module of its own: two files of one name in two directories are two modules."""
+    """Imports a Python file under a name derived from its path: equal file names do not collide."""
     path = path.absolute()
     name = f"tcmu_handler_{path.stem}_{zlib.crc32(bytes(path)):08x}"
     spec = spec_from_file_location(name, path, loader=_Loader(name, str(path)))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and type hints of the file look it up there
+    sys.modules[name] = module  # for dataclasses and type hints, which look the module up by name
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # whatever the import of foreign code raises
+    except (Exception, SystemExit) as error:  # an import of foreign code may raise anything
         del sys.modules[name]
         raise ConfigError(
             f"{path} cannot be loaded: {_describe(error, path)}; correct or remove it"
@@ -238,7 +239,7 @@ def _is_defined_by(module: ModuleType, cls: object) -> TypeGuard[AnyHandler]:
 
 
 def _describe(error: BaseException, path: Path | None = None) -> str:
-    """What was raised, and the last line of the file that was on the way there."""
+    """The exception, and the last line of the file in its traceback."""
     lines = [
         frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)
     ]

@@ -1,7 +1,7 @@
 """The handlers that come with tcmu-runner, one file each.
 
 backing     the file or block device of a disk
-claims      one LUN at a time has a file: locks
+claims      locks, so that one LUN at a time has a file
 file        `file`: in a file or on a block device
 glfs        `glfs`: in a file of a Gluster volume
 libgfapi    Gluster's client library
@@ -9,6 +9,6 @@ librbd      Ceph's client libraries
 null        `null`: stores nothing
 ram         `ram`: in memory
 rbd         `rbd`: in a Ceph cluster
-rbd_holder  which process of this host had an image open last
+rbd_holder  which process of this host last had an image open
 rbd_image   an open image
 """

@@ -1,4 +1,5 @@
-"""The file or block device that a disk lies in: opened with care, grown to the disk's size, never cut."""
+"""The file or block device that holds a disk: opened with a lock, grown to the disk's size, never
+truncated."""
 
 from __future__ import annotations
 
@@ -30,10 +31,10 @@ _REMEDIES = {
 
 
 class Backing:
-    """path: as configured. fd: its position is never used, so threads may share it. borrowed: others may read
-    it, too, until `own`, which has to come before the first write.
+    """path: as configured. fd: its file position is never used, so threads may share it. borrowed: other
+    processes may read the file, too, until `own`; call that before the first write.
 
-    Methods raise OSError with a text that names the path and the way out.
+    Methods raise OSError; its text names the path and the way out.
     """
 
     def __init__(self, path: Path, fd: int, device: Device, *, read_only: bool) -> None:
@@ -54,9 +55,9 @@ class Backing:
         direct: bool = False,
         shared: bool = False,
     ) -> Backing:
-        """A missing file is created, unless the LUN had it before, and gone again should anything fail after
-        that. It is locked, and a block device that is written is claimed: one that is mounted is refused, and
-        cannot be mounted from then on. shared: others may write to it, too."""
+        """Creates a missing file, unless this LUN was served with it before; removes it again if a later step
+        fails. Locks the file; claims a block device that is to be written (O_EXCL), so that a mounted one is
+        refused and the device cannot be mounted later. shared: other LUNs may write to it, too."""
         flags = (os.O_RDONLY if read_only else os.O_RDWR) | (os.O_DIRECT if direct else 0)
         alone = device.written and not (read_only or shared)
         mode = _mode(path)
@@ -84,17 +85,17 @@ class Backing:
         os.close(self.fd)
 
     def own(self) -> None:
-        """Refused while others have it."""
+        """Makes the shared lock exclusive. Raises OSError EBUSY while others have the file open."""
         self._lock(alone=True)
         self.borrowed = False
 
     def _lock(self, *, alone: bool) -> None:
-        """A lock on a block device would keep udev from it."""
+        """Locks the file, not a block device: udev skips locked ones."""
         if not self.is_block:
             claim(self.fd, self.path, self._device, shared=not alone)
 
     def fit(self, size: int, block_size: int) -> None:
-        """Makes the file at least as long as the disk. A smaller disk leaves the tail alone."""
+        """Makes the file at least as long as the disk. A longer file keeps its tail."""
         present = os.lseek(self.fd, 0, os.SEEK_END)
         if present >= size:
             return
@@ -110,7 +111,7 @@ class Backing:
             raise _explained(error, self.path) from None
 
     def try_direct(self, block_size: int) -> None:
-        """One read of one block tells whether O_DIRECT works at this block size."""
+        """Reads one block: raises OSError if O_DIRECT does not work with this block size."""
         try:
             os.preadv(self.fd, [aligned_memory(block_size)], 0)
         except OSError as error:
@@ -121,8 +122,8 @@ class Backing:
             ) from None
 
     def punches_holes(self, block_size: int) -> bool:
-        """Whether space can be given back by the block, and reads as zeroes then. Tried on a file behind its
-        end, where there is nothing to lose; of a block device the kernel knows it."""
+        """Whether space can be freed block by block, and reads as zeroes afterwards. Tried on a file beyond
+        its end, where there is no data; for a block device the kernel's queue limits say it."""
         if self.is_block:
             whole_sectors = block_size % (self._queue_limit("logical_block_size") or block_size) == 0
             return whole_sectors and self._queue_limit("write_zeroes_max_bytes") > 0
@@ -134,7 +135,7 @@ class Backing:
         return True
 
     def _queue_limit(self, name: str) -> int:
-        """0 when the kernel does not tell."""
+        """0 if the kernel has no such limit."""
         number = os.fstat(self.fd).st_rdev
         node = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}")
         for queue in (node / "queue", node / "../queue"):  # a partition has its disk's
@@ -144,14 +145,14 @@ class Backing:
 
 
 def aligned_memory(size: int) -> memoryview:
-    """Zeroed memory on a page boundary, as O_DIRECT wants it; freed with its last view."""
+    """Zeroed memory on a page boundary, as O_DIRECT needs it; freed with its last view."""
     return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
 
 
 def hold(path: Path, device: Device, *, shared: bool) -> int:
-    """Opens a file or block device for its lock alone: another program does the I/O. Returns a descriptor;
-    the lock ends when its last copy is closed, that in a child included. shared: others may write to it, too.
-    Raises OSError, EBUSY where another LUN or process has it."""
+    """Opens a file or block device only to lock it, for another program that does the I/O. Returns a
+    descriptor; the lock ends when its last copy is closed, also that of a child. shared: other LUNs may write
+    to it, too. Raises OSError, EBUSY where another LUN or process has it."""
     mode = _mode(path)
     fd = _open_present(path, os.O_RDONLY, mode, device, alone=not shared)
     try:
@@ -164,7 +165,7 @@ def hold(path: Path, device: Device, *, shared: bool) -> int:
 
 
 def _mode(path: Path) -> int:
-    """The kind of what is there, 0 for nothing. Looked at first: opening a pipe would wait for a peer."""
+    """st_mode of the path, 0 if nothing is there. Called before open(), which would block on a FIFO."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -179,7 +180,7 @@ def _mode(path: Path) -> int:
 
 
 def _place_for(path: Path, *, read_only: bool) -> Path:
-    """Where a missing file shall be made, links resolved; refused where it should have been there."""
+    """The path for a missing file, links resolved; raises OSError where a file must not be created."""
     if read_only:
         raise OSError(
             errno.ENOENT, f"{path} does not exist: correct the path, or leave out the option read_only"
@@ -205,7 +206,7 @@ def _create(place: Path, flags: int) -> int:
     except OSError:
         place.unlink(
             missing_ok=True
-        )  # where there is no direct I/O the kernel makes the file and then refuses
+        )  # without O_DIRECT support the kernel creates the file before it refuses
         raise
     files.keep_names(place.parent)
     return fd

@@ -20,7 +20,7 @@ from tcmu_runner.scsi.unit import Capabilities
 from tcmu_runner.syscalls import KEEP_SIZE, PUNCH_HOLE, ZERO_RANGE, address, fallocate
 
 MAX_VECTORS = os.sysconf("SC_IOV_MAX")
-STAT_BLOCK = 512  # bytes, in which stat(2) counts, whatever the file system's blocks are
+STAT_BLOCK = 512  # bytes: the unit of st_blocks in stat(2), whatever the file system
 ZEROES = aligned_memory(1 << 20)
 
 Transfer = Callable[[int, Buffers, int], int]
@@ -28,8 +28,8 @@ Transfer = Callable[[int, Buffers, int], int]
 
 @dataclass(frozen=True, slots=True)
 class FileOptions:
-    """direct: bypass the page cache (O_DIRECT). read_only: never write, the file must exist. shared: others
-    may write to it, too."""
+    """direct: bypass the page cache (O_DIRECT). read_only: never write, the file must exist. shared: other
+    LUNs may write to it, too."""
 
     path: str
     direct: bool = False
@@ -40,21 +40,21 @@ class FileOptions:
 class FileHandler(Handler[FileOptions]):
     """file//ABSOLUTE/PATH[;direct][;read_only][;shared]
 
-    A disk in a file, or on a block device. A missing file is created, sparse, for a new LUN; one that was
-    served before is refused without it. A file that is shorter than the disk grows, one that is longer keeps
-    its tail. UNMAP gives the space back to the file system.
+    A disk in a file, or on a block device. A missing file is created, sparse, for a new LUN; a LUN that was
+    served before is refused without its file. A file shorter than the disk grows, a longer one keeps its
+    tail. UNMAP gives the space back to the file system.
 
       direct     bypass the page cache (O_DIRECT): no second copy in memory, and the device's own speed
-      read_only  a write-protected disk; the file has to exist, and no other path is ever written
-      shared     several LUNs have the same file, each with this option, and their initiators see to it that
-                 they do not destroy each other's data: by default the second LUN is refused
+      read_only  a write-protected disk; the file has to exist
+      shared     several LUNs have the same file, each with this option, and their initiators coordinate their
+                 writes; without it the second LUN is refused
 
     Examples: file//srv/disk.img  file//srv/golden.img;read_only  file//dev/vg0/lun1;direct
     """
 
     subtype = "file"
     threads = 4
-    privileges = frozenset({"DAC_OVERRIDE"})  # disk images belong to whom they belong
+    privileges = frozenset({"DAC_OVERRIDE"})  # images may belong to any user
 
     def __init__(self, backing: Backing, block_size: int, *, direct: bool) -> None:
         self.backing = backing
@@ -62,7 +62,7 @@ class FileHandler(Handler[FileOptions]):
         self.block_size = block_size
         self.direct = direct
         self._can = _capabilities(backing, block_size)
-        self._read_now = not direct  # a direct read waits for the disk whatever its flags say
+        self._read_now = not direct  # RWF_NOWAIT does not help: a direct read always waits for the disk
 
     @classmethod
     def parse(cls, config: str) -> FileOptions:
@@ -82,19 +82,19 @@ class FileHandler(Handler[FileOptions]):
         except FileNotFoundError:
             return None
         try:
-            return os.lseek(descriptor, 0, os.SEEK_END)  # a block device's, too
+            return os.lseek(descriptor, 0, os.SEEK_END)  # also gives a block device's size
         finally:
             os.close(descriptor)
 
     @classmethod
     def occupied(cls, config: FileOptions) -> bool:
-        """A file that is all hole is empty."""
+        """A file without any data extent counts as empty."""
         try:
             descriptor = os.open(config.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
         try:
-            os.lseek(descriptor, 0, os.SEEK_DATA)  # of a block device: 0
+            os.lseek(descriptor, 0, os.SEEK_DATA)  # returns 0 for a block device: occupied
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
@@ -112,14 +112,14 @@ class FileHandler(Handler[FileOptions]):
         return cls(backing, device.block_size, direct=config.direct)
 
     def capabilities(self) -> Capabilities:
-        """Of the file system or device below, as found when it was opened."""
+        """Those of the file system or device, found when it was opened."""
         return self._can
 
     def close(self) -> None:
         self.backing.close()
 
     def resize(self, size: int) -> None:
-        """A file grows where it is too short and is never cut; a block device has to be large enough."""
+        """A shorter file grows, a longer one is not cut; a block device has to be large enough."""
         self.backing.fit(size, self.block_size)
 
     def read(self, into: Buffers, offset: int) -> None:
@@ -131,14 +131,14 @@ class FileHandler(Handler[FileOptions]):
             self._whole(os.preadv, into, offset, at_end=iov.zero)
 
     def read_now(self, into: Buffers, offset: int) -> bool:
-        """Reads what is in the page cache, never waiting for a disk. True: every byte is filled. False: use
-        `read`, which also tells what is wrong if anything is."""
+        """Reads from the page cache, never waiting for a disk. True: every byte is filled. False: call
+        `read`, which also reports errors."""
         if not self._read_now or len(into) > MAX_VECTORS:
             return False
         try:
             return os.preadv(self.fd, into, offset, os.RWF_NOWAIT) == iov.length(into)
         except OSError as error:
-            if error.errno == errno.EOPNOTSUPP:  # tmpfs, for one, does not know the flag
+            if error.errno == errno.EOPNOTSUPP:  # tmpfs lacks RWF_NOWAIT
                 self._read_now = False
             return False
 
@@ -149,7 +149,7 @@ class FileHandler(Handler[FileOptions]):
         self._write(_pwritev_dsync, data, offset)
 
     def _write(self, call: Transfer, data: Buffers, offset: int) -> None:
-        if self.backing.borrowed:  # by the filter cow, whose commit this is
+        if self.backing.borrowed:  # the filter `cow` commits into the file it has only read so far
             self.backing.own()
         if self.direct and not self._aligned(data):
             bounce = aligned_memory(iov.length(data))
@@ -161,18 +161,18 @@ class FileHandler(Handler[FileOptions]):
     def _whole(
         self, call: Transfer, buffers: Buffers, offset: int, at_end: Callable[[Buffers], None]
     ) -> None:
-        """Repeats a call until every buffer is done: it may stop early, and takes 1024 buffers at most."""
+        """Repeats a call until every buffer is done: it may end early, and takes IOV_MAX buffers at most."""
         left, total = buffers, iov.length(buffers)
         while total:
             done = call(self.fd, left[:MAX_VECTORS], offset)
             offset, total = offset + done, total - done
             left = iov.cut(left, done, total)
             if total and (done == 0 or (self.direct and done % self.block_size)):
-                return at_end(left)  # of the file, and from the middle of a block no direct I/O goes on
+                return at_end(left)  # end of file; or mid-block, where O_DIRECT cannot continue
         return None
 
     def _aligned(self, buffers: Buffers) -> bool:
-        """O_DIRECT wants whole blocks on page boundaries: the ring's buffers are, others may not be."""
+        """O_DIRECT needs whole blocks on page boundaries: the ring's buffers are, a filter's may not be."""
         return all(
             not buffer.readonly
             and address(buffer) % mmap.PAGESIZE == 0
@@ -187,12 +187,12 @@ class FileHandler(Handler[FileOptions]):
         fallocate(self.fd, PUNCH_HOLE | KEEP_SIZE, offset, length)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
-        """A file system without one way of zeroing (tmpfs: no ZERO_RANGE) has the other, or takes zeroes."""
+        """Some file systems lack one of the modes (tmpfs: ZERO_RANGE): tries both, then writes zeroes."""
         for mode in (PUNCH_HOLE, ZERO_RANGE) if unmap else (ZERO_RANGE, PUNCH_HOLE):
             try:
                 return fallocate(self.fd, mode | KEEP_SIZE, offset, length)
             except OSError as error:
-                # EINVAL: a block device whose sectors are larger than the disk's blocks
+                # EINVAL: a block device with sectors larger than the disk's blocks
                 if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
                     raise
         for at in range(offset, offset + length, len(ZEROES)):
@@ -206,13 +206,13 @@ class FileHandler(Handler[FileOptions]):
         return file_facts.extents(self.fd, offset, length, self.block_size)
 
     def space(self) -> Space:
-        """Of the file system that the file is in."""
+        """The file's blocks, and what its file system has free."""
         system = os.fstatvfs(self.fd)
         return Space(os.fstat(self.fd).st_blocks * STAT_BLOCK, system.f_bavail * system.f_frsize)
 
 
 def _capabilities(backing: Backing, block_size: int) -> Capabilities:
-    is_file = not backing.is_block  # SEEK_DATA is for files, and only they take space of a file system
+    is_file = not backing.is_block  # block devices have no SEEK_DATA and take no space of a file system
     if backing.read_only:
         return Capabilities(extents=is_file)
     unmap = backing.punches_holes(block_size)

@@ -26,14 +26,14 @@ PORT = 24007  # glusterd
 MAX_VECTORS = os.sysconf("SC_IOV_MAX")
 GFID = 16  # bytes (GFAPI_HANDLE_LENGTH)
 STAT = 512  # bytes, more than struct stat has anywhere
-STALE = {errno.EBADF, errno.EBADFD, errno.ESTALE}  # of a descriptor from before a brick came back
+STALE = {errno.EBADF, errno.EBADFD, errno.ESTALE}  # of a descriptor opened before a brick restarted
 
 Transfer = Callable[[c_void_p, "ctypes.Array[IoVec]", int, int, int], int]
 
 
 @dataclass(frozen=True, slots=True)
 class GlfsOptions:
-    """place: VOLUME@HOST/PATH. port: of glusterd. log: a file, or None: nowhere."""
+    """place: VOLUME@HOST/PATH. port: of glusterd. log: a file; None: no log."""
 
     place: str
     port: Number = PORT
@@ -55,16 +55,16 @@ class GlfsOptions:
 class GlfsHandler(Handler[GlfsOptions]):
     """glfs/VOLUME@HOST/PATH[;OPTION...]
 
-    A disk in a file of a Gluster volume; PATH is that in the volume, without its first slash. A missing file
-    is created for a new LUN, sparse, in a directory that exists; one that is shorter than the disk grows, one
-    that is longer keeps its tail. UNMAP gives the space back. Needs libgfapi (Debian: libgfapi0).
+    A disk in a file of a Gluster volume; PATH is the path in the volume, without its first slash. A missing
+    file is created, sparse, for a new LUN; its directory has to exist. A file shorter than the disk grows, a
+    longer one keeps its tail. UNMAP gives the space back. Needs libgfapi (Debian: libgfapi0).
 
       port  of glusterd at HOST (24007)
-      log   where libgfapi writes what it has to say of errors; nowhere by default
+      log   the file for libgfapi's error messages; none by default
 
     While too few bricks can be reached commands end in BUSY, so that initiators send them again; the library
-    connects again by itself. Caching of writes in this host's memory is switched off: what has been
-    answered is with the bricks.
+    reconnects by itself. Caching of writes in this host's memory is switched off: an answered write is on
+    the bricks.
 
     Examples: glfs/vol1@storage1/disks/a.img  glfs/vol1@storage1/block-store/a;log=/var/log/gfapi.log
     """
@@ -78,7 +78,7 @@ class GlfsHandler(Handler[GlfsOptions]):
         self._volume = volume(options.volume, options.host, options.port, options.log)
         self._file = c_void_p()
         self._opening = threading.Lock()
-        self._replaced: list[c_void_p] = []  # files that were stale; calls may still use them
+        self._replaced: list[c_void_p] = []  # stale descriptors; calls on other threads may still use them
 
     @classmethod
     def parse(cls, config: str) -> GlfsOptions:
@@ -114,7 +114,7 @@ class GlfsHandler(Handler[GlfsOptions]):
         return handler
 
     def _open_file(self, maker: Device | None = None) -> c_void_p:
-        """maker: for which LUN a missing one is made."""
+        """maker: the LUN for which a missing file is created; None: the file has to exist."""
         library, path = self._library, self._options.path.encode()
         found = library.glfs_open(self._volume, path, os.O_RDWR)
         if not found and maker is not None and ctypes.get_errno() == errno.ENOENT:
@@ -132,7 +132,7 @@ class GlfsHandler(Handler[GlfsOptions]):
                 self._library.glfs_close(file)
 
     def identity(self) -> str:
-        """The gfid is the file's own on all bricks, whatever its name."""
+        """The gfid: the same on all bricks, and kept when the file is renamed."""
         library, options = self._library, self._options
         gfid, status = ctypes.create_string_buffer(GFID), ctypes.create_string_buffer(STAT)
         found = library.glfs_h_lookupat(self._volume, None, options.path.encode(), status, 1)
@@ -146,7 +146,7 @@ class GlfsHandler(Handler[GlfsOptions]):
         return f"gfid {uuid.UUID(bytes=gfid.raw)} in volume {options.volume}"
 
     def read(self, into: Buffers, offset: int) -> None:
-        """What lies behind the end of the file reads as zeroes."""
+        """Bytes beyond the end of the file read as zeroes."""
         left = self._whole(self._library.glfs_preadv, into, offset)
         iov.zero(left)
 
@@ -159,7 +159,7 @@ class GlfsHandler(Handler[GlfsOptions]):
         self.flush()
 
     def _whole(self, call: Transfer, buffers: Buffers, offset: int) -> Buffers:
-        """Repeats a call until every buffer is done; what it does not do any more."""
+        """Repeats a call until every buffer is done; returns the buffers left at the end of the file."""
         left, total = buffers, iov.length(buffers)
         while total:
             some = left[:MAX_VECTORS]
@@ -172,7 +172,7 @@ class GlfsHandler(Handler[GlfsOptions]):
         return []
 
     def _do(self, what: str, call: Callable[[c_void_p], int]) -> int:
-        """A call on the file, once more on a new descriptor where this one has become stale."""
+        """Calls with the file's descriptor; if that is stale, once more with a new one."""
         file = self._file
         result = call(file)
         if result < 0 and ctypes.get_errno() in STALE:
@@ -201,7 +201,7 @@ class GlfsHandler(Handler[GlfsOptions]):
             self._do("zerofill", lambda file: self._library.glfs_zerofill(file, offset, length))
 
     def resize(self, size: int) -> None:
-        """A file grows where it is too short and is never cut."""
+        """A shorter file grows; a longer one is not cut."""
         if self._length() < size:
             self._do("resize", lambda file: self._library.glfs_ftruncate(file, size, None, None))
 
@@ -213,16 +213,16 @@ _connecting = threading.Lock()
 
 
 def volume(name: str, host: str, port: int, log: str | None) -> c_void_p:
-    """A connection to a volume: one for all LUNs of this process, until its end. Raises OSError."""
+    """A connection to a volume, shared by all LUNs of this process until it ends. Raises OSError."""
     with _connecting:
         return _volume(name, host, port, log, os.getpid())
 
 
 @functools.cache
 def _volume(name: str, host: str, port: int, log: str | None, _process: int) -> c_void_p:
-    """Never let go of: glfs_fini() takes ten seconds whatever there is to do (10.3), and a worker's process
-    ends when its LUN is closed. What was written is with the bricks when a file is closed. A process that is
-    forked has none of the connection's threads, and makes one of its own."""
+    """Never closed: glfs_fini() takes ten seconds even without work (10.3), and a worker process ends when
+    its LUN is closed. Closing a file puts its writes on the bricks. _process: part of the cache's key, since
+    a forked process has none of the connection's threads and needs its own."""
     library = libgfapi.load()
     made = c_void_p(library.glfs_new(name.encode()))
     library.glfs_set_volfile_server(made, b"tcp", host.encode(), port)

@@ -1,7 +1,7 @@
 """Gluster's client library, as far as a file in a volume needs it: glfs.h (Gluster 6 and newer).
 
-ctypes: the modules on PyPI are not kept. Data goes straight between the volume and the ring's memory. Every
-call blocks, without the GIL; -1 and NULL are failures, and the reason is in errno.
+By ctypes: the modules on PyPI are unmaintained. Data goes straight between the volume and the ring's memory.
+Every call blocks and releases the GIL; -1 and NULL are failures, with the reason in errno.
 """
 
 from __future__ import annotations
@@ -54,6 +54,6 @@ def load() -> ctypes.CDLL:
 
 
 def failure(what: str) -> OSError:
-    """Of the call that has just failed on this thread."""
+    """The error of the call that has just failed on this thread."""
     code = ctypes.get_errno()
     return OSError(code, f"{what}: {os.strerror(code)}")

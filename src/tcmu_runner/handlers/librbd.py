@@ -1,8 +1,8 @@
 """Ceph's C libraries, as far as a block device needs them: librados.h, librbd.h (Ceph 16 and newer).
 
-ctypes and not Ceph's Python modules: those are tied to the distribution's interpreter, and copy every buffer;
-here data goes straight between the cluster and the ring's memory. Every call but the aio ones blocks, without
-the GIL. A negative return value is an errno.
+By ctypes and not with Ceph's Python modules: those are tied to the distribution's interpreter and copy every
+buffer; here data goes straight between the cluster and the ring's memory. Every call but the aio ones blocks
+and releases the GIL. A negative return value is an errno.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tcmu_runner.syscalls import IoVec
 EXCLUSIVE = 0  # RBD_LOCK_MODE_EXCLUSIVE
 EVENTFD = 2  # EVENT_TYPE_EVENTFD
 THICK = 1  # RBD_WRITE_ZEROES_FLAG_THICK_PROVISION
-BATCH = 64  # completions taken at once
-MISCOMPARE = errno.EILSEQ  # how a failed comparison ends
+BATCH = 64  # completions fetched by one call
+MISCOMPARE = errno.EILSEQ  # of a failed comparison
 
 OnChange = ctypes.CFUNCTYPE(None, c_void_p)
 OnExtent = ctypes.CFUNCTYPE(c_int, c_uint64, c_size_t, c_int, c_void_p)
@@ -91,7 +91,7 @@ def load() -> tuple[ctypes.CDLL, ctypes.CDLL]:
 
 
 def check(result: int, what: str) -> int:
-    """The result, if it is no error. Raises OSError."""
+    """The result, unless it is negative. Raises OSError."""
     if result < 0:
         raise OSError(-result, f"{what}: {os.strerror(-result)}")
     return result

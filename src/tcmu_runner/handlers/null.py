@@ -14,8 +14,8 @@ from tcmu_runner.iov import Buffers
 class NullHandler(Handler[str]):
     """null/
 
-    A disk that reads as zeroes and forgets what is written, of any size; takes no configuration. To measure
-    what everything but the storage costs.
+    A disk of any size that reads as zeroes and drops what is written; takes no configuration. To measure
+    everything but the storage.
     """
 
     subtype = "null"
@@ -50,4 +50,4 @@ class NullHandler(Handler[str]):
         return [Extent(offset, length, mapped=False)]
 
     def resize(self, size: int) -> None:
-        """Any size is as good as another."""
+        """Accepts any size."""

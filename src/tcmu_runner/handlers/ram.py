@@ -13,28 +13,28 @@ from tcmu_runner.iov import Buffers
 from tcmu_runner.units import format_size
 
 PAGE = mmap.PAGESIZE
-MAP_NORESERVE = 0x4000  # linux/mman.h: memory counts when it is written; the mmap module has it from 3.13
+MAP_NORESERVE = 0x4000  # linux/mman.h: memory is charged when it is written; mmap has the name from 3.13
 ROOM = 64 << 30
 
 
 class RamHandler(Handler[str]):
     """ram/
 
-    A disk in memory; takes no configuration. Its content is gone when the device is removed or the daemon
+    A disk in memory; takes no configuration. Its content is lost when the device is removed or the daemon
     stops. Memory is used as the disk is written and given back by UNMAP.
     """
 
     subtype = "ram"
     threads: ClassVar[int] = 0
     volatile: ClassVar[bool] = True
-    atomic: ClassVar[bool] = True  # what is lost in the middle of a write is the disk
+    atomic: ClassVar[bool] = True  # a write can only be torn by the process's end, which loses the disk, too
 
     def __init__(self, memory: mmap.mmap, size: int, block_size: int) -> None:
         self.memory = memory
         self.size = size
         self.block_size = block_size
         self.view = memoryview(memory)
-        self._mapped = _map(len(memory) // block_size)  # a byte for each block: 1 where it was written
+        self._mapped = _map(len(memory) // block_size)  # a byte for each block: 1 if it was written
 
     @classmethod
     def parse(cls, config: str) -> str:
@@ -44,7 +44,7 @@ class RamHandler(Handler[str]):
 
     @classmethod
     def open(cls, device: Device, config: str) -> RamHandler:
-        """Addresses are reserved ahead: a disk that grows must not move under the commands that use it."""
+        """Reserves address space ahead: a disk that grows must not move while commands use its memory."""
         for room in (max(4 * device.size, ROOM), device.size):
             try:
                 return cls(_map(room), device.size, device.block_size)
@@ -74,7 +74,7 @@ class RamHandler(Handler[str]):
         end = offset // self.block_size
         self._mapped[first:end] = b"\1" * (end - first)
 
-    write_durable = write  # there is nothing more stable to write it to
+    write_durable = write  # there is no cache to flush
 
     def unmap(self, offset: int, length: int) -> None:
         end = offset + length
@@ -95,7 +95,7 @@ class RamHandler(Handler[str]):
             at = stop
 
     def resize(self, size: int) -> None:
-        """What is cut off is forgotten: it reads as zeroes should the disk grow again."""
+        """Clears what is cut off: it reads as zeroes if the disk grows again."""
         if size > len(self.memory):
             raise OSError(
                 errno.ENOMEM,
@@ -112,7 +112,7 @@ def _map(size: int) -> mmap.mmap:
 
 
 def _clear(memory: mmap.mmap, first: int, end: int) -> None:
-    """Whole pages are given back to the system, the edges are cleared."""
+    """Gives whole pages back to the system and clears the bytes at the edges."""
     inner, last = -(-first // PAGE) * PAGE, end // PAGE * PAGE
     if inner >= last:
         memory[first:end] = bytes(end - first)

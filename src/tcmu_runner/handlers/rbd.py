@@ -19,16 +19,16 @@ from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.sense import IN_STANDBY, ScsiError, ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Capabilities
 
-CONNECT_SECONDS = 8  # less than an administrator's `enable` may wait for
+CONNECT_SECONDS = 8  # less than OPEN_SECONDS of an administrator's `enable`
 RETRY_SECONDS = 1.0
-FENCED = errno.ESHUTDOWN  # Ceph's EBLOCKLISTED: somebody has taken our lock for a dead host's
+FENCED = errno.ESHUTDOWN  # Ceph's EBLOCKLISTED: another client took us for dead and broke our lock
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class RbdOptions:
-    """path: POOL/[NAMESPACE/]IMAGE[@SNAPSHOT]. osd_op_timeout: seconds, 0: for ever."""
+    """path: POOL/[NAMESPACE/]IMAGE[@SNAPSHOT]. osd_op_timeout: seconds; 0: no limit."""
 
     path: str
     osd_op_timeout: Number = 0
@@ -48,8 +48,8 @@ class RbdOptions:
         settings = {
             "client_mount_timeout": str(CONNECT_SECONDS),
             "rados_osd_op_timeout": str(self.osd_op_timeout),
-            "rbd_cache": "false",  # a write that was answered from a cache would be lost with its time-out
-            "rbd_skip_partial_discard": "false",  # what is unmapped reads as zeroes, to the block
+            "rbd_cache": "false",  # writes answered from a cache would be lost when the cluster times out
+            "rbd_skip_partial_discard": "false",  # unmapped blocks read as zeroes, also parts of objects
         }
         return Place(pool, "".join(namespace), image, snapshot, self.conf, self.id, settings)
 
@@ -57,16 +57,16 @@ class RbdOptions:
 class RbdHandler(AsyncHandler[RbdOptions]):
     """rbd/POOL/[NAMESPACE/]IMAGE[@SNAPSHOT][;osd_op_timeout=SECONDS][;conf=PATH][;id=USER][;exclusive][;read_only]
 
-    A disk in an image of a Ceph cluster, at least as large as the disk. While the cluster cannot be reached,
-    commands wait until it is back (LIO gives them up after cmd_time_out, by default 30 s: set it to 0).
+    A disk in an image of a Ceph cluster; the image is at least as large as the disk. While the cluster cannot
+    be reached, commands wait (LIO fails them after cmd_time_out, by default 30 s: set it to 0).
 
-      osd_op_timeout  commands that the cluster does not answer in so many seconds end in BUSY, and initiators
-                      try again
+      osd_op_timeout  seconds after which a command without the cluster's answer ends in BUSY, so that
+                      initiators try again
       conf            Ceph's configuration file, instead of /etc/ceph/ceph.conf
       id              the user, without client.; admin by default
-      exclusive       take the image's exclusive lock and keep it: no other client can write. A host that is
-                      dead is fenced; while a living one has the lock, this one is in standby
-      read_only       a write-protected disk, as is one of a snapshot
+      exclusive       take the image's exclusive lock and keep it: no other client can write. A dead host that
+                      has the lock is fenced; while a living one has it, this one is in standby
+      read_only       a write-protected disk; a snapshot is always write-protected
 
     Needs Ceph's client library (Debian: librbd1). The cluster shows each disk in `ceph service status`.
 
@@ -74,7 +74,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
     """
 
     subtype = "rbd"
-    privileges = frozenset({"DAC_READ_SEARCH"})  # the keyring is the user ceph's
+    privileges = frozenset({"DAC_READ_SEARCH"})  # the keyring belongs to the user ceph
 
     def __init__(self, device: Device, options: RbdOptions, image: Image) -> None:
         self._device = device
@@ -84,7 +84,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         self._loop = asyncio.get_running_loop()
         self._unreachable = False
         self._comeback: asyncio.Task[None] | None = None
-        self._asking = asyncio.Lock()  # held while another thread asks the image for its size
+        self._asking = asyncio.Lock()  # held while a thread asks the cluster for the image's size
         self._asked: asyncio.Task[None] | None = None
         self._counts = {"lock_lost_cnt": 0, "conn_lost_cnt": 0, "cmd_timed_out_cnt": 0}
         self._attach(image)
@@ -92,7 +92,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
     @classmethod
     def parse(cls, config: str) -> RbdOptions:
         options = parse_options(RbdOptions, config)
-        parts = options.path.partition("@")[0].removeprefix("/").split("/")  # rbd//POOL/IMAGE: C's README
+        parts = options.path.partition("@")[0].removeprefix("/").split("/")  # C accepts rbd//POOL/IMAGE
         if not 2 <= len(parts) <= 3 or not all(parts):
             raise ConfigError(
                 f"{options.path!r} names no image: write rbd/POOL/IMAGE, for example rbd/rbd/disk1"
@@ -119,7 +119,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         return cls(device, config, image)
 
     def identity(self) -> str:
-        """An image that is deleted and made anew has another id; one that is renamed keeps it."""
+        """By the image's id: an image that is deleted and made anew gets another; a renamed one keeps it."""
         place = self._options.place
         where = "/".join(filter(None, (place.pool, place.namespace)))
         snapshot = f", snapshot {place.snapshot}" if place.snapshot else ""
@@ -164,8 +164,8 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         return await self._do(lambda image: asyncio.to_thread(image.extents, offset, length, block))
 
     async def compare_and_write(self, expected: Buffers, data: Buffers, offset: int) -> int | None:
-        """One operation of an object; what lies in two is compared and written here, alone among the commands
-        of this disk."""
+        """librbd does it within one stripe unit. Across two, we read, compare and write: the engine runs no
+        other command of this disk on these blocks meanwhile."""
         old, new = iov.gather(expected), iov.gather(data)
         unit = self._here().stripe_unit
         if offset // unit == (offset + len(new) - 1) // unit:
@@ -178,10 +178,10 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         return different
 
     async def resize(self, size: int) -> None:
-        """An image that is too small grows; none is ever cut."""
+        """An image that is too small grows; a larger one is not cut."""
         image = self._here()
         if await asyncio.to_thread(image.size) < size:
-            self._size = size  # no news for us
+            self._size = size  # so that `_look_at_size` does not report our own resize
             await self._do(lambda image: asyncio.to_thread(image.resize, size))
 
     async def _do(self, operation: Callable[[Image], Awaitable[Result]]) -> Result:
@@ -189,7 +189,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
             result = await operation(self._here())
         except OSError as error:
             if self._unreachable and error.errno == errno.EINVAL:
-                # librbd could not read the image's header anew. LUN and image have room for every command.
+                # librbd could not read the image's header again; the range itself is within the image.
                 raise OSError(errno.ETIMEDOUT, f"{error} while the cluster does not answer") from error
             self._failed(error)
             raise
@@ -241,7 +241,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
             self._comeback = self._loop.create_task(self._come_back(image))
 
     async def _come_back(self, fenced: Image) -> None:
-        """A client that was fenced stays so: a new one takes over as soon as it can."""
+        """A fenced client stays fenced: opens the image with a new one, and retries until it can."""
         await self._let_go(fenced)
         while True:
             try:
@@ -256,12 +256,12 @@ class RbdHandler(AsyncHandler[RbdOptions]):
     async def _let_go(self, image: Image) -> None:
         await image.drained()
         async with self._asking:
-            pass  # `_look_at_size` begins nothing more with an image that is not `_image`
+            pass  # `_look_at_size` uses only `_image`, which is another by now
         image.deafen(self._loop)
         await asyncio.to_thread(image.close)
 
     def _changed(self) -> None:
-        """On a thread of librbd's."""
+        """Called by librbd on its own thread."""
         self._loop.call_soon_threadsafe(self._ask_for_size)
 
     def _ask_for_size(self) -> None:
@@ -269,7 +269,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
             self._asked = self._loop.create_task(self._look_at_size())
 
     async def _look_at_size(self) -> None:
-        """In another thread, since librbd asks the cluster; again and again while that does not answer."""
+        """Asks the cluster for the size on another thread, and retries while it does not answer."""
         while True:
             async with self._asking:
                 if (image := self._image) is None:
@@ -287,7 +287,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
 
 
 def _open(options: RbdOptions) -> Image:
-    """Blocks."""
+    """Opens the image and takes the lock if it is wanted. Blocks."""
     image = Image(options.place, read_only=options.write_protected)
     try:
         if not options.write_protected:

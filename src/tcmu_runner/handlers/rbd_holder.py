@@ -1,7 +1,7 @@
-"""Who on this host had an image open last: the lock of a process that died is broken at once.
+"""Which process of this host last had an image open: its lock can be broken at once if it is dead.
 
-Ceph itself waits for 30 s (osd_client_watch_timeout) before it takes a silent client for dead. A worker
-process that is started in the place of one that crashed knows better: it finds that one's note in the image.
+Ceph waits 30 s (osd_client_watch_timeout) before it takes a silent client for dead. A worker that replaces a
+crashed one need not wait: the crashed one left a note in the image's metadata.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-KEY = b"tcmu-runner.holder"  # of the image's metadata
+KEY = b"tcmu-runner.holder"  # in the image's metadata
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-_START = 19  # starttime among the words behind the command's name (proc(5), stat)
+_START = 19  # index of starttime in /proc/PID/stat, counted after the command's name (proc(5))
 
 
 class Holder(NamedTuple):
-    """client: as Ceph shows the lock's owner, address and nonce. boot: of the host. pid, started: the process
-    and when it was started."""
+    """client: address and nonce, as Ceph shows the lock's owner. boot: the host's boot id. pid, started: the
+    process and its start time, in clock ticks since boot."""
 
     client: str
     boot: str
@@ -30,7 +30,7 @@ class Holder(NamedTuple):
 
     @classmethod
     def parse(cls, note: str) -> Holder | None:
-        """None: nobody of ours has left it."""
+        """None for a note that this program has not written."""
         words = note.split()
         if len(words) != 4 or not words[2].isdigit():
             return None
@@ -40,13 +40,13 @@ class Holder(NamedTuple):
         return " ".join(map(str, self))
 
     def is_dead(self, owner: str) -> bool:
-        """Whether it is the lock's owner, and was a process of this host that is gone."""
+        """Whether it owns the lock and its process, of this host and this boot, has ended."""
         here = self.boot == _BOOT.read_text().strip()
         return self.client == owner and here and _started(self.pid) != self.started
 
 
 def _started(pid: int) -> str:
-    """When a process was started; "-" where there is none (a zombie does nothing any more, either)."""
+    """A process's start time; "-" if it has ended (also as a zombie, which does no I/O)."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""An open RBD image: connection, asynchronous operations by an event descriptor, lock, size."""
+"""An open RBD image: connection, asynchronous operations that end by an eventfd, lock, size."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent
 from tcmu_runner.syscalls import vector, writable
 
-Submit = Callable[[c_void_p], int]  # starts an operation that ends in this completion
+Submit = Callable[[c_void_p], int]  # starts an operation that ends by this completion
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an image is. namespace, snapshot, conf, client: empty for none, or for Ceph's defaults.
-    settings: of librados and librbd, over those of the configuration file."""
+    """An image's place. namespace, snapshot, conf, client: empty for none, or for Ceph's defaults. settings:
+    of librados and librbd; they override the configuration file."""
 
     pool: str
     namespace: str
@@ -36,10 +36,10 @@ class Place:
 
 
 class Cluster:
-    """A connection of its own for each image: what fences one client must not fence the others."""
+    """A connection for one image: fencing a client must not cut off other images."""
 
     def __init__(self, place: Place) -> None:
-        """Blocks; raises OSError or ConfigError, and nothing is left open then."""
+        """Blocks. Raises OSError or ConfigError: nothing is left open then."""
         self._rados, _ = librbd.load()
         self.handle, self.io = c_void_p(), c_void_p()
         client = f"client.{place.client or 'admin'}"
@@ -65,7 +65,7 @@ class Cluster:
             self._rados.rados_ioctx_set_namespace(self.io, place.namespace.encode())
 
     def register(self, daemon: str, metadata: Mapping[str, str]) -> None:
-        """As `ceph service status` shows it."""
+        """Makes it visible in `ceph service status`."""
         registered = self._rados.rados_service_register(
             self.handle, b"tcmu-runner", daemon.encode(), _pairs(metadata)
         )
@@ -75,7 +75,7 @@ class Cluster:
         check(self._rados.rados_service_update_status(self.handle, _pairs(status)), "service report")
 
     def address(self) -> str:
-        """Address and nonce of this client, as locks show their owner."""
+        """This client's address and nonce, as Ceph shows the owner of a lock."""
         text = c_void_p()
         check(self._rados.rados_getaddrs(self.handle, byref(text)), "rados_getaddrs")
         try:
@@ -90,11 +90,11 @@ class Cluster:
 
 
 class Image:
-    """One open image. Made and closed off the loop, since both block; operations are for the loop's thread,
-    all else for any."""
+    """One open image. Constructor and `close` block: call them off the loop. Operations are for the loop's
+    thread; all other methods may be called on any thread."""
 
     def __init__(self, place: Place, *, read_only: bool) -> None:
-        """Blocks; raises OSError or ConfigError, and nothing is left open then."""
+        """Blocks. Raises OSError or ConfigError: nothing is left open then."""
         self.cluster = Cluster(place)
         _, self._rbd = librbd.load()
         self._image = c_void_p()
@@ -130,14 +130,14 @@ class Image:
         return text.value.decode()
 
     def lock(self) -> None:
-        """Takes the exclusive lock for good; a dead client that has it is fenced. Raises OSError (EROFS,
-        EBUSY) when a living one does not let go."""
+        """Takes the exclusive lock until `close`; fences a dead client that has it. Raises OSError (EROFS,
+        EBUSY) when a living one keeps it."""
         taken = self._rbd.rbd_lock_acquire(self._image, EXCLUSIVE)
         check(taken, f"{self._place} is locked by another host; look at `rbd lock ls {self._place}`")
 
     def free_lock(self) -> None:
-        """Fences the process of this host that had the image open, if it died with the lock; then leaves a
-        note of this one."""
+        """If the process of this host that last had the image open died with the lock, fences it and breaks
+        the lock; then leaves a note of this process."""
         note = create_string_buffer(256)
         size = c_size_t(len(note))
         if self._rbd.rbd_metadata_get(self._image, KEY, note, byref(size)) >= 0:
@@ -149,7 +149,7 @@ class Image:
         check(self._rbd.rbd_metadata_set(self._image, KEY, mine.encode()), "note of who has the image open")
 
     def _owner(self) -> str:
-        """Of the exclusive lock; empty without any."""
+        """The client that has the exclusive lock; empty: none."""
         mode, count, owners = c_int(), c_size_t(1), (c_char_p * 1)()
         if self._rbd.rbd_lock_get_owners(self._image, byref(mode), owners, byref(count)) < 0:
             return ""
@@ -162,7 +162,7 @@ class Image:
         return answer.value
 
     def compare_and_write(self, expected: bytes, data: bytes, offset: int) -> int | None:
-        """All in one stripe unit. The offset of the first byte that differs, None when it has written."""
+        """Within one stripe unit only. The offset of the first differing byte; None when it has written."""
         at = c_uint64()
         result = self._rbd.rbd_compare_and_write(self._image, offset, len(data), expected, data, byref(at), 0)
         if result == -librbd.MISCOMPARE:
@@ -171,7 +171,7 @@ class Image:
         return None
 
     def extents(self, offset: int, length: int, block_size: int) -> list[Extent]:
-        """Without gaps; a block that is partly data is data."""
+        """The extents of the range, without gaps; a block that is partly data counts as data."""
         data: list[tuple[int, int]] = []
 
         def found(start: int, size: int, exists: int, _: object) -> int:
@@ -187,12 +187,12 @@ class Image:
     # -- what happens outside -------------------------------------------------------------------------
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """`changed` is called, on a thread of librbd's, when somebody resizes the image."""
+        """`changed` is called when another client resizes the image, on a thread of librbd."""
         self._changed = OnChange(lambda _: changed())
         check(self._rbd.rbd_update_watch(self._image, byref(self._watch), self._changed, None), "watch")
 
     def close(self) -> None:
-        """Blocks; no operation is under way any more."""
+        """Blocks. Call when no operation is under way."""
         if self._changed is not None:
             self._rbd.rbd_update_unwatch(self._image, self._watch)
         self._rbd.rbd_close(self._image)
@@ -208,7 +208,7 @@ class Image:
         loop.remove_reader(self._event)
 
     async def drained(self) -> None:
-        """Waits for all that is under way."""
+        """Waits until no operation is under way."""
         if self._waiting:
             await asyncio.wait(list(self._waiting.values()))
 
@@ -239,7 +239,7 @@ class Image:
         await self._do("write same", lambda done: submit(self._image, offset, length, block, size, done, 0))
 
     async def _do(self, what: str, submit: Submit) -> None:
-        """What `submit` closes over, vectors and buffers, lives until the operation has ended."""
+        """Ends with the operation; until then the closure `submit` keeps vectors and buffers alive."""
         done = c_void_p()
         check(self._rbd.rbd_aio_create_completion(None, None, byref(done)), what)
         assert done.value is not None
@@ -252,7 +252,7 @@ class Image:
         check(await future, f"{what} of {self._place}")
 
     def _take(self) -> None:
-        """Ends what has been done; an event may come without anything to take."""
+        """Fetches completions and ends their futures; the eventfd may be signalled without any."""
         try:
             os.eventfd_read(self._event)
         except BlockingIOError:
@@ -279,5 +279,5 @@ def _tiles(data: list[tuple[int, int]], offset: int, end: int) -> Iterator[Exten
 
 
 def _pairs(texts: Mapping[str, str]) -> bytes:
-    """Keys and values, each ended by a zero byte, and one more."""
+    """Keys and values, each NUL-terminated, with one NUL at the end."""
     return b"".join(f"{key}\0{value}\0".encode() for key, value in texts.items()) + b"\0"

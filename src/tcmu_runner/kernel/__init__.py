@@ -1,27 +1,26 @@
-"""The kernel: where TCMU devices come from, and how their kernel side is worked.
+"""The kernel's side of TCMU devices: configfs, netlink, UIO, sysfs.
 
 Words used here:
 
-- **Backstore**: the configfs directory `core/user_<hba>/<dev>` an administrator makes; one device of ours.
+- **Backstore**: the configfs directory `core/user_<hba>/<dev>` that an administrator makes; one device.
 - **UIO device**: `/dev/uioN`, the backstore's shared memory (ring, data area), event counter and doorbell.
-- **Kick**: the 4-byte write to the UIO device after completions; **acknowledge**: the 4-byte read before
-  the ring is drained.
+- **Kick**: the 4-byte write to the UIO device after completions.
 - **Event**: ADDED, REMOVED or RECONFIG over generic netlink. The administrator's command sleeps in the
-  kernel, unkillable, until our **reply** (`*_DONE`): every event is answered, once, by its own counterpart.
+  kernel, unkillable, until our **reply** (`*_DONE`): every event is answered once, by its own counterpart.
 - **Gate**: the module parameters `block_netlink` and `reset_netlink`, which end old waits and allow no new
-  ones while we start.
+  ones while a daemon starts.
 - **Adopt**: take over a device that exists already: block, reset the ring, open, map, serve, unblock.
 
-The modules are primitives; the processes that use them are supervisor, workers and guardian.
+The modules are primitives; supervisor, workers and guardian use them.
 
 alua          target port groups, as LIO keeps them
 configfs      a backstore's directory: attributes and actions
 genl          generic netlink as bytes
-modules       what must be there before devices can be; the module parameters that end netlink waits
+modules       loads the kernel module and checks configfs; the module parameters that end netlink waits
 netlink       TCMU's events in, replies out
 netlink_port  netlink sockets, and requests over them
 paths         where the kernel shows its files
-ring_monitor  whether anything happens on rings that workers serve
+ring_monitor  whether commands come to rings that workers serve
 sysfs         attribute files of sysfs and configfs
 uio           UIO devices: shared memory, event counter, doorbell
 

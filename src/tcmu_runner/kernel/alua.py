@@ -1,9 +1,9 @@
 """Target port groups as LIO keeps them, in the directory `alua` of a backstore.
 
-LIO itself refuses commands by the state of a group, but leaves it to us to report the groups and to set their
-states (SPC-5 6.37, 6.45). The files are read when an initiator asks, since an administrator or a cluster's
-tool may change them at any time. As all of configfs, they may not be touched while REMOVED waits for its
-reply; a device that is being removed has no LUN any more, hence no command.
+LIO itself refuses commands by the state of a group, but leaves to us the commands that report the groups and
+set their states (SPC-4 6.37, 6.45). The files are read at each such command, since an administrator or a
+cluster's tool may change them at any time. As all of configfs, they must not be touched while REMOVED waits
+for its reply; then the device has no LUN, so no command can arrive.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SUPPORT = {
     AccessState.OFFLINE: "offline",
     AccessState.TRANSITIONING: "transitioning",
 }
-_BY_COMMAND = 1  # STATUS CODE: altered by SET TARGET PORT GROUPS (SPC-5 table 308)
+_BY_COMMAND = 1  # STATUS CODE: altered by SET TARGET PORT GROUPS (SPC-4 6.37)
 _STATUS = {"None": 0, "Altered by Explicit STPG": _BY_COMMAND, "Altered by Implicit ALUA": 2}
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 class PortGroups:
     """The `TargetPorts` of a backstore: its directory in configfs, and where LIO's fabrics are (`target`).
 
-    A group without ports is not there for initiators, nor is one that goes while it is read.
+    Groups without ports, and groups removed while they are read, are left out.
     """
 
     def __init__(self, directory: Path, target: Path) -> None:
@@ -52,8 +52,8 @@ class PortGroups:
 
     @property
     def explicit(self) -> bool:
-        """Whether all groups can be set. LIO takes a state from configfs only for a group whose states may
-        also change implicitly; a worker that runs as another user than root cannot write there."""
+        """Whether initiators can set the states of all groups. LIO accepts a write to alua_access_state only
+        for a group with implicit ALUA, too, and only root may write it."""
         groups = list(self._used())
         return bool(groups) and all(map(_can_be_set, groups))
 
@@ -69,8 +69,9 @@ class PortGroups:
         return sorted(found, key=lambda group: group.id)
 
     def here(self, nexus: Nexus) -> tuple[int | None, int] | None:
-        """LIO does not tell over which port a command came: it is known where only one can have been. Ports
-        of a portal group that is switched off carry none: clusters so show the ports of other nodes."""
+        """(port, group) over which commands of `nexus` come. LIO does not pass the port on, so it is known
+        only if a single one qualifies, and the group if all ports are in one. Ports of a disabled portal
+        group do not count: cluster tools so represent the ports of other nodes."""
         live = [
             (port, _number(directory / "tg_pt_gp_id"))
             for directory in self._used()
@@ -83,7 +84,7 @@ class PortGroups:
         return live[0][0] if len(live) == 1 else None, groups.pop()
 
     def set_state(self, group: int, state: AccessState) -> None:
-        """Blocks for the group's trans_delay_msecs, by default not at all. LIO tells the initiators."""
+        """Blocks for the group's trans_delay_msecs, 0 by default. LIO queues the unit attention."""
         for directory in self._used():
             if _number(directory / "tg_pt_gp_id") == group:
                 return self._set(directory, state)
@@ -94,8 +95,8 @@ class PortGroups:
             sysfs.write(directory / "alua_access_state", str(int(state)))
             sysfs.write(directory / "alua_access_status", str(_BY_COMMAND))
         except OSError as error:
-            text = f"{self._name}: target port group {directory.name} stays as it is: {error.strerror}"
-            log.warning("%s; an initiator wants it to be %s", text, state.name)
+            text = f"{self._name}: cannot set target port group {directory.name}: {error.strerror}"
+            log.warning("%s; an initiator asked for %s", text, state.name)
             raise KernelFileError(error.errno or 0, text, directory) from error
 
     # -- files ----------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ class PortGroups:
             fabric, wwn, group, lun = member.split("/")
             portal_group = self._target / fabric.lower() / wwn / group  # `iSCSI` is in the directory iscsi
             with suppress(OSError, ValueError):
-                # these directories are always in memory: no look-up waits for whoever links the LUN just now
+                # always in memory: no look-up that would wait for a process that links a LUN just now
                 yield _relative_port(portal_group, lun), bool(_number(portal_group / "enable", absent=1))
 
 
@@ -137,7 +138,7 @@ def _relative_port(portal_group: Path, lun: str) -> int:
 
 
 def _members(group: Path) -> list[str]:
-    """FABRIC/WWN/tpgt_N/lun_N of each port. The kernel ends each with a newline and a NUL."""
+    """FABRIC/WWN/tpgt_N/lun_N of each port. The kernel ends each entry with a newline and a NUL."""
     try:
         text = sysfs.read(group / "members")
     except OSError:

@@ -1,9 +1,9 @@
 """The backstore's directory in configfs: what the administrator set, and the actions on a device.
 
-**Nothing of this module may be used between a REMOVED event and the reply to it**: the kernel then holds the
-directory's lock, and any look at a path below it sleeps, unkillable, until the reply (configfs_rmdir). It all
-may be used while ADDED waits for its reply; the actions then fail with EINVAL, since the device is not yet
-enabled. Values of files that a kernel is too old to have are what that kernel does.
+**Use nothing of this module between a REMOVED event and the reply to it**: the kernel then holds the
+directory's lock, and any access to a path below it sleeps, unkillable, until the reply (configfs_rmdir).
+While ADDED waits for its reply all may be used; actions then fail with EINVAL, since the device is not
+enabled yet. For a file that an old kernel lacks, methods return what that kernel does.
 """
 
 import errno
@@ -15,7 +15,7 @@ from tcmu_runner.kernel.paths import SYSTEM, Paths
 from tcmu_runner.kernel.sysfs import KernelFileError
 
 SERIAL_PREFIX = "T10 VPD Unit Serial Number: "
-_LIO_COMPANY_ID = 0x001405  # the OpenFabrics id all LIO devices have unless told otherwise
+_LIO_COMPANY_ID = 0x001405  # the OpenFabrics id that LIO devices have by default
 
 _CONTROL_KEYS = {
     "dev_config",
@@ -28,7 +28,7 @@ _CONTROL_KEYS = {
     "cmd_ring_size_mb",
 }
 _MAX_CONFIG = 255
-DEFAULT_MAX_SECTORS = 128  # hw_max_sectors of a backstore where nobody has set it
+DEFAULT_MAX_SECTORS = 128  # the kernel's hw_max_sectors for a new backstore
 
 _REMEDIES = {
     errno.ENOENT: "the backstore was removed, or the kernel is too old for this file",
@@ -51,7 +51,7 @@ class ResetStatus(IntEnum):
 
 
 class Backstore:
-    """`core/user_<hba>/<device>`. All methods raise ConfigfsError, and are forbidden while REMOVED waits."""
+    """`core/user_<hba>/<device>`. All methods raise ConfigfsError. Do not call any while REMOVED waits."""
 
     def __init__(self, hba: int, device: str, paths: Paths = SYSTEM) -> None:
         self.name = f"user_{hba}/{device}"
@@ -71,21 +71,23 @@ class Backstore:
         return self._parse("attrib/dev_size", text)
 
     def max_sectors(self) -> int:
-        """The longest transfer, in blocks, that the administrator advises; the kernel does not insist. 0 for
-        its default: that is nobody's advice, and initiators would cut what they transfer (docs/adr/0021)."""
+        """hw_max_sectors, in blocks: the transfer length that the administrator advises; the kernel does not
+        enforce it. 0 for the default: no administrator chose it, and initiators would split transfers by it
+        (docs/adr/0021)."""
         advised = self._number("attrib/hw_max_sectors")
         return 0 if advised == DEFAULT_MAX_SECTORS else advised
 
     def data_area(self) -> int:
-        """Bytes of the device's data area: the kernel refuses longer transfers. 0: it is too old to tell."""
+        """Bytes of the device's data area: the kernel refuses longer transfers. 0: an old kernel has no
+        file."""
         return self._number("attrib/max_data_area_mb", 0) << 20
 
     def serial(self) -> str:
-        """The unit serial number, empty if none was set (LIO's tools set it after enabling)."""
+        """The unit serial number, empty if none is set (LIO's tools set it after `enable`)."""
         return self._read("wwn/vpd_unit_serial").removeprefix(SERIAL_PREFIX.rstrip()).strip()
 
     def set_serial(self, serial: str) -> None:
-        """The kernel refuses it while the backstore is exported."""
+        """The kernel refuses a change while the backstore is exported."""
         self._write("wwn/vpd_unit_serial", serial)
 
     def vendor_id(self) -> str:
@@ -106,11 +108,11 @@ class Backstore:
         return self._parse(name, self._read(name, f"{_LIO_COMPANY_ID:#x}"), base=16)
 
     def write_cache(self) -> bool:
-        """emulate_write_cache, which is 0 for a new device until it is shown something else."""
+        """emulate_write_cache: 0 for a new device until `show_write_cache`."""
         return self._flag("attrib/emulate_write_cache", absent=False)
 
     def show_write_cache(self, on: bool) -> None:
-        """Nothing depends on it in the kernel. Only while ADDED waits: later it is an event to ourselves."""
+        """The kernel only stores it. Call while ADDED waits: later the kernel sends us RECONFIG for it."""
         self._write("attrib/emulate_write_cache", str(int(on)))
 
     def command_timeout(self) -> int:
@@ -122,8 +124,8 @@ class Backstore:
         return self._flag("attrib/alua_support", absent=True)
 
     def answers_reservations(self) -> bool:
-        """Whether the kernel answers RESERVE and PERSISTENT RESERVE; else it refuses them (emulate_pr=0), or
-        they come to us."""
+        """Whether the kernel answers RESERVE and PERSISTENT RESERVE. Else it refuses them (emulate_pr=0) or
+        passes them on to us."""
         emulated = self._flag("attrib/emulate_pr", absent=True)
         return emulated and self._flag("attrib/pgr_support", absent=True)
 
@@ -134,37 +136,37 @@ class Backstore:
     # -- actions --------------------------------------------------------------------------------------
 
     def block(self) -> None:
-        """Answer new commands with BUSY from now on. Those on the ring go on: blocked is not drained."""
+        """Has the kernel answer new commands with BUSY. Commands on the ring are not affected."""
         self._write("action/block_dev", "1")
 
     def unblock(self) -> None:
-        """Take new commands again."""
+        """Has the kernel accept new commands again."""
         self._write("action/block_dev", "0")
 
     def reset_ring(self, outcome: ResetStatus | int = ResetStatus.BUSY) -> None:
-        """Drop all commands under way and empty the ring. Block first, and let nothing touch the ring or the
-        data area any more: both are used again at once. Causes no UIO event."""
+        """Ends all commands under way with `outcome` and empties the ring. Block first, and make sure that no
+        process touches ring or data area: the kernel reuses both at once. Causes no UIO event."""
         self._write("action/reset_ring", str(int(outcome)))
 
     def quiesce(self) -> None:
-        """Blocks the device and empties its ring: initiators are asked to try again with all of it. See
+        """Blocks the device and empties its ring: the commands end with BUSY and initiators retry them. See
         reset_ring."""
         self.block()
         self.reset_ring()
 
     def notify_task_management(self) -> None:
-        """Have aborts and LUN resets posted on the ring; kernels before 5.10 cannot."""
+        """Has the kernel post aborts and LUN resets on the ring; kernels before 5.10 cannot."""
         with suppress(ConfigfsError):
             self._write("attrib/tmr_notification", "1")
 
     def set_size(self, size: int) -> None:
-        """Bytes. Waits for the daemon, which resizes the storage or refuses."""
+        """Bytes. Waits for the daemon's reply: it resizes the storage or refuses."""
         self._write("attrib/dev_size", str(size))
 
     def set_control(self, **values: int | str) -> None:
-        """Store keys of the `control` file, without an event to anybody, in one write.
+        """Writes keys to the `control` file, in one write; no event is sent.
 
-        ValueError for what the kernel would silently ignore or cut, or divide by zero with.
+        ValueError for values that the kernel would silently ignore or cut, or divide by zero with.
         """
         for key, value in values.items():
             _check_control(key, str(value))

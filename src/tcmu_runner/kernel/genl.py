@@ -21,7 +21,7 @@ _U8, _U16, _U32, _S32, _U64 = (struct.Struct("=" + letter) for letter in "BHIiQ"
 
 _TYPE_MASK = 0x3FFF  # NLA_TYPE_MASK: the two bits above say "nested" and "network byte order"
 _ERROR = 2  # NLMSG_ERROR, also the acknowledgement when its error is 0
-# The kernel acts on nothing that lacks NLM_F_REQUEST (netlink_rcv_skb), whatever user space programs do.
+# The kernel ignores messages without NLM_F_REQUEST (netlink_rcv_skb).
 _REQUEST_ACK = 0x1 | 0x4
 
 _CONTROLLER, _GET_FAMILY, _NEW_FAMILY = 0x10, 3, 1
@@ -37,11 +37,11 @@ _MAX_ERRNO = 4095  # include/linux/err.h: a smaller number is no errno to the ke
 
 
 class NetlinkError(TcmuError):
-    """A netlink message that cannot be understood, or an exchange that did not end as it should."""
+    """A netlink message that cannot be decoded, or an exchange without its expected answer."""
 
 
 class EventKind(IntEnum):
-    """What an event tells (enum tcmu_genl_cmd). The reply to kind k is command k + 3."""
+    """An event's command (enum tcmu_genl_cmd). The reply to kind k is command k + 3."""
 
     ADDED = 1
     REMOVED = 2
@@ -76,10 +76,9 @@ Change = ConfigChange | SizeChange | WriteCacheChange
 class Event:
     """One event of the kernel about one device.
 
-    `device` is the UIO name `tcm-user/<hba>/<dev>/<config>` (bytes that are not UTF-8 as surrogate escapes,
-    final newlines removed), `minor` the N of uioN. `device_id` is None from kernels before 4.13 (version 1),
-    which want no reply. `change` is set for RECONFIG only; None there means a change of a kind this daemon
-    does not know, to be refused.
+    device: the UIO name `tcm-user/<hba>/<dev>/<config>` (bytes that are not UTF-8 as surrogate escapes, final
+    newlines removed). minor: the N of uioN. device_id: None from kernels before 4.13 (version 1), which want
+    no reply. change: for RECONFIG only; None there is a change that this daemon does not know: refuse it.
     """
 
     kind: EventKind
@@ -112,7 +111,7 @@ class Message:
 
 
 class Attributes(dict[int, bytes]):
-    """Attribute payloads by type. The getters raise NetlinkError for a missing one or a wrong size."""
+    """Attribute payloads by type. Getters raise NetlinkError for a missing attribute or a wrong size."""
 
     def u8(self, kind: int) -> int:
         return self._number(_U8, kind)
@@ -149,7 +148,7 @@ class Attributes(dict[int, bytes]):
 
 
 def parse_attributes(data: bytes) -> Attributes:
-    """The attributes in `data`; of one that is repeated the last counts, as in the kernel's own parser."""
+    """The attributes in `data`; a repeated one overwrites the earlier one, as in the kernel's own parser."""
     found = Attributes()
     at = 0
     while at < len(data):
@@ -164,7 +163,7 @@ def parse_attributes(data: bytes) -> Attributes:
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
-    """One attribute, padded to four bytes; a nested one is an attribute whose payload is attributes."""
+    """One attribute, padded to four bytes; the payload of a nested one is attributes."""
     length = _ATTRIBUTE.size + len(payload)
     return _ATTRIBUTE.pack(length, kind) + payload + bytes(_aligned(length) - length)
 
@@ -183,7 +182,7 @@ def split(datagram: bytes) -> Iterator[Message]:
 
 
 def encode_get_family(name: str, seq: int) -> bytes:
-    """The question to the controller for a family by name; `decode_family` reads the answer."""
+    """The request to the controller for a family by name; `decode_family` reads the answer."""
     return _command(_CONTROLLER, _GET_FAMILY, 1, attribute(_FAMILY_NAME, name.encode() + b"\0"), seq)
 
 
@@ -210,7 +209,7 @@ def decode_error(message: Message) -> int | None:
 
 
 def decode_event(message: Message) -> Event:
-    """An event of the TCM-USER family; that `message.type` is this family's id is for the caller to check."""
+    """An event of the TCM-USER family; the caller checks that `message.type` is this family's id."""
     command, version, attributes = _parse_command(message)
     if command not in set(EventKind):
         raise NetlinkError(f"TCM-USER netlink command {command} is no event")
@@ -228,8 +227,8 @@ def decode_event(message: Message) -> Event:
 def encode_reply(family: int, kind: EventKind, device_id: int, status: int, seq: int) -> bytes:
     """The `*_DONE` that ends the kernel's wait for an event: always the counterpart of `kind`.
 
-    `status` is 0 or a negative errno and becomes the result of the administrator's write. Anything else is a
-    ValueError: a positive number would be a byte count to the kernel, that is success.
+    status: 0 or a negative errno; becomes the result of the administrator's write. Anything else is a
+    ValueError: the kernel takes a positive number for a byte count, that is for success.
     """
     if not -_MAX_ERRNO <= status <= 0:
         raise ValueError(f"status {status} of a netlink reply is neither 0 nor a negative errno")
@@ -238,7 +237,7 @@ def encode_reply(family: int, kind: EventKind, device_id: int, status: int, seq:
 
 
 def encode_set_features(family: int, replies: bool, seq: int) -> bytes:
-    """Tell the kernel whether events shall wait for replies, on all devices."""
+    """Has the kernel wait for replies to events, or not; on all devices."""
     return _command(family, _SET_FEATURES, _VERSION, attribute(_SUPP_KERN_CMD_REPLY, _U8.pack(replies)), seq)
 
 

@@ -1,4 +1,4 @@
-"""What must be there before devices can be: the kernel module and configfs; its gate to netlink waits."""
+"""What must exist before devices can: the kernel module and configfs. NetlinkGate: ends netlink waits."""
 
 import errno
 import os
@@ -15,15 +15,15 @@ _MODULE = "target_core_user"
 
 
 class ModuleError(TcmuError):
-    """The kernel side of TCMU is not there; the text says how to get it."""
+    """The kernel lacks TCMU or LIO; the text says how to get it."""
 
     errno = errno.ENOSYS
 
 
 def load_target_core_user(paths: Paths = SYSTEM, modprobe: str = "modprobe") -> None:
-    """Make sure that target_core_user and configfs are there, loading the module where it is not.
+    """Checks that target_core_user and configfs are there; loads the module if it is not.
 
-    One that is loaded already is enough: a container has no /lib/modules. Raises ModuleError.
+    A loaded module is enough: a container has no /lib/modules. Raises ModuleError.
     """
     if not (paths.module / _MODULE).is_dir():
         _modprobe(modprobe)
@@ -51,18 +51,19 @@ def _modprobe(modprobe: str) -> None:
 
 
 class NetlinkGate:
-    """No administrator's command waits for a reply while this is shut; those that did end with EINTR.
+    """While it is shut, the kernel lets no administrator's command wait for a reply; shutting it ends the
+    waits that there are, with EINTR.
 
-    Shut it while devices are taken over at the start, and to free whoever waits for the reply to an event
-    that was lost: nothing else can. Commands that would wait fail with EAGAIN meanwhile, and a removal goes
-    unannounced. Kernels before 4.19 have no gate: nothing happens there. Raises KernelFileError.
+    Shut it while devices are taken over at the start, and to end waits for replies to events that were lost,
+    which nothing else can. Meanwhile commands that would wait fail with EAGAIN, and removals send no event.
+    Kernels before 4.19 lack the parameters: nothing happens there. Raises KernelFileError.
     """
 
     def __init__(self, paths: Paths = SYSTEM) -> None:
         self._parameters = paths.module / _MODULE / "parameters"
 
     def block_and_reset(self) -> None:
-        """Shut it, and end all waits there are."""
+        """Shuts the gate and ends all waits."""
         self._write("block_netlink", "1")
         self._write("reset_netlink", "1")  # EBUSY unless blocked
 

@@ -1,7 +1,7 @@
 """Events of the kernel's TCMU devices in, replies out.
 
-Two sockets: one is a member of the multicast group and only receives events, the other asks and is answered,
-so that answers and events never mix.
+Two sockets: one is a member of the multicast group and only receives events, the other sends requests and
+gets their answers, so that answers and events never mix.
 """
 
 import errno
@@ -24,9 +24,9 @@ _ANSWER_SECONDS = 5.0
 class EventsLost(NetlinkError):  # noqa: N818 - says what happened
     """The kernel dropped events because they came faster than we read, or one was unreadable.
 
-    `events` are those that did arrive; they have to be answered as ever. Then the caller scans sysfs. The
-    kernel waits for the reply to a lost ADDED; a lost REMOVED goes unannounced and a lost RECONFIG fails with
-    ESRCH, unless another daemon heard them. A pass through `modules.NetlinkGate` ends every wait.
+    events: those that did arrive; reply to them as usual, then scan sysfs. The kernel still waits for the
+    reply to a lost ADDED; it removes a device despite a lost REMOVED, and fails a lost RECONFIG with ESRCH,
+    unless another daemon got them. Shutting and opening `modules.NetlinkGate` ends every wait.
     """
 
     def __init__(self, events: list[Event], reason: str) -> None:
@@ -37,19 +37,19 @@ class EventsLost(NetlinkError):  # noqa: N818 - says what happened
 class TcmuNetlink:
     """The connection to the kernel's TCM-USER family.
 
-    Opening joins the group first and then tells the kernel whether events wait for replies. That switch is
+    The constructor joins the multicast group, then switches waits for replies on or off. That switch is
     global and outlives us: call `set_features(False)` at a clean exit, and open with `replies=False` to clear
     it after a crash. Raises NetlinkRefused (errno ENOENT: module not loaded, EPERM: privilege missing).
-    `replies_supported` is False on kernels before 4.13, whose events never wait.
+    `replies_supported` is False on kernels before 4.13: there events never wait.
 
-    `receive` belongs to one thread, which waits for `fileno` to be readable; `reply` is for any thread.
-    Neither blocks.
+    `receive` is for one thread, which waits until `fileno` is readable; `reply` may be called on any thread.
+    `receive` does not block; requests wait up to 5 s for the kernel's answer, which normally comes at once.
     """
 
     def __init__(self, *, replies: bool = True, port: Callable[[float], Port] = KernelPort) -> None:
         self.replies_supported = False
         self._lock = threading.Lock()
-        # Per device the event the kernel waits for now; None once that is answered.
+        # For each device_id the event that the kernel waits on; None once it is answered.
         self._unanswered: dict[int, Event | None] = {}
         with ExitStack() as undo:
             self._requests = Requests(port(_ANSWER_SECONDS))
@@ -76,7 +76,7 @@ class TcmuNetlink:
         self._requests.close()
 
     def set_features(self, replies: bool) -> None:
-        """Have the events of all devices wait for a reply, or not."""
+        """Has the kernel wait for replies to events, or not; on all devices."""
         try:
             self._requests.ask(
                 "SET_FEATURES", lambda seq: genl.encode_set_features(self._family, replies, seq)
@@ -91,8 +91,8 @@ class TcmuNetlink:
     def receive(self) -> list[Event]:
         """All events that have arrived, oldest first; empty if none. Raises EventsLost.
 
-        It reads until there is nothing left, also after an overrun: only then does the kernel deliver to the
-        socket again (netlink_rcv_wake).
+        Reads until the socket is empty, also after an overrun: only then does the kernel deliver to it again
+        (netlink_rcv_wake).
         """
         events: list[Event] = []
         lost = ""
@@ -115,12 +115,12 @@ class TcmuNetlink:
         return events
 
     def reply(self, event: Event, status: int) -> bool:
-        """End the kernel's wait for `event`: 0 accepts, a negative errno refuses. Anything else: ValueError.
+        """Ends the kernel's wait for `event`. status: 0 accepts, a negative errno refuses; else ValueError.
 
-        False if the kernel no longer waits for this event: it was answered, by us or another daemon, its wait
-        was reset, or a later event of the device shows it to be over. A stale reply is not even sent, since
-        one that meets the wait for another kind of event would leave that wait without end. An event made up
-        by the caller (device found by a scan) is sent if no event of that device has been seen.
+        False if the kernel no longer waits for it: we or another daemon have replied, the wait was reset, or
+        a later event of the device has arrived. We do not even send a stale reply: if it met the wait for an
+        event of another kind, that wait would never end. A made-up event (of a device found by a scan) is
+        sent if no event of that device has been seen.
         """
         if event.device_id is None:
             return False
@@ -165,7 +165,7 @@ class TcmuNetlink:
         return True
 
     def _decode(self, datagram: bytes, events: list[Event]) -> str:
-        """Append the datagram's events; returns why something in it could not be read."""
+        """Appends the datagram's events to `events`; returns why a part of it cannot be decoded, or ""."""
         try:
             for message in genl.split(datagram):
                 if message.type == self._family:

@@ -16,7 +16,7 @@ _NETLINK_GENERIC = 16
 _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _SO_RCVBUFFORCE = 33
 
-_RECEIVE_BUFFER = 8 << 20  # by default 208 KiB, and other daemons lost events with less than this
+_RECEIVE_BUFFER = 8 << 20  # bytes; other daemons lost events with the default of 208 KiB
 _DATAGRAM = 1 << 16
 
 _REMEDIES = {
@@ -35,7 +35,7 @@ class NetlinkRefused(NetlinkError):  # noqa: N818 - says what happened
 
 
 class Port(Protocol):
-    """What is needed of a netlink socket. `receive` gives a datagram and the port id of its sender."""
+    """The part of a netlink socket that we use. `receive` returns a datagram and its sender's port id."""
 
     def join(self, group: int) -> None: ...
     def send(self, datagram: bytes) -> None: ...
@@ -45,7 +45,7 @@ class Port(Protocol):
 
 
 class KernelPort:
-    """A generic netlink socket; `timeout` in seconds is for receive, 0 makes it non-blocking."""
+    """A generic netlink socket. timeout: of receive, in seconds; 0 makes the socket non-blocking."""
 
     def __init__(self, timeout: float) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_GENERIC)
@@ -57,7 +57,7 @@ class KernelPort:
             raise
 
     def join(self, group: int) -> None:
-        """Receive what the kernel sends to `group`, with a large buffer."""
+        """Subscribes to the multicast group, with a large receive buffer."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         except PermissionError:  # without CAP_NET_ADMIN: as much as net.core.rmem_max allows
@@ -79,9 +79,9 @@ class KernelPort:
 
 
 class Requests:
-    """Requests over a port, one at a time, from any thread.
+    """Requests to the kernel, one at a time, on any thread.
 
-    The kernel works on a request inside `send`, so its acknowledgement is there when `send` returns.
+    The kernel handles a request inside `send`, so its acknowledgement can be read when `send` returns.
     """
 
     def __init__(self, port: Port) -> None:
@@ -90,7 +90,7 @@ class Requests:
         self._lock = threading.Lock()
 
     def ask(self, what: str, encode: Callable[[int], bytes]) -> list[Message]:
-        """Send `encode(sequence number)`, return what the kernel answered before its acknowledgement.
+        """Sends `encode(sequence number)`; returns the kernel's messages before its acknowledgement.
 
         `what` names the request in errors: NetlinkRefused with the kernel's errno, else NetlinkError.
         """
@@ -110,7 +110,7 @@ class Requests:
         while True:
             datagram, sender = self._port.receive()
             for message in genl.split(datagram) if sender == 0 else ():
-                if message.seq != seq:  # the late answer to an earlier request
+                if message.seq != seq:  # the late answer to a request that timed out
                     continue
                 code = genl.decode_error(message)
                 if code is None:

@@ -1,4 +1,4 @@
-"""Where the kernel shows its files. Tests and containers have them elsewhere."""
+"""Where the kernel shows its files; tests and containers have them elsewhere."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Self
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """`target` is LIO's configfs directory, `configfs` the mount it is in, `module` holds loaded modules.
-    `run` and `state` are ours: what outlasts the daemon, and what outlasts a reboot, too."""
+    """target: LIO's configfs directory. configfs: the mount it is in. module: loaded modules. run: our files
+    that outlive the daemon. state: our files that outlive a reboot."""
 
     uio: Path = Path("/sys/class/uio")
     configfs: Path = Path("/sys/kernel/config")
@@ -22,7 +22,7 @@ class Paths:
 
     @classmethod
     def under(cls, root: Path) -> Self:
-        """The same places below `root`."""
+        """The same paths below `root`."""
         return cls(
             root / "sys/class/uio",
             root / "sys/kernel/config",

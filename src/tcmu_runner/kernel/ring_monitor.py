@@ -1,5 +1,4 @@
-"""Rings as the supervisor sees them, while workers serve them: whether anything happens on one, and the first
-command on any, which wakes an idle daemon."""
+"""How the supervisor sees activity on rings that workers serve, and how a command wakes an idle daemon."""
 
 from __future__ import annotations
 
@@ -11,11 +10,11 @@ from tcmu_runner.ring.layout import HEAD, MAILBOX_LENGTH, TAIL
 
 
 class RingMonitor:
-    """Rings of many devices, watched together: `fileno` is readable when anything came to one since `clear`.
+    """Watches the rings of many devices: `fileno` is readable when a command came to any since `clear`.
 
-    Edge-triggered: nobody read()s the kernel's counter of events, so that a device is readable for ever after
-    its first one, and only each further one is news. While nobody watches `fileno`, news wakes nobody.
-    Raises OSError.
+    Edge-triggered: the supervisor never read()s the UIO event counters, so each device stays readable after
+    its first event, and only a further event counts. While no one polls `fileno`, events wake no process.
+    Methods raise OSError.
     """
 
     def __init__(self) -> None:
@@ -25,11 +24,13 @@ class RingMonitor:
         self._poller.register(uio.fileno(), EVENTS)
 
     def remove(self, uio: UioDevice) -> None:
-        """Before its descriptor is closed: a worker shares the open file, which would go on to ring."""
+        """Call before the descriptor is closed: a worker shares the open file, which would stay
+        registered."""
         self._poller.unregister(uio.fileno())
 
     def clear(self) -> None:
-        """Clears what makes `fileno` readable. A look at the rings after it misses no command."""
+        """Makes `fileno` unreadable until the next command. Look at the rings after it: no command is
+        missed."""
         while self._poller.poll(0):
             pass
 
@@ -38,11 +39,11 @@ class RingMonitor:
 
 
 class RingActivity:
-    """Reads from a ring's mailbox whether commands come or are answered, without a system call and without
-    waking the worker. `ring_monitor` watches the ring as long.
+    """Reads a ring's head and tail in the mailbox: shows whether commands come or end, without a system call
+    and without waking the worker. Registers the ring with `ring_monitor` until `close`.
 
-    Keeps the kernel's device until `close`, as every mapping does, which comes before that of `uio`. Raises
-    DeviceGone, UioError or OSError.
+    Its mapping keeps the kernel's device alive: call `close` before that of `uio`. Raises DeviceGone,
+    UioError or OSError.
     """
 
     def __init__(self, uio: UioDevice, ring_monitor: RingMonitor) -> None:
@@ -54,7 +55,7 @@ class RingActivity:
         ring_monitor.add(uio)
 
     def stirs(self) -> bool:
-        """Whether commands wait there for an answer, or came or were answered since the last call."""
+        """Whether commands wait on the ring, or any came or ended since the last call."""
         before, self._seen = self._seen, (self._words[HEAD], self._words[TAIL])
         head, tail = self._seen
         return head != tail or self._seen != before

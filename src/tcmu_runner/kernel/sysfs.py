@@ -1,4 +1,4 @@
-"""Attribute files of sysfs and configfs: a read is one show, a write one store; errors are the kernel's."""
+"""Attribute files of sysfs and configfs: one read is one show(), one write one store() in the kernel."""
 
 import errno
 import glob
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from tcmu_runner.errors import TcmuError
 
-_MAX_SHOW = 1 << 16  # a page, which may be that large
+_MAX_SHOW = 1 << 16  # a page has 64 KiB at most
 _MAX_STORE = 4095  # SIMPLE_ATTR_SIZE of fs/configfs/file.c, less the NUL; sysfs takes a page
 
 
 class KernelFileError(OSError, TcmuError):
-    """A file of the kernel refused. `errno` is the kernel's; the text names device, file and the way out."""
+    """The kernel refused to open, read or write a file. The text names device, file and the way out."""
 
     errno: int
 
@@ -33,13 +33,13 @@ def read(path: Path) -> str:
 
 
 def find(directory: Path, pattern: str) -> list[Path]:
-    """The paths below `directory` that match, sorted. What is removed meanwhile is left out: Path.glob would
-    raise FileNotFoundError."""
+    """The matching paths below `directory`, sorted; files removed meanwhile are left out (Path.glob would
+    raise FileNotFoundError)."""
     return [directory / name for name in sorted(glob.glob(pattern, root_dir=directory))]  # noqa: PTH207
 
 
 def write(path: Path, text: str) -> None:
-    """Store `text` as it is, in one write: a buffered file would send a refused one twice. Raises OSError."""
+    """Stores `text` in one write: a buffered file would retry a refused write. Raises OSError."""
     data = text.encode("utf-8", "surrogateescape")
     if len(data) > _MAX_STORE:
         raise OSError(errno.E2BIG, f"more than {_MAX_STORE} bytes cannot be stored at once", str(path))

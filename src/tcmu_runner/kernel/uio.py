@@ -19,7 +19,7 @@ from tcmu_runner.kernel.sysfs import KernelFileError
 _NAME = re.compile(r"tcm-user/([0-9]+)/([^/]+)(?:/(.*))?", re.DOTALL)
 _COUNT = struct.Struct("=i")
 _ONE = _COUNT.pack(1)
-_GONE = (errno.EIO, errno.EINVAL)  # read and write of a device that is unregistered
+_GONE = (errno.EIO, errno.EINVAL)  # of read and write once the device is unregistered
 
 
 class UioError(KernelFileError):
@@ -59,14 +59,14 @@ class DeviceName:
 
 @dataclass(frozen=True, slots=True)
 class UioEntry:
-    """One TCMU device that exists; `minor` is the N of uioN. Minors are used again after a removal."""
+    """One TCMU device. minor: the N of uioN; the kernel reuses it after a removal."""
 
     minor: int
     name: DeviceName
 
 
 def scan(paths: Paths) -> list[UioEntry]:
-    """The TCMU devices of this moment, by minor. Those that vanish meanwhile are left out."""
+    """The TCMU devices that exist now, by minor; devices removed meanwhile are left out."""
     try:
         directories = list(paths.uio.iterdir())
     except FileNotFoundError:  # no UIO driver is loaded
@@ -86,10 +86,10 @@ def _entry(directory: Path) -> UioEntry | None:
 
 
 class UioDevice:
-    """An open /dev/uioN; of `fd`, one that was opened before or received over a socket, it becomes the owner.
+    """An open /dev/uioN. Owns `fd`, which it opened itself or got over a socket.
 
-    A device can be open once. It stays so until the descriptor, its duplicates and every mapping are gone, in
-    all processes.
+    The kernel allows one opener: the device counts as open until the descriptor, its duplicates and every
+    mapping are gone, in all processes.
     """
 
     def __init__(self, minor: int, fd: int, paths: Paths = SYSTEM) -> None:
@@ -100,7 +100,7 @@ class UioDevice:
 
     @classmethod
     def open(cls, minor: int, paths: Paths = SYSTEM) -> Self:
-        """Raises DeviceGone, or UioError that says who holds the device or what else is wrong."""
+        """Raises DeviceGone, or UioError: its text names the process that has the device open."""
         node = paths.dev / f"uio{minor}"
         try:
             _make_node(node, paths.uio / node.name / "dev")
@@ -112,7 +112,7 @@ class UioDevice:
         return cls(minor, fd, paths)
 
     def map(self) -> mmap.mmap:
-        """Mailbox, ring and data area, shared. Forked children do not inherit it.
+        """Maps mailbox, ring and data area, shared; forked children do not inherit the mapping.
 
         Touch only the mailbox, the ring and what the iovs of commands under way name: SIGBUS elsewhere.
         """
@@ -128,10 +128,10 @@ class UioDevice:
         return area
 
     def kick(self) -> None:
-        """Have the kernel process the completions that were published. Raises DeviceGone.
+        """Rings the doorbell: the kernel processes the published completions. Raises DeviceGone.
 
-        The kernel does it within this call, copying the data of reads, under locks that also hold up the
-        submission of new commands: call it once for a batch. Any thread, without the interpreter lock.
+        It does so within this call, copying the data of reads, under locks that also delay the submission of
+        new commands: call it once for a batch. On any thread; releases the interpreter lock.
         """
         try:
             os.write(self._fd, _ONE)
@@ -139,9 +139,9 @@ class UioDevice:
             raise self._gone_or(error) from error
 
     def acknowledge(self) -> int | None:
-        """Take note of all events so far: their total count, or None if none is new. Raises DeviceGone.
+        """Reads the UIO event counter: the total number of events, or None if none is new. Raises DeviceGone.
 
-        Commands queued before `open` are no event: look at the ring once after `map`.
+        Commands queued before `open` cause no event: read the ring once after `map`.
         """
         try:
             (count,) = _COUNT.unpack(os.read(self._fd, _COUNT.size))
@@ -152,11 +152,11 @@ class UioDevice:
         return int(count)
 
     def fileno(self) -> int:
-        """Readable while there are unacknowledged events; for ever, with POLLERR, when the device is gone."""
+        """Readable while there are unread events; for ever, with POLLERR, once the device is gone."""
         return self._fd
 
     def close(self) -> None:
-        """Ends this descriptor; a mapping has to be closed by itself."""
+        """Closes the descriptor; the caller closes mappings."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -166,7 +166,7 @@ class UioDevice:
 
 
 def _make_node(node: Path, dev_file: Path) -> None:
-    """Make the device node where no devtmpfs does, and refuse one that is left from another boot."""
+    """Makes the device node where no devtmpfs does, and refuses a node that is left from another boot."""
     numbers = sysfs.read(dev_file)
     device = os.makedev(*map(int, numbers.split(":")))
     try:
@@ -198,7 +198,7 @@ def _name(directory: Path) -> str:
 
 
 def _holders(node: Path, proc: Path) -> str:
-    """The processes that have `node` open, as 'tcmu-runner (pid 12), …'; empty if none can be seen."""
+    """The processes that have `node` open, as 'tcmu-runner (pid 12), …'; empty if none is visible."""
     found = {}
     for link in sysfs.find(proc, "[0-9]*/fd/*"):
         try:

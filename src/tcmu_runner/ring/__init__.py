@@ -1,17 +1,17 @@
-"""The TCMU ring: how the kernel and we pass SCSI commands through shared memory.
+"""The TCMU ring: passes SCSI commands between the kernel and a worker through shared memory.
 
 area        the mapping of one device: mailbox, command ring, data area
 mailbox     its first 128 bytes: what the kernel can do, and the ring's head (the kernel's) and tail (ours)
-slot        the same place once we have seen it: it takes the completion of any one command
+slot        the place of a fetched entry: it takes the completion of any one command
 block       the unit in which the kernel gives out the data area; runs of adjacent blocks are one iov
-doorbell    the write to the UIO device by which we tell the kernel to look at the tail
+doorbell    the write to the UIO device that has the kernel process completions up to the tail
 
 blocks    the data area: which blocks the kernel gives out
 consumer  Consumer, our side: takes commands, puts completions back
-entry     what an entry says: decoded without trust, encoded for the producer
+entry     decodes entries without trusting them, encodes them for the producer
 layout    offsets and flags of the shared memory, as target_core_user.h has them
 producer  Producer, the kernel's side, for tests and the embedded mode
-ticket    what became of a command that was given to the producer
+ticket    the state of a command that was submitted to the producer
 writer    entries at the head, completed slots back
 """
 

@@ -6,8 +6,8 @@ the slot at the tail, whichever command that slot brought, and overwrites its re
 are copied out at once. Every slot is used once, every command completed once.
 
 Threads: one thread at a time calls `fetch`, one thread at a time calls `complete` and `publish`; the two may
-run at once. Anybody may ask (`pending`, `idle`, ...); `reset` and `release` need both to be still. Nothing
-here blocks or locks.
+run at once. `pending`, `idle` and the like may be called on any thread; call `reset` and `release` while
+neither runs. Nothing here blocks or locks.
 """
 
 from collections import deque
@@ -59,9 +59,9 @@ _CHECK_CONDITION = 0x02  # the one status that the ABI itself knows
 
 
 class RingReset(Exception):  # noqa: N818
-    """Somebody reset the ring behind our back (action/reset_ring): head or tail are not where we left them.
+    """Another process has reset the ring (action/reset_ring): head or tail are not where we left them.
 
-    All commands outstanding have been answered by the kernel, and their buffers may belong to others already:
+    The kernel has answered all outstanding commands, and may have given their buffers to others:
     stop all work on them, then call `Consumer.reset`.
     """
 
@@ -179,7 +179,7 @@ class Consumer:
         *,
         keep_buffer: bool = False,
     ) -> None:
-        """Answer a command, without yet telling the kernel: see `publish`.
+        """Answers a command; the kernel sees it after `publish`.
 
         The kernel passes `sense` (up to 96 bytes) on with CHECK CONDITION only. `read_len`, if not 0, is how
         many bytes of Data-In are valid: fewer than the initiator expects, or some together with a CHECK
@@ -221,7 +221,7 @@ class Consumer:
             if slots[0] & OPCODE_MASK != CMD:
                 self._skip()
             at = (first + self._tail) >> 2
-            words[at] = id_ << ID_SHIFT  # no flags: nobody looks at read_len
+            words[at] = id_ << ID_SHIFT  # no flags: the kernel ignores read_len
             words[at + 1] = 0  # GOOD
             self._tail = slots.popleft() ^ CMD
 
@@ -294,6 +294,6 @@ class Consumer:
         return tail
 
     def release(self) -> None:
-        """Let go of the area, so that its mapping can be closed once the requests' slices are dropped too."""
+        """Releases the area, so that its mapping can be closed once the requests' slices are dropped, too."""
         self._words.release()
         self._area.release()

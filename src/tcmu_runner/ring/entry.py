@@ -1,4 +1,4 @@
-"""What an entry of the ring says: decoding, without believing anything; and encoding, for the producer."""
+"""Decodes entries of the ring without trusting them, and encodes them for the producer."""
 
 from array import array
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ class TaskManagement:
 
 
 class EntryReader:
-    """Reads entries in `area`, whose data begins at the offset `data`. All methods raise RingCorrupt."""
+    """Reads entries in `area`; its data area begins at the offset `data`. All methods raise RingCorrupt."""
 
     def __init__(self, area: memoryview, data: int, layout: Layout) -> None:
         self._area = area

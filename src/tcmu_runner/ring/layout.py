@@ -1,4 +1,4 @@
-"""Where everything lies in the area that the kernel shares with us: include/uapi/linux/target_core_user.h.
+"""The layout of the area that the kernel shares with us: include/uapi/linux/target_core_user.h.
 
 The area is one mapping: mailbox, command ring, data area. Integers are in the byte order of the machine;
 only CDBs, sense and SCSI payloads are big-endian. The mailbox, entry headers, responses and task management
@@ -45,12 +45,12 @@ Iov = tuple[int, int]  # base and length in bytes; the base is the offset in the
 # What an entry of the ring is. Plain integers, as the rest here: members of an enum are slow.
 PAD, CMD, TMR = 0, 1, 2
 
-# uflags: what we tell the kernel about an entry.
+# uflags: set by us in an entry.
 UNKNOWN_OP, READ_LEN, KEEP_BUFFER = 0x1, 0x2, 0x4
 
 
 class MailboxFlag(IntFlag):
-    """What this kernel can do."""
+    """Features of the kernel's ring."""
 
     OUT_OF_ORDER = 0x1  # CAP_OOOC, Linux 4.6
     READ_LEN = 0x2  # CAP_READ_LEN, Linux 4.19
@@ -105,9 +105,9 @@ class Layout:
 
     @classmethod
     def for_machine(cls, machine: str) -> "Layout":
-        """The layout of the kernel whose uname(2) calls the machine so.
+        """The layout that the kernel uses on this machine (uname(2)).
 
-        armv8l is what a 64-bit kernel calls itself to a 32-bit process, hence LP64.
+        armv8l is a 64-bit kernel under a 32-bit process, hence LP64.
         """
         if machine in ("i386", "i486", "i586", "i686"):
             return I386

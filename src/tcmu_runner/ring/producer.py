@@ -1,13 +1,12 @@
 """The kernel's side of the ring, as drivers/target/target_core_user.c plays it.
 
-It is what the embedded mode runs instead of the kernel, and what tests, fuzzers and benchmarks put opposite
-the consumer. It makes no allowances: what would break the ring in the kernel, or hang the kernel, raises
-ProducerAlarm. Even its nuisances are the kernel's: blocks come with the stale bytes of earlier commands,
-the lowest free id and the lowest free blocks are used first, and a command that timed out keeps both until
-it is completed at last.
+The embedded mode runs it instead of the kernel; tests, fuzzers and benchmarks run it against the consumer. It
+is strict: what would break the ring in the kernel, or hang the kernel, raises ProducerAlarm. It also has the
+kernel's inconvenient behaviour: blocks come with the stale bytes of earlier commands, the lowest free id and
+the lowest free blocks are used first, and a command that timed out keeps both until it is completed at last.
 
 A command ends when its Ticket has a status. Each method returns the tickets that it ended (`submit` its own).
-After any call, `event_due` tells whether the consumer is to be woken.
+After any call, `event_due` returns whether to wake the consumer.
 
 Threads: one at a time, as the kernel does under its lock. Nothing here blocks, or knows the time.
 """
@@ -125,7 +124,7 @@ class Producer:
         return self._blocked
 
     def ticket(self, id_: int) -> Ticket | None:
-        """Which command has this id: one on the ring, or one whose buffer is kept."""
+        """The command with this id, on the ring or with a kept buffer; None without one."""
         return self._commands.get(id_)
 
     def tickets(self) -> list[Ticket]:
@@ -133,16 +132,16 @@ class Producer:
         return [each for each in (*self._commands.values(), *self._waiting) if each.status is None]
 
     def event_due(self) -> bool:
-        """Whether there is something on the ring since the last call: then wake the consumer."""
+        """Whether anything was put on the ring since the last call: then wake the consumer."""
         due, self._ring.posted = self._ring.posted, False
         return due
 
     def submit(
         self, cdb: bytes, data_out: bytes | bytearray | memoryview = b"", data_in_length: int = 0
     ) -> Ticket:
-        """Put a command on the ring, or in the queue for it (first come, first served).
+        """Puts a command on the ring, or in the queue for it (first come, first served).
 
-        The CDB is cut to the length that its first byte tells. Both Data-Out and Data-In: bidirectional.
+        The CDB is cut to the length that its opcode demands. Both Data-Out and Data-In: bidirectional.
         The data is copied, at once or when the command leaves the queue: leave it alone while `id` is 0.
         The ticket returned has a status if the command was refused.
         """
@@ -155,7 +154,7 @@ class Producer:
         return ticket
 
     def post(self, ticket: Ticket) -> None:
-        """`submit` for who makes the ticket: its CDB has the right length."""
+        """`submit` for a ticket that the caller has made, with a CDB of the right length."""
         if self._blocked:
             ticket.end(BUSY)
         elif self._ring.broken:
@@ -228,9 +227,9 @@ class Producer:
         return self._advance()
 
     def task_management(self, type_: int, tickets: Iterable[Ticket]) -> list[Ticket]:
-        """Abort commands: those that wait end here; the consumer is told about those on the ring.
+        """Aborts commands: those in the queue end here; for those on the ring the consumer gets an entry.
 
-        The answer to the initiator is to wait until all the tickets have a status, whichever.
+        Answer the initiator once all the tickets have a status, whichever.
         """
         ids = []
         for ticket in tickets:
@@ -244,7 +243,7 @@ class Producer:
         return self._advance()
 
     def expire(self, ticket: Ticket) -> bool:
-        """The command's time is over (cmd_time_out, qfull_time_out). False if it has been answered before.
+        """Ends a command at its time limit (cmd_time_out, qfull_time_out). False if it was answered before.
 
         On the ring, it keeps id and blocks until the consumer completes it.
         """

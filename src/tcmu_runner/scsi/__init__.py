@@ -1,11 +1,11 @@
 """SCSI, pure: CDB bytes in, storage operations out, status and sense back.
 
-CDB        the command descriptor block an initiator sends.
-plan       what a command still needs of its storage: nothing, one operation, or a generator of them.
-operation  a read, write, flush, ... in bytes; performed by a handler.
-nexus      one initiator's view of the unit: its unit attentions.
+CDB: the command descriptor block that an initiator sends.
+plan: what a command still needs of its storage: nothing, one operation, or a generator of them.
+operation: a read, write, flush, ... in bytes; performed by a handler.
+nexus: an initiator and a target port (SAM-5 4.8); has its own unit attentions.
 
-cdb              where a CDB has what, and which fields are refused or ignored
+cdb              positions of fields in a CDB, and fields that are refused or ignored, with the reason
 command          Command and Nexus
 medium           whether commands may touch the medium, and why not
 mode_pages       mode pages: current, changeable and default values
@@ -19,7 +19,7 @@ reservations     PERSISTENT RESERVE and RESERVE, a state machine over nexuses
 sense            status and sense
 table            Row and Table: one row for each opcode or service action, and when a unit offers it
 unit             Unit: state, and the checks that every command passes first
-unit_state       what a unit remembers, as plain values for its successor
+unit_state       a unit's state as plain values, for its successor
 vpd              vital product data pages
-xcopy            what EXTENDED COPY needs beyond its own LUN
+xcopy            EXTENDED COPY: descriptors, limits, and the way to other LUNs
 """

@@ -1,13 +1,13 @@
-"""Where a CDB has what: the fields that many commands share, and those that no command here evaluates.
+"""Fields of a CDB: those that many commands share, and those that no command here evaluates.
 
-LBA, number of blocks, length of parameter data: a place is said once, in CdbLayout. From it come the reader
-of the field, its bits in the CDB usage data (SPC-5 6.35.3), and CDBs that we make ourselves.
+CdbLayout states each position of LBA, number of blocks and length of parameter data once; the reader of the
+field, its bits in the CDB usage data (SPC-4 6.35.3), and CDBs that we make ourselves are derived from it.
 
-Of the fields that are not evaluated some are refused, others ignored. A reserved bit need not be checked by a
-recipient (SPC-5, the definition of "reserved"), and what is reserved now once had a meaning or will have one:
-Linux puts the LUN into byte 1 of the first INQUIRY, as SCSI-2 wanted it. So a bit that nothing here names is
-ignored. A field is refused where a standard gives it a meaning that the unit does not have, and where the
-command would do something else than the initiator asks for.
+Of the fields that no command evaluates, some are refused and others ignored. A recipient need not check a
+reserved bit (SPC-5, the definition of "reserved"), and bits that are reserved now once had a meaning or will
+have one: Linux puts the LUN into byte 1 of the first INQUIRY, as SCSI-2 required. So bits that are named
+nowhere here are ignored. A field is refused if a standard gives it a meaning that the unit does not support,
+so that the command would do something else than the initiator asks for.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from struct import Struct
 from typing import NamedTuple, cast
 
 Blocks = Callable[[bytes], tuple[int, int]]
-Span = tuple[int, int]  # the first byte, and how many
+Span = tuple[int, int]  # first byte, number of bytes
 _FORMATS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 @dataclass(frozen=True, slots=True)
 class CdbLayout:
-    """size: bytes of the CDB. lba, count: LOGICAL BLOCK ADDRESS and the number of blocks from there on.
-    lba_bits: how many of the LBA's bits are its own. zero_count: how many blocks a count of 0 means.
+    """size: bytes of the CDB. lba, count: LOGICAL BLOCK ADDRESS and the number of blocks. lba_bits: how many
+    low bits of the LBA field are used. zero_count: how many blocks a count of 0 means.
 
-    length: ALLOCATION LENGTH or PARAMETER LIST LENGTH, which count bytes (SPC-5 4.2.5.6, 4.2.5.5); a plain
-    number where the standard fixes it and the CDB has no such field.
+    length: ALLOCATION LENGTH or PARAMETER LIST LENGTH, in bytes (SPC-5 4.2.5.6, 4.2.5.5); a number if the
+    standard fixes it and the CDB has no such field.
     """
 
     size: int
@@ -48,8 +48,8 @@ class CdbLayout:
         return value << 8 * (self.size - sum(span))
 
     def reader(self) -> Blocks | None:
-        """Reads (LBA, number of blocks); None where a CDB does not say both. It is called for every READ and
-        WRITE: the bare method of a Struct, without a function around it, unless the layout needs one."""
+        """Reads (LBA, number of blocks); None if a CDB lacks one. Called for every READ and WRITE, so it is
+        the bare method of a Struct, without a function around it, unless the layout needs one."""
         if self.lba is None or self.count is None:
             return None
         if self.lba_bits < 8 * self.lba[1] or self.zero_count:
@@ -69,11 +69,11 @@ class CdbLayout:
         return _number(cdb, self.lba) & (1 << self.lba_bits) - 1
 
     def data_length(self, cdb: bytes) -> int | None:
-        """What `length` is in this CDB; None where no such field is known."""
+        """The value of `length` in this CDB; None if the layout has no such field."""
         return _number(cdb, self.length) if isinstance(self.length, tuple) else self.length
 
     def filled(self, lba: int, count: int, length: int) -> int:
-        """The fields with these values, as `mask` has their bits. A field that is missing takes only 0."""
+        """A CDB's bits with these values in the fields; a missing field accepts only 0."""
         bits = 0
         for value, span in ((lba, self.lba), (count, self.count), (length, self.length)):
             assert not value or isinstance(span, tuple), "the layout lacks this field"
@@ -82,7 +82,7 @@ class CdbLayout:
 
 
 def _ones(span: Span | int | None) -> int:
-    """The largest value of a field; 0 where there is none."""
+    """The largest value of a field; 0 without the field."""
     return (1 << 8 * span[1]) - 1 if isinstance(span, tuple) else 0
 
 
@@ -104,8 +104,8 @@ DATA_16 = CdbLayout(16, length=(10, 4))
 
 
 class Field(NamedTuple):
-    """bits: which ones of the `size` bytes at `byte`; a negative byte counts from the end of the CDB.
-    why: for the manual."""
+    """bits: a mask for the `size` bytes at `byte`; a negative byte counts from the end of the CDB. why: for
+    the manual."""
 
     byte: int
     bits: int
@@ -118,7 +118,7 @@ class Field(NamedTuple):
         return self.bits << 8 * (length - self.byte % length - self.size)
 
     def place(self, length: int) -> str:
-        """For people: byte 1 bits 7-5."""
+        """For the manual: byte 1 bits 7-5."""
         first = self.byte % length
         if self.size > 1:
             return f"bytes {first}-{first + self.size - 1}"

@@ -1,4 +1,4 @@
-"""A SCSI command on its way through a unit, and the nexus it came over."""
+"""A SCSI command in a unit, and the nexus over which it came."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Nexus:
     """One initiator's view of one unit (SAM-5 4.8): its pending unit attentions and its echo buffer.
 
     The kernel does not tell initiators apart, so a LUN behind LIO has a single nexus. initiator: the
-    TransportID (SPC-5 7.6.4); port: the relative target port. The two are what registrations are kept under.
+    TransportID (SPC-5 7.6.4). port: the relative target port. Registrations are kept under the two.
     """
 
     __slots__ = ("attentions", "echo", "initiator", "port")
@@ -31,7 +31,7 @@ class Nexus:
 
     @property
     def who(self) -> tuple[bytes, int]:
-        """The I_T nexus by name: a new session of the same initiator to the same port is the same one."""
+        """The I_T nexus by name: sessions of one initiator to one port have the same."""
         return self.initiator, self.port
 
     def queue_unit_attention(self, sense: Sense) -> None:
@@ -41,13 +41,13 @@ class Nexus:
 
 
 class Command:
-    """cdb: as long as its opcode says. data: the buffers of the one direction the command has.
+    """cdb: of the length that its opcode demands. data: the buffers of the command's one direction.
 
-    id: whatever the engine knows it by. data_in: the second buffers of a bidirectional command.
-    row: its row of the opcode table, once it has begun. returned: bytes of data-in that are valid; the rest
-    of the buffers is not delivered, or zeroed where the transport cannot say so. descriptor_sense: how sense
-    is encoded should the command fail, as the unit's D_SENSE bit stood when it began. withdrawn: what it ends
-    in, where its operations have not begun. began: when, by the engine's clock.
+    id: the engine's. data_in: the second buffers, of a bidirectional command. row: its row of the opcode
+    table, once it has begun. returned: valid bytes of data-in; the rest of the buffers is not delivered, or
+    zeroed if the transport cannot express that. descriptor_sense: whether sense is in descriptor format, by
+    the unit's D_SENSE bit when the command began. withdrawn: the error that ends it if its operations have
+    not begun. began: time by the engine's clock.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class Command:
 
     @property
     def data_length(self) -> int:
-        """ALLOCATION LENGTH or PARAMETER LIST LENGTH, of a command that has begun."""
+        """ALLOCATION LENGTH or PARAMETER LIST LENGTH of a command that has begun."""
         assert self.row is not None, "the table says where it stands"
         return self.row.layout.data_length(self.cdb) or 0
 
@@ -108,7 +108,7 @@ class Command:
     def reply(self, payload: bytes, allocation_length: int | None = None) -> None:
         """Answers with parameter data, cut to the allocation length (SPC-5 4.2.5.6) and to the buffers.
 
-        allocation_length: as the table finds it in the CDB, unless it is given.
+        allocation_length: by default the CDB's.
         """
         limit = self.data_length if allocation_length is None else allocation_length
         self.returned = iov.scatter(self.data, payload[:limit])

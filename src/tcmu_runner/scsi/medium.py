@@ -1,4 +1,4 @@
-"""The medium of a unit: whether commands may touch it, and why not."""
+"""The medium of a unit: whether commands may access it, and the sense if not."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Job:
-    """A FORMAT UNIT or SANITIZE under way. done and total: bytes, in Python's unbounded integers.
+    """A FORMAT UNIT or SANITIZE under way. done and total: bytes.
 
-    in_progress: what other commands end in meanwhile. failure: what they end in should it fail, until another
-    job succeeds or, with allows_exit, until an initiator wants the medium back as it is.
+    in_progress: the sense of other commands meanwhile. failure: their sense if it fails, until another job
+    succeeds or, with allows_exit, an initiator exits the failure mode.
     """
 
     in_progress: Sense
@@ -28,12 +28,12 @@ class Job:
 
 
 def _nothing() -> None:
-    """For a medium whose state is kept nowhere else."""
+    """For a medium without a record of its state."""
 
 
 @dataclass(slots=True)
 class Medium:
-    """ready: nothing stands in the way; the only thing a command usually looks at. changed: called after each
+    """ready: commands may access it; usually the only thing that they check. changed: called after each
     change, on the thread that made it."""
 
     ready: bool = True
@@ -45,7 +45,7 @@ class Medium:
     changed: Callable[[], None] = _nothing
 
     def obstacle(self) -> Sense | None:
-        """Why commands that need the medium are refused; None where they are not."""
+        """The sense that refuses commands that need the medium; None if they are allowed."""
         if self.job is not None:
             return self.job.in_progress.with_progress(self.job.done, self.job.total)
         if self.ejected:
@@ -56,7 +56,7 @@ class Medium:
 
     @property
     def idle(self) -> bool:
-        """Whether a job can begin: also on a medium which only an earlier job's failure makes unusable."""
+        """Whether a job can begin: also after a failed job, which makes the medium unusable for others."""
         return not (self.job or self.ejected or self.stopped)
 
     def begin(self, job: Job) -> None:
@@ -64,7 +64,7 @@ class Medium:
         self._settle()
 
     def end(self, failed: Job | None = None) -> None:
-        """The job is over; `failed` is the job itself if it did not succeed."""
+        """The job has ended. failed: the job itself if it did not succeed."""
         self.job, self.failed = None, failed
         self._settle()
 
@@ -79,7 +79,7 @@ class Medium:
         self._settle()
 
     def prevent(self, nexus: Nexus) -> None:
-        """PREVENT ALLOW MEDIUM REMOVAL: no ejection while one nexus wants none."""
+        """PREVENT ALLOW MEDIUM REMOVAL: no ejection while any nexus prevents it."""
         self.prevented_by.add(nexus)
         self.changed()
 

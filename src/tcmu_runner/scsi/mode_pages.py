@@ -23,7 +23,7 @@ def _page(code: PageCode, size: int) -> bytearray:
 
 @dataclass(slots=True)
 class ModeState:
-    """What an initiator can change with MODE SELECT; everything else in the pages is fixed.
+    """The values that an initiator can change with MODE SELECT; all others are fixed.
 
     write_cache (WCE): a write may end before it is on stable storage. descriptor_sense (D_SENSE): sense comes
     in descriptor format. software_write_protect (SWP): writes are refused.
@@ -35,7 +35,7 @@ class ModeState:
 
     @classmethod
     def default(cls, capabilities: Capabilities) -> Self:
-        """As after a reset: nothing is saved."""
+        """The values after a reset: nothing is saved."""
         return cls(write_cache=capabilities.flush)
 
     def page(self, code: PageCode) -> bytes:
@@ -43,7 +43,7 @@ class ModeState:
         return bytes(_BUILDERS[code](self))
 
     def apply(self, code: PageCode, page: bytes) -> None:
-        """Takes the changeable bits of a page whose fixed bits are known to be unchanged."""
+        """Applies the changeable bits of a page; the caller has checked the others."""
         if code == CACHING:
             self.write_cache = bool(page[2] & 0x04)
         if code == CONTROL:
@@ -53,7 +53,7 @@ class ModeState:
 
 def _recovery(_state: ModeState) -> bytearray:
     page = _page(RECOVERY, 12)
-    page[2] = 0x80  # AWRE: whatever the storage does about bad blocks, it does by itself
+    page[2] = 0x80  # AWRE: the storage reassigns bad blocks by itself
     return page
 
 
@@ -66,7 +66,7 @@ def _caching(state: ModeState) -> bytearray:
 def _control(state: ModeState) -> bytearray:
     page = _page(CONTROL, 12)
     page[2] = 0x04 if state.descriptor_sense else 0
-    page[3] = 0x10  # QUEUE ALGORITHM MODIFIER 1: reordering allowed, initiators order what they need ordered
+    page[3] = 0x10  # QUEUE ALGORITHM MODIFIER 1: unrestricted reordering
     page[4] = 0x08 if state.software_write_protect else 0
     page[5] = 0x40  # TAS: a command aborted by another nexus ends in TASK ABORTED, as LIO does
     page[8:10] = b"\xff\xff"  # BUSY TIMEOUT PERIOD: no limit

@@ -1,9 +1,9 @@
 """THE opcode table of a disk. Clauses: SBC-4; `opcodes_primary` has the rows of what every device has.
 
-A row's layout says where LBA, number of blocks and length of data stand; after it come the other bits that
-the command evaluates, as the CDB lies from byte 1 on. Fields which the unit has no use for stand in `refuses`
-or `ignores`. There is no protection information, so the 32-byte forms of READ, WRITE, VERIFY and WRITE SAME,
-which are for protection type 2 (SBC-4 4.21.2.4), are missing.
+A row's layout has the positions of LBA, number of blocks and length of data. After it come the other bits
+that the command evaluates, as hex from byte 1 of the CDB on. Fields that the unit does not use are in
+`refuses` or `ignores`. There is no protection information, so the 32-byte forms of READ, WRITE, VERIFY and
+WRITE SAME, which are for protection type 2 (SBC-4 4.21.2.4), are missing.
 """
 
 from __future__ import annotations

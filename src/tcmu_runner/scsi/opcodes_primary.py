@@ -28,7 +28,7 @@ from tcmu_runner.scsi.commands import (
 from tcmu_runner.scsi.reservations import Access
 from tcmu_runner.scsi.table import Moves, Row
 
-BUFFER = CdbLayout(10, length=(6, 3))  # READ BUFFER, WRITE BUFFER: SPC-5 6.18, 6.49
+BUFFER = CdbLayout(10, length=(6, 3))  # READ BUFFER, WRITE BUFFER: SPC-4 6.18, 6.49
 
 _EVERY_DEVICE = [
     Row(0x00, "TEST UNIT READY", NO_DATA_6, "", start_stop.test_unit_ready, medium=True),

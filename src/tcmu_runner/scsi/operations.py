@@ -1,8 +1,8 @@
-"""Storage operations: what a SCSI command asks of the bytes below it.
+"""Storage operations: what a SCSI command needs of the bytes below it.
 
-A command function yields them, a filter maps them, a handler performs them. Offsets and lengths are bytes,
-multiples of the logical block size, inside the unit, and lengths are never zero. Results travel in the
-operation's own buffers; a failure is raised at the `yield`.
+A command's function yields them, filters map them, a handler performs them. Offsets and lengths are bytes,
+multiples of the logical block size, inside the unit, and lengths are never zero. Results are in the
+operation's own buffers or fields; a failure is raised at the `yield`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Write:
 
 @dataclass(slots=True)
 class Flush:
-    """Everything written before is on stable storage when this ends."""
+    """Put all earlier writes on stable storage."""
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Unmap:
 
 @dataclass(slots=True)
 class WriteZeroes:
-    """The bytes read as zeroes afterwards; `unmap` allows giving the space back."""
+    """The bytes read as zeroes afterwards; with `unmap` the space may be freed."""
 
     offset: int
     length: int
@@ -68,7 +68,7 @@ class Extent(NamedTuple):
 
 @dataclass(slots=True)
 class Extents:
-    """Ask which parts of offset..offset+length are mapped; `found` is filled in order of offset."""
+    """Find the mapped parts of offset..offset+length; `found` gets them in ascending order."""
 
     offset: int
     length: int
@@ -76,7 +76,7 @@ class Extents:
 
 
 class Space(NamedTuple):
-    """Bytes below a thin unit: what it takes there, what is left for it and others."""
+    """Bytes below a thin unit. used: by this unit; available: for it and others."""
 
     used: int
     available: int
@@ -84,20 +84,21 @@ class Space(NamedTuple):
 
 @dataclass(slots=True)
 class MeasureSpace:
-    """Ask for the space below the unit; `found` is set. Asked only of a storage that can tell."""
+    """Measure the space below the unit; sets `found`. Only for a storage with `space`."""
 
     found: Space = field(default_factory=lambda: Space(0, 0))
 
 
 @dataclass(slots=True)
 class CryptoErase:
-    """Forget the key of all that is stored (SBC-4 4.11.2.4); asked only of a storage that can."""
+    """Destroy the key of all stored data (SBC-4 4.11.2.4). Only for a storage with `crypto_erase`."""
 
 
 @dataclass(slots=True)
 class CompareAndWrite:
-    """Store `data` where the bytes are `expected`, else nothing: then `mismatch` is the offset of the first
-    byte that differs, in `expected`. Both are equally long. Asked only of a storage that can."""
+    """If the bytes are `expected`, store `data`; else store nothing and set `mismatch`, the offset in
+    `expected` of the first byte that differs. Both have equal length. Only for a storage with
+    `compare_and_write`."""
 
     offset: int
     expected: Buffers
@@ -108,7 +109,7 @@ class CompareAndWrite:
 
 @dataclass(slots=True)
 class WriteSame:
-    """Store `block`, of the block size, again and again over the range. Asked only of a storage that can."""
+    """Store `block`, one logical block, repeatedly over the range. Only for a storage with `write_same`."""
 
     offset: int
     length: int
@@ -118,7 +119,7 @@ class WriteSame:
 
 @dataclass(slots=True)
 class Remote:
-    """Do the operation on another LUN of this daemon (EXTENDED COPY); asked only where `peers` are lent."""
+    """Perform the operation on another LUN of this process (EXTENDED COPY); only if the unit has `peers`."""
 
     unit: Unit
     operation: Read | Write
@@ -126,14 +127,14 @@ class Remote:
 
 @dataclass(slots=True)
 class Pause:
-    """Wait so many seconds without keeping others waiting: for filters; no layer below sees it."""
+    """Wait so many seconds without blocking other commands. For filters; not passed to layers below."""
 
     seconds: float
 
 
 @dataclass(slots=True)
 class HandleCommand:
-    """Hand the whole command to a raw handler. `handled` stays False where it has nothing to say to it."""
+    """Pass the whole command to a raw handler. `handled` stays False if the handler does not handle it."""
 
     command: Command
     handled: bool = False
@@ -158,6 +159,6 @@ Operation = (
 
 Steps = Generator[Operation, None, None]
 
-# What a command function returns: nothing more to do, one operation which is all that is left to do, or the
-# generator of several. The single operation spares plain READ and WRITE the generator (docs/adr/0002).
+# The result of a command's function: None, one operation, or a generator of several. The single operation
+# saves plain READ and WRITE the generator (docs/adr/0002).
 Plan = Steps | Operation | None

@@ -1,4 +1,4 @@
-"""Target ports and their groups (ALUA, SPC-5 5.18), as a front end tells them to a unit."""
+"""Target ports and their groups (ALUA, SPC-5 5.18), as a front end provides them to a unit."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ EVERY_STATE = frozenset(AccessState) - {AccessState.LBA_DEPENDENT}
 
 @dataclass(frozen=True, slots=True)
 class TargetPortGroup:
-    """ports: relative target port identifiers. status: why the state is what it is (SPC-5 table 308): 0 no
-    status, 1 by SET TARGET PORT GROUPS, 2 by itself."""
+    """ports: relative target port identifiers. status: reason of the state (SPC-5 table 308): 0 none, 1 SET
+    TARGET PORT GROUPS, 2 implicit."""
 
     id: int
     ports: Sequence[int]
@@ -39,10 +39,10 @@ class TargetPortGroup:
 
 
 class TargetPorts(Protocol):
-    """Where a unit learns through which ports it is reached. The methods may be called on any thread.
+    """The ports through which a unit is reached. Methods may be called on any thread.
 
-    implicit, explicit: which of the two ways of changing states the target supports. transition_seconds:
-    how long a change may take, 0: not told.
+    implicit, explicit: which of the two ways of changing states the target supports. transition_seconds: the
+    longest change; 0: not reported.
     """
 
     @property
@@ -55,10 +55,10 @@ class TargetPorts(Protocol):
     def transition_seconds(self) -> int: ...
 
     def groups(self) -> Sequence[TargetPortGroup]:
-        """Every group, in order of id."""
+        """All groups, sorted by id."""
 
     def here(self, nexus: Nexus) -> tuple[int | None, int] | None:
-        """(relative target port, group) of the port a nexus uses; None for what is not known."""
+        """(relative target port, group) of the port that a nexus uses; None for unknown values."""
 
     def set_state(self, group: int, state: AccessState) -> None:
         """Changes a group. May block; OSError when it cannot be done."""

@@ -1,4 +1,4 @@
-"""What a unit is told of itself: what its storage can do, its names, its limits."""
+"""A unit's description: capabilities of its storage, names, limits."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the storage below a unit can do; what a unit announces follows from it.
+    """What the storage below a unit can do; the unit announces features by it.
 
-    extents: it knows which blocks are mapped. space: how much it takes of the space below it, and what is
-    left there. crypto_erase: it can throw its key away. compare_and_write, write_same: it does these as one
-    operation, which the unit else makes of reads and writes. atomic: a write is stored whole or not at all,
-    also where the power or the process is lost in the middle of it.
+    extents: it knows which blocks are mapped. space: it knows how much space it takes and how much is free.
+    crypto_erase: it can destroy its key. compare_and_write, write_same: it does these as one operation; else
+    the unit composes them of reads and writes. atomic: a write is stored whole or not at all, also when power
+    or process are lost in the middle of it.
     """
 
     write: bool = False
@@ -30,7 +30,7 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What INQUIRY says of a unit; serial is the unit serial number, by convention a UUID."""
+    """The unit's names in INQUIRY. serial: the unit serial number, by convention a UUID."""
 
     vendor: str = "LIO-ORG"
     product: str = "TCMU device"
@@ -42,14 +42,13 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """VPD page B0 (SBC-4 6.6.4), in logical blocks; for max_transfer and optimal_transfer 0 means that none
-    is reported.
+    """VPD page B0h (SBC-4 6.6.4), in logical blocks. max_transfer, optimal_transfer: 0: none is reported.
 
-    max_compare_and_write: 255 at most; like max_atomic it becomes max_transfer where that is less.
+    max_compare_and_write: 255 at most; it and max_atomic are further limited by max_transfer.
     physical_exponent: logical blocks in a physical one, as a power of two. write_same_to_end: WRITE SAME of
-    no blocks means all up to the last one; else it is refused (WSNZ).
-    soft_threshold: percent of the space below the unit; when so much is used, initiators are told (THIN
-    PROVISIONING SOFT THRESHOLD REACHED); 0: never.
+    no blocks means all up to the last one; else it is refused (WSNZ). soft_threshold: percent of the space
+    below the unit; when so much is used, initiators get the unit attention THIN PROVISIONING SOFT THRESHOLD
+    REACHED; 0: never.
     """
 
     max_transfer: int = 0
@@ -67,7 +66,7 @@ class Limits:
     soft_threshold: int = 0
 
     def __post_init__(self) -> None:
-        """No command that moves its blocks may move more than any command may."""
+        """Limits COMPARE AND WRITE and WRITE ATOMIC, which move their blocks, to max_transfer."""
         if self.max_transfer:
             for limit in ("max_compare_and_write", "max_atomic"):
                 object.__setattr__(self, limit, min(getattr(self, limit), self.max_transfer))

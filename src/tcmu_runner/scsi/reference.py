@@ -1,5 +1,4 @@
-"""The tables of supported commands and of the bits of their CDBs for the documentation, generated from the
-opcode table."""
+"""Generates the documentation's tables of commands and of the bits of their CDBs from the opcode table."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +13,7 @@ _BY_ALL = {*REFUSED_BY_ALL, *IGNORED_BY_ALL}
 
 
 def commands(rows: Iterable[Row] = DISK) -> str:
-    """Markdown, a line for each opcode or service action, in their order, with a newline at the end."""
+    """Markdown, a line for each opcode or service action, sorted."""
     return _table(
         HEADER, [(_code(row), row.name, str(len(row.mask)), row.needs.__doc__ or "") for row in rows]
     )

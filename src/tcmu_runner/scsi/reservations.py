@@ -1,7 +1,7 @@
 """Reservations, a pure state machine over nexuses: PERSISTENT RESERVE (SPC-5 5.13) and RESERVE (SPC-2 5.5).
 
 Behind LIO the kernel keeps them and a unit has none. A method that changes something returns the unit
-attentions it causes, each with the I_T nexus that shall get it.
+attentions that it causes, each with the I_T nexus that gets it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ Notices = list[tuple[Who, Sense]]
 
 class Access(IntEnum):
     """What a command does to a unit that another nexus has reserved, mildest first (SPC-5 table 68, SBC-4
-    table 13). ALWAYS: no reservation is in its way. HARMLESS: refused by RESERVE only. READS: by Exclusive
-    Access, too. WRITES: by every reservation of another."""
+    table 13). ALWAYS: no reservation conflicts. HARMLESS: RESERVE conflicts. READS: Exclusive Access
+    conflicts, too. WRITES: every reservation of another nexus conflicts."""
 
     ALWAYS = 0
     HARMLESS = 1
@@ -66,7 +66,7 @@ def conflict() -> ScsiStatusError:
 @dataclass(slots=True)
 class Reservations:
     """keys: reservation key of each registered I_T nexus, in order of registration. holder: of a reservation
-    of a type that one nexus holds. reserved_by: who holds the unit by RESERVE(6) or (10)."""
+    of a type with a single holder. reserved_by: the nexus that holds the unit by RESERVE(6) or (10)."""
 
     keys: dict[Who, int] = field(default_factory=dict)
     generation: int = 0
@@ -75,7 +75,7 @@ class Reservations:
     reserved_by: Nexus | None = None
 
     def check(self, nexus: Nexus, access: Access) -> None:
-        """Ends a command in RESERVATION CONFLICT that another's reservation forbids."""
+        """Raises RESERVATION CONFLICT for a command that another nexus's reservation forbids."""
         if access == Access.ALWAYS:
             return
         if self.reserved_by is not None and self.reserved_by is not nexus:
@@ -89,7 +89,7 @@ class Reservations:
         return who == self.holder or (kind in FOR_REGISTRANTS and who in self.keys)
 
     def holds(self, who: Who) -> bool:
-        """With the types for all registrants, each of them is a holder (SPC-5 5.13.10)."""
+        """Whether the nexus holds the reservation; of all-registrants types each one does (SPC-5 5.13.10)."""
         return self.type is not None and (who in self.keys if self._is_shared() else who == self.holder)
 
     def _is_shared(self) -> bool:
@@ -98,7 +98,8 @@ class Reservations:
     # SPC-2
 
     def reserve_unit(self, nexus: Nexus) -> None:
-        """RESERVE(6) and (10). With registrations, only a holder's is harmless (SPC-5 5.13.3, CRH)."""
+        """RESERVE(6) and (10). With registrations, allowed without effect for a holder (SPC-5 5.13.3,
+        CRH)."""
         if self.reserved_by is not None and self.reserved_by is not nexus:
             raise conflict()
         if self.keys:
@@ -108,7 +109,7 @@ class Reservations:
         self.reserved_by = nexus
 
     def release_unit(self, nexus: Nexus) -> None:
-        """RELEASE(6) and (10), and the loss of a nexus: nothing happens where another holds the unit."""
+        """RELEASE(6) and (10), and the loss of a nexus: no effect if another nexus holds the unit."""
         if self.reserved_by is nexus:
             self.reserved_by = None
 
@@ -125,7 +126,7 @@ class Reservations:
         return self._unregister(who) if who in self.keys else []
 
     def _unregister(self, who: Who) -> Notices:
-        """The reservation goes with its last holder (SPC-5 5.13.11.3)."""
+        """The reservation is released with its last holder (SPC-5 5.13.11.3)."""
         held, kind = self.holds(who), self.type
         del self.keys[who]
         if not held or (self._is_shared() and self.keys):
@@ -143,7 +144,7 @@ class Reservations:
             raise conflict()
 
     def reserve(self, who: Who, key: int, kind: Type) -> Notices:
-        """RESERVE (SPC-5 5.13.9): a holder may say again what is so."""
+        """RESERVE (SPC-5 5.13.9): a holder may repeat it."""
         self._check_registered(who, key)
         if self.type is not None and not (self.holds(who) and self.type == kind):
             raise conflict()
@@ -172,8 +173,8 @@ class Reservations:
         return [(other, RESERVATIONS_PREEMPTED) for other in others]
 
     def preempt(self, who: Who, key: int, victim: int, kind: Type | None) -> Notices:
-        """PREEMPT (SPC-5 5.13.11.4): removes the registrations with the key `victim`, and takes the
-        reservation over where they hold it; only then `kind` matters. Whose registrations went is told by
+        """PREEMPT (SPC-5 5.13.11.4): removes registrations with the key `victim`; takes the reservation over
+        if one of them holds it, and only then uses `kind`. Nexuses that lose their registration get
         REGISTRATIONS PREEMPTED."""
         self._check_registered(who, key)
         takes_over = self._takes_over(victim)
@@ -195,7 +196,7 @@ class Reservations:
         return [(victim, REGISTRATIONS_PREEMPTED) for victim in victims if victim != by]
 
     def _takes_over(self, victim: int) -> bool:
-        """Whether the key names the holder (SPC-5 table 67); a key of zero names everyone, if all hold it."""
+        """Whether the key is the holder's (SPC-5 table 67); zero means all, for all-registrants types."""
         if self._is_shared():
             return victim == 0
         if victim == 0:
@@ -203,13 +204,13 @@ class Reservations:
         return self.holder is not None and self.keys[self.holder] == victim
 
     def _replace(self, who: Who, kind: Type | None) -> Notices:
-        """A reservation that changes its type is released for the registrants that stay."""
+        """Replaces the reservation; if its type changes, remaining registrants get RESERVATIONS RELEASED."""
         changed = self.type != kind
         self.type, self.holder = kind, None if kind in ALL_REGISTRANTS else who
         return [(other, RESERVATIONS_RELEASED) for other in self.keys if changed and other != who]
 
     def move(self, who: Who, key: int, new_key: int, to: Who, *, unregister: bool) -> Notices:
-        """REGISTER AND MOVE (SPC-5 5.13.8): the reservation goes to another, as yet perhaps unregistered."""
+        """REGISTER AND MOVE (SPC-5 5.13.8): gives the reservation to another nexus, registered or not."""
         self._check_registered(who, key)
         if self._is_shared() or not self.holds(who):
             raise conflict()

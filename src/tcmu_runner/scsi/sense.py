@@ -94,7 +94,7 @@ class Sense:
 
 
 class ScsiError(Exception):
-    """Ends a command in CHECK CONDITION with this sense. Handlers may raise it, too."""
+    """Ends a command in CHECK CONDITION with this sense. Handlers may raise it."""
 
     def __init__(self, sense: Sense) -> None:
         super().__init__(sense)

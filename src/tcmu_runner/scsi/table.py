@@ -1,6 +1,6 @@
 """The shape of the opcode table: one row per opcode or service action, and the look-up.
 
-Decoding, write protection, REPORT SUPPORTED OPERATION CODES, tracing and the documentation all read the row.
+Decoding, write protection, REPORT SUPPORTED OPERATION CODES, logs and the documentation read the rows.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Run = Callable[["Unit", "Command"], "Plan"]
 
 
 class Moves(Enum):
-    """What data a command has beside its CDB, and which way it goes. READ and WRITE count as such in the
-    statistics; the others count as neither."""
+    """The direction and kind of a command's data. Statistics count READ and WRITE as such, the others as
+    neither."""
 
     NOTHING = "nothing"
     READ = "data-in: blocks of the medium"
@@ -98,25 +98,26 @@ def sets_states(unit: Unit) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One command a unit may offer.
+    """One command that a unit may offer.
 
-    layout: where its CDB says LBA, number of blocks, length of data; all of these bits are evaluated.
+    layout: positions of LBA, number of blocks and length of data in its CDB; all of these bits are evaluated.
     flags: a mask of the other bits that are evaluated, in hex, from byte 1 on.
-    refuses: fields that are INVALID FIELD IN CDB unless they are zero, beside those that all commands refuse.
-    ignores: fields with a name that may have any value. So may all bits that are named nowhere.
-    needs: whether a unit offers the command at all; its docstring says so in words.
+    refuses: fields that must be zero (else INVALID FIELD IN CDB), beside those that all commands refuse.
+    ignores: named fields of any value. Bits that are named nowhere are ignored, too.
+    needs: whether a unit offers the command; its docstring says so in words.
     medium: refused while the medium is stopped, ejected or being formatted. writes: refused on a
         write-protected unit.
-    moves: what data it has, and which way. data_blocks: how many blocks of data it has, by its CDB and the
-        number of blocks there, where they are not as many.
-    exclusive: must not overlap in time with any other command on its blocks; the engine sees to it.
-    outlives: what it began goes on when the command is aborted.
+    moves: direction and kind of its data. data_blocks: blocks of data, from the CDB and its number of blocks,
+        if they differ from that number.
+    exclusive: must not overlap in time with other commands on its blocks; the engine ensures that.
+    outlives: what it has begun goes on when the command is aborted.
     attention: reports a pending unit attention instead of running (all but INQUIRY and the like).
     plain: nothing but a read or a write of all its blocks, unless a flag is set (Unit.plain).
-    access: what it does to a unit that another nexus has reserved; by default as `writes` and `blocks` say.
+    access: what it does to a unit that another nexus has reserved; by default derived from `writes` and
+        `blocks`.
 
-    blocks: reads (LBA, number of blocks) out of the CDB; None of a command that addresses no blocks.
-    mask: the CDB usage data of SPC-5 6.35.3: opcode, service action, and the bits that are evaluated.
+    blocks: reads (LBA, number of blocks) from the CDB; None for a command that addresses no blocks.
+    mask: the CDB usage data of SPC-4 6.35.3: opcode, service action, and the bits that are evaluated.
     """
 
     opcode: int
@@ -164,25 +165,25 @@ class Row:
         return fields.to_bytes(self.layout.size, "big")
 
     def _lun(self) -> tuple[Field, ...]:
-        """Where SCSI-2 put the LUN, unless the bits mean something else since."""
+        """The LUN field of SCSI-2, unless its bits have another meaning in this CDB."""
         length = len(self.mask)
         known = int.from_bytes(self.mask, "big") | _together(self.refuses + self.ignores, length)
         return (LUN,) if length <= LONGEST_WITH_LUN and not known & LUN.mask(length) else ()
 
     def data_length(self, cdb: bytes, block_size: int) -> int | None:
-        """Bytes of data that the CDB says move: of DATA_IN at most, since an ALLOCATION LENGTH is a limit
-        (SPC-5 4.2.5.6). None where the CDB does not say: FORMAT UNIT's list has its length in itself."""
+        """Bytes of data by the CDB; of DATA_IN at most so many, since an ALLOCATION LENGTH is a limit (SPC-5
+        4.2.5.6). None if the CDB does not say: FORMAT UNIT's list contains its own length."""
         if self._moved is None:
             return 0 if self.moves is Moves.NOTHING else self.layout.data_length(cdb)
         count = self._moved(cdb)[1]
         return (count if self.data_blocks is None else self.data_blocks(cdb, count)) * block_size
 
     def cdb(self, lba: int = 0, count: int = 0, *, length: int = 0) -> bytes:
-        """A CDB of this command, with these fields and without flags."""
+        """A CDB of this command with these values and without flags."""
         return self._with_code(self.layout.filled(lba, count, length))
 
     def check_fields(self, cdb: bytes) -> None:
-        """Refuses a CDB that asks for what this unit does not have, pointing at the bit."""
+        """Refuses a CDB with a field that this unit does not support; the sense points at the bit."""
         wrong = int.from_bytes(cdb, "big") & self._refused
         if wrong:
             bit = wrong.bit_length() - 1  # the first, which is the highest
@@ -198,7 +199,7 @@ def _together(fields: Iterable[Field], length: int) -> int:
 
 
 def action_of(cdb: bytes | bytearray) -> int:
-    """Where a service action stands (SPC-5 4.2.2, 4.2.3)."""
+    """The service action (SPC-5 4.2.2, 4.2.3)."""
     return int.from_bytes(cdb[8:10], "big") if cdb[0] == VARIABLE_LENGTH else cdb[1] & 0x1F
 
 
@@ -209,7 +210,7 @@ class Table:
         self._plain: list[Row | None] = [None] * 256
         self._actions: dict[int, dict[int, Row]] = {}
         self._named: dict[str, Row] = {}
-        # By opcode: the row, what reads its blocks, and the bits that say anything beside opcode and blocks.
+        # By opcode: the row, its reader of LBA and count, and the mask of all bits beside opcode, LBA, count.
         self.plain: dict[int, tuple[Row, Blocks, int]] = {}
         for row in rows:
             self._named[row.name] = row
@@ -222,7 +223,7 @@ class Table:
                 self._actions.setdefault(row.opcode, {})[row.action] = row
 
     def __iter__(self) -> Iterator[Row]:
-        """In order of opcode, then service action."""
+        """Sorted by opcode, then service action."""
         for opcode in range(256):
             row = self._plain[opcode]
             if row is not None:
@@ -231,7 +232,7 @@ class Table:
                 yield self._actions[opcode][action]
 
     def moving(self, *ways: Moves) -> frozenset[int]:
-        """The opcodes of commands that have data of one of these kinds."""
+        """The opcodes of commands with data of these kinds."""
         return frozenset(row.opcode for row in self if row.moves in ways)
 
     def row(self, name: str) -> Row:
@@ -239,12 +240,12 @@ class Table:
         return self._named[name]
 
     def offers(self, unit: Unit, name: str) -> bool:
-        """Whether this unit has the command; what INQUIRY announces follows from it."""
+        """Whether this unit offers the command; INQUIRY data depend on it."""
         row = self._named.get(name)
         return row is not None and row.needs(unit)
 
     def look_up(self, cdb: bytes) -> Row | None:
-        """The row of a CDB, whether or not a unit offers it; None where there is none."""
+        """The row of a CDB, whether or not a unit offers it; None without a row."""
         return self._plain[cdb[0]] or self._actions.get(cdb[0], {}).get(action_of(cdb))
 
     def find(self, cdb: bytes, unit: Unit) -> Row:
@@ -257,7 +258,8 @@ class Table:
         return row
 
     def _find_action(self, cdb: bytes, unit: Unit) -> Row:
-        """An opcode none of whose service actions is offered is unknown as a whole."""
+        """An opcode without any offered service action is unknown as a whole (INVALID COMMAND OPERATION
+        CODE)."""
         actions = self._actions.get(cdb[0], {}) if len(cdb) >= SHORTEST else {}
         offered = {action: row for action, row in actions.items() if row.needs(unit)}
         if not offered:

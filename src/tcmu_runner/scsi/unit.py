@@ -39,27 +39,26 @@ __all__ = ["Capabilities", "Identity", "Limits", "Unit"]
 
 
 def _nothing() -> None:
-    """For a unit whose state ends with its process."""
+    """For a unit without a record of its state."""
 
 
 @dataclass(slots=True)
 class Unit:
-    """block_size: bytes per logical block, a power of two. size: bytes, a multiple of it.
-    identify: asked at each INQUIRY, since an administrator may set the serial after the unit is up.
+    """block_size: bytes per logical block, a power of two. size: bytes, a multiple of it. identify: called at
+    each INQUIRY, since an administrator may set the serial later.
 
-    Options, each a service that a front end may lend; what a unit announces follows from them:
-    removable: its medium can be ejected. reservations: kept here, since no LIO keeps them. ports: target port
-    groups. luns: the numbers REPORT LUNS answers, since no LIO answers. peers: LUNs that EXTENDED COPY may
-    reach. spawn: runs steps on behalf of no command, for IMMED. abort: ends the commands of a nexus.
-    remember: called on any thread after each change of what initiators rely on (scsi/unit_state.py), before
-    the command that made it ends.
-    task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS. answered_by_target: opcodes
-    which the target in front of the unit answers itself. tells_residuals: the transport tells initiators how
-    much of their data was not taken, so a WRITE may come with too little.
+    Services that a front end may provide; the unit announces features by them: removable: the medium can be
+    ejected. reservations: kept here (behind LIO the kernel keeps them). ports: target port groups. luns:
+    returns the numbers for REPORT LUNS (behind LIO the kernel answers). peers: finds LUNs for EXTENDED COPY.
+    spawn: runs steps in the background, for IMMED. abort: ends the commands of a nexus. remember: called on
+    any thread after each change of state that initiators rely on (scsi/unit_state.py), before the command
+    that made it ends. task_management: the two bytes of REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS.
+    answered_by_target: opcodes that the target in front of the unit answers itself. tells_residuals: the
+    transport reports to initiators how much of their data was not taken, so a WRITE may come with less data
+    than its CDB says.
 
-    Not thread-safe by itself: `begin` is called on one thread. `resize`, `defer` and `queue_unit_attention`
-    may be called on any: each is a single assignment or append that a command running beside it sees whole.
-    """
+    `begin` is called on one thread. `resize`, `defer` and `queue_unit_attention` may be called on any: each
+    is a single assignment or append, which a concurrent command sees whole."""
 
     block_size: int
     size: int
@@ -82,16 +81,16 @@ class Unit:
     medium: Medium = field(default_factory=Medium, init=False)
     nexuses: set[Nexus] = field(default_factory=set, init=False)
     copies: dict[tuple[Nexus, int], CopyResults] = field(default_factory=dict, init=False)
-    buffer: bytearray = field(default_factory=bytearray, init=False)  # of READ BUFFER and WRITE BUFFER
-    self_tests: deque[bytes] = field(default_factory=lambda: deque(maxlen=20), init=False)  # the newest first
-    short_of_space: bool = field(default=False, init=False)  # and initiators have been informed
+    buffer: bytearray = field(default_factory=bytearray, init=False)  # for READ BUFFER and WRITE BUFFER
+    self_tests: deque[bytes] = field(default_factory=lambda: deque(maxlen=20), init=False)  # newest first
+    short_of_space: bool = field(default=False, init=False)  # soft threshold reached, and reported
 
     def __post_init__(self) -> None:
         self.mode = ModeState.default(self.capabilities)
         self.medium.changed = self._medium_changed
 
     def _medium_changed(self) -> None:
-        self.remember()  # which a front end sets later
+        self.remember()  # still _nothing: a front end sets it later
 
     @property
     def blocks(self) -> int:
@@ -102,9 +101,9 @@ class Unit:
         return not self.capabilities.write or self.mode.software_write_protect
 
     def begin(self, command: Command) -> Plan:
-        """Checks a command as SPC-5 4.2 and SAM-5 5.3.3 and 5.14 order it, and starts it.
+        """Checks a command in the order of SPC-5 4.2 and SAM-5 5.3.3 and 5.14, and starts it.
 
-        Raises ScsiError or ScsiStatusError for everything that ends it at once.
+        Raises ScsiError or ScsiStatusError if a check fails.
         """
         command.descriptor_sense = self.mode.descriptor_sense
         row = command.row = self.table.find(command.cdb, self)
@@ -120,14 +119,14 @@ class Unit:
         return row.run(self, command)
 
     def check_access(self, nexus: Nexus, access: Access) -> None:
-        """For a command whose fields decide what it does to a reserved unit."""
+        """For a command that decides by its fields what it does to a reserved unit."""
         if self.reservations is not None:
             self.reservations.check(nexus, access)
 
     def undisturbed(self) -> bool:
-        """Whether nothing about the unit would stop a READ or WRITE in `begin`, as is nearly always so.
+        """Whether no reservation, unit attention or medium state would stop a READ or WRITE in `begin`.
 
-        What an earlier command of a batch does may change the answer; those that `plain` knows do not.
+        An earlier command of a batch may change the answer; plain ones do not.
         """
         held = self.reservations
         if held is not None and (held.type is not None or held.reserved_by is not None):
@@ -138,11 +137,11 @@ class Unit:
         return self.medium.ready
 
     def plain(self, cdb: bytes, length: int) -> tuple[Row, int] | None:
-        """Recognizes nearly all commands of a disk in a moment: the row of a READ or WRITE and its offset in
-        bytes, where `begin` on this undisturbed unit would make of it one Read or Write of all its buffers.
-        length: of these.
+        """The row and the offset in bytes of a plain READ or WRITE, nearly all commands of a disk; faster
+        than `begin`, which would make of it one Read or Write of all its buffers. length: of its buffers.
 
-        None: it is anything else, has a flag set, its buffers have not the length in the CDB, or it fails.
+        None for any other command, one with a flag set, with buffers of another length than in the CDB, or
+        that fails. The unit is undisturbed.
         """
         found = self.table.plain.get(cdb[0])
         if found is None:
@@ -163,18 +162,18 @@ class Unit:
         return row, offset
 
     def _writes_freely(self) -> bool:
-        """Whether a write may end before it is on stable storage, or the storage knows no difference."""
+        """Whether a write may end before it is on stable storage, or the storage has no cache."""
         can, mode = self.capabilities, self.mode
         return can.write and not mode.software_write_protect and (mode.write_cache or not can.flush)
 
     def writes_through(self, command: Command) -> bool:
-        """Whether a write with FUA in byte 1 has to be on stable storage before it ends."""
+        """Whether a write has to be on stable storage before it ends, by FUA in byte 1 or WCE=0."""
         return bool(command.cdb[1] & FUA) or not self.mode.write_cache
 
     # blocks
 
     def extent(self, command: Command) -> tuple[int, int]:
-        """(offset, length) in bytes of the blocks a CDB addresses; length may be 0."""
+        """(offset, length) in bytes of the blocks that a CDB addresses; length may be 0."""
         row = command.row or self.table.find(command.cdb, self)
         assert row.blocks is not None, "the row of this command does not say where its blocks are"
         lba, count = row.blocks(command.cdb)
@@ -188,8 +187,8 @@ class Unit:
         return offset, length
 
     def transfer(self, command: Command) -> tuple[int, int]:
-        """`extent` of a command that moves all of its blocks: above MAXIMUM TRANSFER LENGTH it is refused
-        (SBC-4 6.6.4). Each READ and WRITE calls it, so it calls little itself."""
+        """`extent` of a command that moves all of its blocks: refused above MAXIMUM TRANSFER LENGTH (SBC-4
+        6.6.4). Called for each READ and WRITE, so it calls little itself."""
         row = command.row
         assert row is not None and row.blocks is not None, "only for a command that has begun"
         lba, count = row.blocks(command.cdb)
@@ -207,8 +206,8 @@ class Unit:
         return offset, length
 
     def footprint(self, command: Command) -> tuple[int, int] | None:
-        """(offset, length) in bytes of all that a command which has begun may touch: a generous answer for
-        commands whose ranges stand elsewhere than in the CDB. None: it touches no blocks."""
+        """(offset, length) in bytes of all that a command which has begun may touch; all blocks for a command
+        with ranges in its parameter list. None: it touches no blocks."""
         row: Row | None = command.row
         if row is None:
             return None
@@ -220,7 +219,7 @@ class Unit:
     # events
 
     def resize(self, size: int) -> None:
-        """Takes a new size in bytes and tells every initiator (2A/09)."""
+        """Takes a new size in bytes; initiators get CAPACITY DATA HAS CHANGED (2A/09)."""
         if size != self.size:
             self.size = size
             self.queue_unit_attention(CAPACITY_CHANGED)
@@ -232,27 +231,27 @@ class Unit:
         self.remember()
 
     def next_attention(self, nexus: Nexus) -> Sense:
-        """Takes the oldest unit attention of those that are pending."""
+        """Removes and returns the oldest pending unit attention."""
         sense = nexus.attentions.popleft()
         self.remember()
         return sense
 
     def defer(self, sense: Sense) -> None:
-        """Reports a failure whose command has long ended, as of a write-back cache (SPC-5 4.4.7), to every
-        initiator: nobody knows any more whose data it was."""
+        """Reports a failure of a command that has ended, as of a write-back cache, as a deferred error (SPC-5
+        4.4.7) to every initiator: the data's owner is not known."""
         self.queue_unit_attention(replace(sense, deferred=True))
 
     def mode_changed(self, by: Nexus) -> None:
-        """MODE SELECT tells the other initiators (SPC-5 6.12)."""
+        """MODE SELECT queues MODE PARAMETERS CHANGED for the other initiators (SPC-5 6.12)."""
         self.queue_unit_attention(MODE_PARAMETERS_CHANGED, except_for=by)
 
     @property
     def watches_space(self) -> bool:
-        """Whether `check_space` shall be run from time to time."""
+        """Whether `check_space` has to run from time to time."""
         return self.capabilities.space and self.limits.soft_threshold > 0
 
     def check_space(self) -> Steps:
-        """Tells initiators, once, that the soft threshold of space is reached (SBC-4 4.7.3.7)."""
+        """Queues SOFT THRESHOLD REACHED, once, when the soft threshold is reached (SBC-4 4.7.3.7)."""
         yield (measured := MeasureSpace())
         used, available = measured.found
         short = used * 100 >= (used + available) * self.limits.soft_threshold
@@ -263,13 +262,14 @@ class Unit:
     # nexuses
 
     def connect(self, nexus: Nexus, attention: Sense | None = None) -> None:
-        """A new I_T nexus, with the unit attention it shall find (29/00 or 29/07), if any."""
+        """Adds an I_T nexus. attention: its first unit attention (29/00 or 29/07), if any."""
         self.nexuses.add(nexus)
         if attention is not None:
             nexus.queue_unit_attention(attention)
 
     def disconnect(self, nexus: Nexus) -> None:
-        """The loss of an I_T nexus (SAM-5 6.3.4): what it held ends, registrations stay."""
+        """The loss of an I_T nexus (SAM-5 6.3.4): ends its RESERVE, its prevention of medium removal and its
+        copy results; registrations stay."""
         self.nexuses.discard(nexus)
         self._let_go(nexus)
 
@@ -281,13 +281,13 @@ class Unit:
             del self.copies[key]
 
     def reset(self, attention: Sense | None = LUN_RESET) -> None:
-        """A logical unit reset (SAM-5 6.3.3): what nexuses held ends, mode pages have their default values
-        again; registrations, and a FORMAT or SANITIZE under way, go on. Aborting commands is the engine's.
-        attention: None where somebody else tells the initiators.
+        """A logical unit reset (SAM-5 6.3.3): reservations by RESERVE end, mode pages get their default
+        values; registrations stay, and a FORMAT or SANITIZE under way goes on. The engine aborts commands.
+        attention: None if the target reports the reset to initiators.
 
         A write cache that was switched off stays off, as if MODE SELECT had saved it (SPC-5 6.12): Linux
-        resets a unit whose commands are late and does not ask for WCE again, so it would go on without
-        SYNCHRONIZE CACHE."""
+        resets a unit with late commands and does not read WCE again, so it would go on without SYNCHRONIZE
+        CACHE."""
         for nexus in tuple(self.nexuses):
             self._let_go(nexus)
         self.medium.prevented_by.clear()

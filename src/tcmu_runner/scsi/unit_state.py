@@ -1,6 +1,6 @@
-"""What initiators rely on a unit to remember, as plain values: taken from one unit, put into its successor.
+"""A unit's state that initiators rely on, as plain values: taken from one unit, given to its successor.
 
-docs/reference/unit-state.md says of each fact how long it is kept, and why.
+docs/reference/unit-state.md says how long each value is kept, and why.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 State = dict[str, object]
 
-FORGOTTEN: State = {"scratch": True}  # of a unit that was served before, of which nothing else is known
+FORGOTTEN: State = {"scratch": True}  # for a unit that was served before, without a record of its state
 MOST_ATTENTIONS = 32  # that are kept; what comes on top of them is announced as an internal reset
-# What a loss of power does not end, either: where it is forgotten, data are lost or not erased.
+# Kept also across a power loss: without these values data would be lost, or not erased.
 LASTING = ("write_through", "erasing")
 
 
@@ -38,7 +38,7 @@ def taken(unit: Unit, nexus: Nexus) -> State:
     """All that is kept. nexus: the only one, as behind LIO. Any thread."""
     attentions = tuple(nexus.attentions)
     return {
-        "write_cache": unit.mode.write_cache,  # for those who show it; what is put back follows
+        "write_cache": unit.mode.write_cache,  # for readers of the record; `put_back` uses write_through
         "write_through": unit.capabilities.flush and not unit.mode.write_cache,
         "descriptor_sense": unit.mode.descriptor_sense,
         "write_protected": unit.mode.software_write_protect,
@@ -57,8 +57,8 @@ def taken(unit: Unit, nexus: Nexus) -> State:
 
 
 def put_back(unit: Unit, nexus: Nexus, state: Mapping[str, object]) -> None:
-    """Makes a new unit what `taken` says, and queues a unit attention for what is not so. Facts that are
-    missing have their defaults. Before the unit's first command."""
+    """Gives a new unit the state of `taken`; queues unit attentions for what cannot be restored. Missing
+    values have their defaults. Call before the unit's first command."""
     nexus.attentions.extend(map(_to_sense, cast("list[State]", state.get("attentions", []))))
     if state.get("scratch"):
         nexus.queue_unit_attention(DEVICE_INTERNAL_RESET)
@@ -81,7 +81,7 @@ def put_back(unit: Unit, nexus: Nexus, state: Mapping[str, object]) -> None:
 
 
 def _offers(unit: Unit) -> int:
-    """Another number when the unit announces other things (VPD pages B0 to B2, opcodes, WP)."""
+    """A number that changes with what the unit announces (VPD pages B0h to B2h, opcodes, WP)."""
     return zlib.crc32(f"{unit.limits} {unit.capabilities}".encode())
 
 
@@ -94,7 +94,7 @@ def _erasing(unit: Unit) -> State | None:
 
 
 def _failed(erasing: State) -> Job:
-    """One that was under way has failed: its successor does not know how far it came."""
+    """An interrupted job counts as failed: the successor does not know how far it came."""
     sanitize = erasing["sanitize"]
     return Job(
         SANITIZE_IN_PROGRESS if sanitize else FORMAT_IN_PROGRESS,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 ASCII, BINARY = 2, 1  # code sets
 T10_VENDOR, NAA, RELATIVE_PORT, PORT_GROUP = 0x01, 0x03, 0x14, 0x15  # association and designator type
-THIRD_PARTY_COPY = "EXTENDED COPY", "RECEIVE COPY RESULTS"  # how the names of the commands begin
+THIRD_PARTY_COPY = "EXTENDED COPY", "RECEIVE COPY RESULTS"  # prefixes of the commands' names
 
 
 def text(value: str, size: int) -> bytes:
@@ -24,8 +24,7 @@ def text(value: str, size: int) -> bytes:
 
 
 def supported(unit: Unit) -> list[int]:
-    """Thin provisioning has a page only where the storage can give space back, third party copy where there
-    is EXTENDED COPY."""
+    """Logical Block Provisioning only if the storage can unmap, Third Party Copy only with EXTENDED COPY."""
     absent = {0xB2} if not unit.capabilities.unmap else set()
     if not unit.table.offers(unit, "EXTENDED COPY(LID1)"):
         absent.add(0x8F)
@@ -47,7 +46,7 @@ def _serial_number(unit: Unit, _nexus: Nexus) -> bytes:
 
 
 def designators(unit: Unit) -> list[Designator]:
-    """The names of the logical unit itself; EXTENDED COPY knows it by them."""
+    """The names of the logical unit, by which EXTENDED COPY also finds it."""
     identity = unit.identify()
     t10 = text(identity.vendor, 8) + f"{identity.product}:{identity.serial}".encode("ascii", "replace")[:240]
     return [Designator(ASCII, T10_VENDOR, t10), Designator(BINARY, NAA, naa(identity))]
@@ -79,7 +78,7 @@ def _extended(unit: Unit, _nexus: Nexus) -> bytes:
 
 
 def _third_party_copy(unit: Unit, _nexus: Nexus) -> bytes:
-    """SPC-5 7.7.18: what is mandatory with EXTENDED COPY(LID1)."""
+    """Third Party Copy (SPC-5 7.7.18): the descriptors that EXTENDED COPY(LID1) requires."""
     commands = _copy_commands(unit)
     parameters = bytearray(28)
     parameters[4:6] = xcopy.MAX_CSCD_DESCRIPTORS.to_bytes(2, "big")
@@ -102,7 +101,7 @@ def _third_party_copy(unit: Unit, _nexus: Nexus) -> bytes:
 
 
 def _copy_commands(unit: Unit) -> bytes:
-    """Command support descriptors (SPC-5 7.7.18): an opcode, how many service actions it has, and these."""
+    """Command support descriptors (SPC-5 7.7.18): opcode, number of service actions, service actions."""
     actions: dict[int, list[int]] = {}
     for row in unit.table:
         if row.action is not None and row.name.startswith(THIRD_PARTY_COPY):
@@ -117,7 +116,7 @@ def _third_party_descriptor(kind: int, body: bytes) -> bytes:
 
 
 def _block_limits(unit: Unit, _nexus: Nexus) -> bytes:
-    """SBC-4 table 243; the offsets here are four less than there."""
+    """SBC-4 table 243; offsets here are four less."""
     limits, body = unit.limits, bytearray(60)
     body[0] = 0x00 if limits.write_same_to_end else 0x01  # WSNZ
     if unit.table.offers(unit, "COMPARE AND WRITE"):
@@ -142,7 +141,7 @@ def _characteristics(unit: Unit, _nexus: Nexus) -> bytes:
     body = bytearray(60)
     body[1] = 0 if unit.identify().rotational else 1  # MEDIUM ROTATION RATE: not reported, or non-rotating
     if unit.table.offers(unit, "SANITIZE: BLOCK ERASE"):
-        body[3] |= 0x40  # WABEREQ 01b: an erased block can be read without being written first
+        body[3] |= 0x40  # WABEREQ 01b: an erased block can be read without a write before
     if unit.table.offers(unit, "SANITIZE: CRYPTOGRAPHIC ERASE"):
         body[3] |= 0x10  # WACEREQ 01b
     return bytes(body)

@@ -1,4 +1,4 @@
-"""What EXTENDED COPY keeps and needs beyond its own LUN (SPC-5 5.16, LID1)."""
+"""EXTENDED COPY: descriptors, limits, results, and the way to other LUNs (SPC-5 5.16, LID1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEGMENT_SIZES = {BLOCK_TO_BLOCK: 28, WITH_OFFSETS: 32}
 DESCRIPTORS = bytes((*SEGMENT_SIZES, *CSCD_SIZES))
 MAX_DESCRIPTORS_LENGTH = (MAX_CSCD_DESCRIPTORS + MAX_SEGMENT_DESCRIPTORS) * 32
 IN_PROGRESS, COMPLETED, FAILED = 0x00, 0x01, 0x02  # COPY STATUS (SPC-5 table 314)
-HELD_LISTS = 16  # finished copies of a nexus that RECEIVE COPY RESULTS still knows
+HELD_LISTS = 16  # finished copies of a nexus that RECEIVE COPY RESULTS can still report
 
 
 class Designator(NamedTuple):
@@ -29,20 +29,20 @@ class Designator(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """Another LUN, and the nexus by which the same initiator is entitled to it."""
+    """Another LUN, and the nexus by which the same initiator may access it."""
 
     unit: Unit
     nexus: Nexus
 
 
-# Finds the LUN of that name which the initiator of this nexus may use, None where there is none. It must
-# answer None for a LUN which that initiator could not reach by itself: EXTENDED COPY is no way around access
-# control (CVE-2020-28374).
+# Finds the LUN of that name that the initiator of this nexus may access; None without one. It must return
+# None for a LUN that the initiator cannot access directly: else EXTENDED COPY would bypass access control
+# (CVE-2020-28374).
 Peers = Callable[["Nexus", Designator], Peer | None]
 
 
 class CopyResults(NamedTuple):
-    """What COPY STATUS tells of a finished copy. segments: how many were done. transferred: bytes."""
+    """The values for COPY STATUS. segments: how many are done. transferred: bytes."""
 
     status: int
     segments: int

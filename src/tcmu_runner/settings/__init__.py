@@ -1,8 +1,8 @@
-"""Settings files, as dataclasses. What a running daemon does with them is in supervisor.live_settings.
+"""Settings files, as dataclasses. supervisor.live_settings applies them in a running daemon.
 
-kept              the settings of the last good start: a start that finds broken ones goes on with those
-lines             where a setting stands in a TOML file, and errors that say so
-reference         the page of the documentation, from docstrings
+kept              the settings of the last good start, for a start that finds broken ones
+lines             line numbers of settings in a TOML file, and errors that name them
+reference         generates the page of the documentation from docstrings
 stacks            stacks: a handler with filters above it
 tcmu_conf         /etc/tcmu/tcmu.conf, the file of the C daemon
 tcmu_runner_toml  /etc/tcmu/tcmu-runner.toml

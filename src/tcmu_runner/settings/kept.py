@@ -1,5 +1,4 @@
-"""The settings a daemon went by last: a start that finds broken ones serves devices as they were served
-then."""
+"""The last good settings: a daemon that starts with a broken file serves devices by them."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ def keep(text: str, path: Path = DEFAULT) -> None:
 
 
 def read(path: Path = DEFAULT) -> str:
-    """Empty, which is all defaults, where nothing has been kept or it cannot be read."""
+    """The kept text; empty, which means all defaults, if there is none or it cannot be read."""
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError):
@@ -27,7 +26,7 @@ def read(path: Path = DEFAULT) -> str:
 
 
 def coexistence(path: Path = DEFAULT) -> Coexistence:
-    """What a daemon goes by, also one that has found broken settings."""
+    """The [coexistence] table of the running daemon, also of one that started with a broken file."""
     with suppress(ConfigError):
         return settings.load(None).coexistence
     with suppress(ConfigError):

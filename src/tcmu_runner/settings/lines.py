@@ -1,4 +1,4 @@
-"""Where a setting stands in a TOML file: the library that reads them does not tell."""
+"""Line numbers of settings in a TOML file: tomllib does not report them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tcmu_runner.errors import ConfigError
 
 
 class SettingError(ConfigError):
-    """path: of the setting that is wrong, from the outermost table on."""
+    """path: names of the tables and the setting that is wrong, from the outermost."""
 
     def __init__(self, message: str, path: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -19,7 +19,7 @@ class SettingError(ConfigError):
 
 @contextmanager
 def about(*path: str) -> Iterator[None]:
-    """A ConfigError that is raised inside is about this setting, unless it names a more exact one."""
+    """Adds the setting's path to a ConfigError that is raised inside, unless it has a more exact one."""
     try:
         yield
     except SettingError:
@@ -31,8 +31,8 @@ def about(*path: str) -> Iterator[None]:
 def line_of(text: str, path: Sequence[str]) -> int:
     """The line, from 1, on which a setting of a valid file begins.
 
-    It is the one after which the beginning of the file, read alone, has the setting for the first time; a
-    beginning that ends within a value that takes several lines cannot be read.
+    Parses ever longer beginnings of the file: the setting begins where the first one contains it. Beginnings
+    that end within a value of several lines cannot be parsed, and are skipped.
     """
     lines = text.splitlines()
     read_before = 0
@@ -62,7 +62,7 @@ def _first_with_content(lines: Sequence[str], at: int) -> int:
 
 
 def refuse_unknown(path: tuple[str, ...], table: Mapping[str, object], known: set[str]) -> None:
-    """Raises SettingError, which names the settings that there are."""
+    """Raises SettingError for a setting that does not exist; its text lists those that do."""
     unknown = [name for name in table if name not in known]
     if unknown:
         names = ", ".join(".".join((*path, name)) for name in sorted(known))
@@ -71,7 +71,7 @@ def refuse_unknown(path: tuple[str, ...], table: Mapping[str, object], known: se
 
 
 def text(name: str, value: object) -> str | None:
-    """A text that is not empty, or None where there is none. Raises ConfigError."""
+    """A non-empty text, or None. Raises ConfigError."""
     if value is None or (isinstance(value, str) and value):
         return value
     raise ConfigError(f"{name} = {value!r}: write a name in quotes")

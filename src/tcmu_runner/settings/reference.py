@@ -1,4 +1,4 @@
-"""The settings for the documentation, generated from the docstrings of the modules that read them."""
+"""Generates the documentation of settings from the docstrings of the modules that parse them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from types import ModuleType
 from tcmu_runner.engine import overrides
 from tcmu_runner.settings import tcmu_conf, tcmu_runner_toml
 
-LIVE = """Both files are noticed when they are edited. `[devices]` and `[stacks]` take effect at once:
-identity and limits of devices that are served, and stacks for devices that are opened from then on. The other
-tables take effect when the daemon is restarted, of which no initiator sees an error. A broken edit is refused
-as a whole: the log names its line and what to write, and the old settings stay. So it is at the start, where
-those of the last good start or edit count. `tcmu-runner check FILE.toml` tells beforehand.
+LIVE = """The daemon reads both files again when they are edited. `[devices]` and `[stacks]` take effect at
+once: identity and limits for devices in use, stacks for devices that are opened later. The other tables
+take effect when the daemon is restarted; initiators see no error. The daemon refuses a broken edit as a
+whole: the log has the line and what to write, and the old settings stay. A start with a broken file uses
+the settings of the last good start or edit. `tcmu-runner check FILE.toml` checks a file beforehand.
 """
 
 

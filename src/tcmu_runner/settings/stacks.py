@@ -12,8 +12,8 @@ from tcmu_runner.settings.lines import about, refuse_unknown, text
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """A handler with filters above it, under a name of its own. layers: the topmost first. table: as it is
-    written."""
+    """A handler with filters above it. name: its name in config strings. layers: the topmost first. table: as
+    in the file."""
 
     name: str
     handler: str

@@ -26,7 +26,7 @@ _DIGITS = re.compile(r"\D*?(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class TcmuConf:
-    """None: the file does not say. unknown: a sentence for each line that has no effect."""
+    """None: not in the file. unknown: a sentence for each line without effect."""
 
     log_level: int | None = None
     log_dir: Path | None = None
@@ -34,7 +34,7 @@ class TcmuConf:
 
 
 def parse(text: str) -> TcmuConf:
-    """Raises ConfigError with the line, and what would be right."""
+    """Raises ConfigError with the line number and what would be right."""
     level, directory = None, None
     unknown: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,15 +1,15 @@
-"""The settings file, /etc/tcmu/tcmu-runner.toml: which processes serve devices, what they may do, what
-initiators are told of a device (`engine.overrides` has those), where handlers are, and stacks of filters.
+"""The settings file, /etc/tcmu/tcmu-runner.toml: processes that serve devices and their limits, values that
+devices report to initiators (see `engine.overrides`), directories of handlers, and stacks of filters.
 
 [workers]
 processes = "per-device"   # or a number shared by all devices; 0: the daemon's own process
-user = "tcmu"              # whom a worker becomes; without it root stays root, without privileges
+user = "tcmu"              # the user that a worker changes to; without it root stays root, without privileges
 memory = "512M"            # how much a worker may allocate; without it there is no limit
 open_files = 4096          # how many descriptors a worker may have
-nice = 0                   # how urgent the workers are, -20 to 19
+nice = 0                   # priority of workers by nice(2), -20 to 19
 
 [handlers]
-paths = ["/usr/local/lib/tcmu-runner"]    # directories whose *.py are handlers, too; root's alone
+paths = ["/usr/local/lib/tcmu-runner"]    # directories of further handlers, *.py; only root may write there
 
 [stacks.vault]             # config string: vault//srv/disk.img; what follows vault/ is for the handler below
 handler = "file"
@@ -19,12 +19,12 @@ filters = [{ filter = "luks", key_file = "/etc/tcmu/vault.key" }, { filter = "st
 [metrics]                  # without it, nothing listens
 port = 9809                # of the status page, http://127.0.0.1:9809/, and of /metrics for Prometheus
 host = "127.0.0.1"         # an address to listen on; each client that reaches it can read everything
-names = ["san.example"]    # by which browsers may call it, besides localhost and addresses
+names = ["san.example"]    # host names by which browsers may call it, besides localhost and addresses
 
 [coexistence]              # with other daemons on this kernel
 others = ["overlaybd"]     # subtypes that another daemon serves; "*" is every one that no handler here has
 lock = "/run/tcmu.lock"    # held by the one tcmu-runner; a second daemon needs another lock
-bus_name = "org.kernel.TCMUService1"    # where targetcli looks
+bus_name = "org.kernel.TCMUService1"    # the name that targetcli calls
 control = "/run/tcmu-runner/control.sock"    # for our commands without D-Bus; with another bus_name NAME.sock
 """
 
@@ -52,8 +52,8 @@ _BUS_NAME = re.compile(r"[A-Za-z_-][\w-]*(\.[A-Za-z_-][\w-]*)+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """processes: None is one per device, 0 none. memory: bytes, 0 is no limit. open_files: 0 is no limit.
-    nice: of the workers, nice(2)."""
+    """processes: None is one per device, 0 none. memory: bytes; 0: no limit. open_files: 0: no limit. nice:
+    nice(2) of the workers."""
 
     processes: int | None = None
     user: str | None = None
@@ -64,7 +64,7 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """paths: directories in which there are some, beside those of installed packages."""
+    """paths: directories with handlers, beside those of installed packages."""
 
     paths: tuple[Path, ...] = ()
 
@@ -84,7 +84,7 @@ class Handlers:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Where the status page and the metrics are. port: 0 is nowhere."""
+    """Address of the status page and the metrics. port: 0 is off."""
 
     port: int = 0
     host: str = "127.0.0.1"
@@ -93,9 +93,8 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Coexistence:
-    """With other daemons on the same kernel. others: subtypes that are none of our business, "*" being all
-    that are not ours. lock: held while a daemon serves. bus_name: the daemon's. control: its socket for our
-    commands."""
+    """Other daemons on the same kernel. others: subtypes that they serve; "*": each that this daemon has not.
+    lock: held while a daemon serves. bus_name: the daemon's. control: its socket for our commands."""
 
     others: tuple[str, ...] = ()
     lock: Path = Path("/run/tcmu.lock")
@@ -124,7 +123,7 @@ class Coexistence:
 
     @classmethod
     def _control(cls, bus_name: str, text: str | None) -> Path:
-        """Two daemons that differ in their bus names do not share it."""
+        """The default is derived from the bus name: two daemons must not share the socket."""
         usual = cls().control
         path = Path(text) if text else usual
         if not text and bus_name != cls().bus_name:
@@ -147,9 +146,9 @@ class Settings:
 
 
 def load(path: Path | None) -> Settings:
-    """The settings in a file; the defaults where `path` is None and there is no file at DEFAULT.
+    """The settings of a file; the defaults if `path` is None and there is no file at DEFAULT.
 
-    Raises ConfigError, which names the file, the line, and what would be right.
+    Raises ConfigError with file, line, and what would be right.
     """
     try:
         return parse(read(path))
@@ -170,7 +169,7 @@ def read(path: Path | None) -> str:
 
 
 def parse(text: str) -> Settings:
-    """Raises ConfigError with the line, and what would be right."""
+    """Raises ConfigError with the line number and what would be right."""
     try:
         return _settings(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
@@ -180,7 +179,7 @@ def parse(text: str) -> Settings:
 
 
 def located(text: str, error: SettingError) -> ConfigError:
-    """The same with the line of this text that is wrong."""
+    """The error with the line number of its setting."""
     return ConfigError(f"line {line_of(text, error.path)}: {error}")
 
 

@@ -1,4 +1,5 @@
-"""Tells when a file has changed: inotify(7) on its directory, since editors rename a new file to it."""
+"""Reports changes of files: inotify(7) on their directories, since editors rename a new file to the old
+name."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watch:
-    """A descriptor that is readable after something has happened in a directory of the files, or, while that
-    is missing, in the nearest one above it."""
+    """A descriptor that is readable after an event in a file's directory or, while that is missing, in the
+    nearest one above it."""
 
     def __init__(self, files: Iterable[Path]) -> None:
         """Raises OSError: the system has no watch left (fs.inotify.max_user_instances)."""
@@ -32,18 +33,18 @@ class Watch:
         return self._descriptor
 
     def clear(self) -> None:
-        """Takes note of what has happened: readable again after the next thing."""
+        """Makes the descriptor unreadable until the next event."""
         try:
             os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
             return
-        self._arm()  # a directory may have come or gone
+        self._arm()  # a directory may have appeared or gone
 
     def close(self) -> None:
         os.close(self._descriptor)
 
     def _arm(self) -> None:
-        """Watching the same directory twice is one watch."""
+        """Watches the directories; adding one again changes nothing."""
         for directory in self._directories:
             nearest = next(path for path in (directory, *directory.parents) if path.is_dir())
             _libc.inotify_add_watch(self._descriptor, os.fsencode(nearest), _EVENTS)

@@ -1,4 +1,4 @@
-"""Process 1, the daemon on a real kernel: it decides, and never waits. All of it runs on the event loop.
+"""Process 1, the daemon on a real kernel. It decides and never blocks; all of it runs on the event loop.
 
 admission       how many devices are opened at once
 backoff         how soon a device is served again after its server has ended
@@ -9,6 +9,6 @@ events          NetlinkEvents: the kernel's events in, replies out
 heartbeat       when the daemon beats for the guardian, and when it rests
 journal         the state of each device, and its events, for the log and all that show it
 live_settings   the settings in force, and what changes while the daemon runs
-origins         which LUNs were served before: a LUN that comes back is not one that is new
+origins         which LUNs were served before: tells a restored LUN from a new one
 serials         unit serial numbers of LUNs without one, and LUNs with the same identifier
 """

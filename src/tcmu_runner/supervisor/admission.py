@@ -7,21 +7,24 @@ import os
 from collections.abc import Coroutine
 from typing import TypeVar
 
-CROWD_SECONDS = 1.0  # an opening that takes longer waits for something else than a processor
+CROWD_SECONDS = 1.0  # an opening that takes longer waits for its storage, not for a processor
 
 Result = TypeVar("Result")
 
 
 class OpenLimiter:
-    """Hundreds of creations at once would make each other too slow to end in time. A few run, the others wait
-    their turn; one that is slow gives its place away, since it waits for its storage: dead storages hold up
-    nobody else."""
+    """Limits how many devices open at once: if hundreds opened together, none would end within its time
+    limit.
+
+    An opening gives its place to the next one after CROWD_SECONDS, since it then waits for its storage: dead
+    storages delay no other device."""
 
     def __init__(self, count: int = 2 * (os.cpu_count() or 1)) -> None:
         self._places = asyncio.Semaphore(count)
 
     async def run(self, opening: Coroutine[None, None, Result], seconds: float) -> Result:
-        """Its result. TimeoutError when it takes longer than `seconds` after its turn came."""
+        """The result of `opening`. TimeoutError when it takes longer than `seconds`, counted from its
+        place."""
         try:
             await self._places.acquire()
         except BaseException:

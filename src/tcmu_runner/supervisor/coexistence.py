@@ -1,4 +1,5 @@
-"""Devices of other daemons on the same kernel: each event reaches all of them, one answer ends the wait."""
+"""Devices of other daemons on the same kernel. Each daemon gets every netlink event; the first reply ends the
+kernel's wait, so this daemon must not reply for devices of others."""
 
 from __future__ import annotations
 
@@ -12,8 +13,10 @@ ALL = "*"
 
 
 class OtherDaemons:
-    """Which devices are none of our business. others: subtypes that another daemon serves; ALL: every one
-    that no handler of ours has. `registered` are those of processes that have told us, which come and go."""
+    """Config strings of devices that other daemons serve.
+
+    others: subtypes from the settings; ALL means each subtype for which this daemon has no handler.
+    registered: subtypes for which other processes registered over D-Bus; they come and go."""
 
     def __init__(self, registry: Registry, others: Collection[str] = ()) -> None:
         self._registry = registry
@@ -28,7 +31,8 @@ class OtherDaemons:
         return ALL in self._others and subtype not in {provider.subtype for provider in self._registry}
 
     def concerns(self, event: Event) -> bool:
+        """Whether the event is about a device of another daemon."""
         try:
             return DeviceName.parse(event.device).config in self
-        except ValueError:  # nobody else will answer for that
+        except ValueError:  # no daemon can parse the name: we reply, so that the kernel's wait ends
             return False

@@ -25,20 +25,21 @@ from tcmu_runner.workers.ring_ready import RingReady
 from tcmu_runner.workers.server import Facts, Server
 from tcmu_runner.workers.state_files import StateFiles
 
-OPEN_SECONDS = 10.0  # how long an administrator's `enable` may wait for a handler's open
+OPEN_SECONDS = 10.0  # how long the administrator's write to `enable` may wait for the handler's open
 CLOSE_SECONDS = 20.0  # how long a removal waits for a handler's close before its worker is killed
-HOLDER_SECONDS = 10.0  # how long an adoption waits for the last daemon's processes to let go
-CONTROL_SECONDS = 10.0  # how long a filter or handler may take to change
-KILLED_SECONDS = 5.0  # how long the end of a killed worker is waited for
+HOLDER_SECONDS = 10.0  # how long an adoption waits until the last daemon's processes close the UIO device
+CONTROL_SECONDS = 10.0  # how long a filter or handler may take to apply a change
+KILLED_SECONDS = 5.0  # how long the supervisor waits for the end of a worker after SIGKILL
 RETRY_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
 
 class KernelDevice:
-    """Its coroutines run one at a time. `make_server` gives a server for each opening, and is passed whether
-    the device was served until now. `open_limiter` limits how many devices open at once; `ring_monitor`
-    becomes readable when a command comes to the device."""
+    """On the event loop; one coroutine at a time.
+
+    open_limiter: limits how many devices open at once. ring_monitor: becomes readable when a command arrives.
+    make_server: called before each opening, with True when the device was served before this opening."""
 
     def __init__(
         self,
@@ -68,12 +69,12 @@ class KernelDevice:
 
     @property
     def pid(self) -> int:
-        """Of the process that serves it, 0 without any."""
+        """Process id of the server; 0 without one."""
         return self._server.pid if self._server is not None else 0
 
     @property
     def title(self) -> str:
-        """As an administrator knows it: user_0/vol0 (file//srv/disk.img)."""
+        """For log lines: user_0/vol0 (file//srv/disk.img)."""
         return f"{self.name} ({self.entry.name.config})"
 
     async def open(self) -> None:
@@ -93,17 +94,19 @@ class KernelDevice:
             raise
 
     def _show_write_cache(self) -> None:
-        """So that tools which save attributes restore what is so anyway."""
+        """Stores WCE in emulate_write_cache, so that a tool's restore of attributes writes the value in
+        force: set_write_cache refuses any other."""
         with suppress(OSError):  # a kernel before 4.13 has no such file
             self._store.show_write_cache(self.write_cache())
 
     def write_cache(self) -> bool:
-        """WCE as it is now. Blocks. Raises OSError."""
+        """WCE (SBC-4 6.4.6) as it is now. Blocks. Raises OSError."""
         return self._state is not None and self._state.write_cache()
 
     async def _wait_until_free(self) -> None:
-        """A refusal makes the kernel take the node away. Were it closed only after that, by a worker that has
-        just been killed, the kernel would never hear of it and refuse every further `enable` with EBUSY."""
+        """Waits until a killed worker has closed the UIO node. Our refusal makes the kernel remove the node;
+        if the worker closed it after that, the kernel would miss the close and fail each later `enable` with
+        EBUSY."""
         with suppress(OSError):
             (await self._open_when_free(KILLED_SECONDS)).close()
 
@@ -116,16 +119,17 @@ class KernelDevice:
             assert self._state is not None
             facts = await server.serve(uio, self._counters, self._state, ring_ready)
         except BaseException:
-            await self._kill(server)  # it may write to the ring until it has ended
+            await self._kill(server)  # it can write to the ring until it has ended
             raise
         self._server = server
         return facts
 
     async def adopt(self) -> None:
-        """Takes over a device that another daemon has left: everything under way is retried by its initiator.
+        """Takes over a device that another daemon has left; initiators retry the commands under way.
 
-        Only who has the UIO node open may reset the ring: then no process of the last daemon can write to it
-        any more. A storage that cannot be opened leaves the device blocked: initiators retry, nothing fails.
+        Only the process that has the UIO node open may reset the ring: the kernel allows one opener, so no
+        process of the last daemon can still write to it. If the storage cannot be opened, the device stays
+        blocked: initiators retry, and no command fails.
         """
         await in_thread(self._store.block)
         self._uio = await self._open_when_free(HOLDER_SECONDS)
@@ -149,9 +153,9 @@ class KernelDevice:
         return state
 
     async def _serve_anew(self, uio: UioDevice) -> None:
-        """A new server opens the storage while the ring is emptied, and looks at the ring only after that.
-        What initiators send meanwhile waits there, which is faster than to tell them to try again; only where
-        nobody comes to serve it the device is left blocked."""
+        """Starts a new server, which opens the storage while we empty the ring, and reads the ring only after
+        that. Commands that arrive meanwhile wait on the ring: faster than BUSY and a retry. If no server
+        starts, the device stays blocked."""
         try:
             await self._serve(self._start_while_emptying(uio))
         except BaseException:
@@ -159,16 +163,17 @@ class KernelDevice:
             raise
 
     async def _start_while_emptying(self, uio: UioDevice) -> Facts:
-        """In its turn: nothing waits on the ring of a device whose turn has not come."""
+        """Runs within the open limiter's turn: until then the device stays blocked and no command waits on
+        its ring."""
         ring_ready = RingReady()
         emptied = in_thread(lambda: self._empty(ring_ready))
         try:
             return await self._start(uio, ring_ready, running=True)
         except Exception:
-            await emptied  # a server without its go-ahead has failed and does not know why
+            await emptied  # raises the cause if emptying failed; the server only knows that it failed
             raise
         finally:
-            emptied.cancel()  # nobody waits for it any more
+            emptied.cancel()  # its result has no reader
             ring_ready.close()
 
     def _empty(self, ring_ready: RingReady) -> None:
@@ -187,27 +192,27 @@ class KernelDevice:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def restart(self) -> None:
-        """After the end of its server or a corrupt ring: everything under way is retried on a fresh ring."""
+        """For a server that ended, or a corrupt ring: a new server on an empty ring; initiators retry."""
         if self._server is not None and not self._server.ended:
-            await in_thread(self._store.block)  # what comes while it closes is retried, too
+            await in_thread(self._store.block)  # commands that arrive while it closes get BUSY
             await self._end_server()
         self._server = None
         assert self._uio is not None
         await self._serve_anew(self._uio)
 
     async def hold(self) -> None:
-        """While nobody serves it: initiators try again with everything, instead of waiting for an answer."""
-        alone = self._server is None or self._server.ended  # else it may still write to the ring
+        """While no server runs: the kernel answers BUSY and initiators retry, instead of waiting."""
+        alone = self._server is None or self._server.ended  # a live server may still write to the ring
         await in_thread(self._store.quiesce if alone else self._store.block)
 
     async def _end_server(self) -> None:
-        """Raises DeviceError when it does not even end when it is killed: it may still write to the ring."""
+        """Raises DeviceError when the server survives SIGKILL: it may still write to the ring."""
         if self._server is None:
             return
         try:
             await asyncio.wait_for(self._server.close(), CLOSE_SECONDS)
         except TimeoutError:
-            log.error("%s: its handler did not close in %.0f s and is killed", self.title, CLOSE_SECONDS)
+            log.error("%s: handler did not close within %.0f s: killed its worker", self.title, CLOSE_SECONDS)
             await self._kill(self._server)
         self._server = None
 
@@ -216,12 +221,12 @@ class KernelDevice:
         deadline = asyncio.get_running_loop().time() + KILLED_SECONDS
         while not server.ended:
             if asyncio.get_running_loop().time() > deadline:
-                raise DeviceError("its server does not end, its storage holds it: no other may serve yet")
+                raise DeviceError("its worker survives SIGKILL, waiting for its storage: not replaced")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def drain(self, seconds: float) -> bool:
-        """Blocks the device, lets the commands under way end and closes the storage: `restart` serves it
-        again. False when they did not end in time: nothing has changed then."""
+        """Blocks the device, waits until no command is under way and closes the storage; `restart` serves it
+        again. False when commands are left after `seconds`: the device is served as before."""
         await in_thread(self._store.block)
         try:
             drained = self._server is None or await self._server.drain(seconds)
@@ -235,8 +240,9 @@ class KernelDevice:
         return drained
 
     async def stop(self, seconds: float) -> bool:
-        """Blocks the device, lets the commands under way end, closes. False when they did not end in time, or
-        their server did before: they are retried. Raises TcmuError or OSError: it is blocked, at least."""
+        """Blocks the device, waits until no command is under way, closes. False when commands are left after
+        `seconds`, or the server had ended: initiators retry. Raises TcmuError or OSError: it stays
+        blocked."""
         await in_thread(self._store.block)
         server = self._server
         try:
@@ -250,13 +256,13 @@ class KernelDevice:
         return drained
 
     async def close(self) -> None:
-        """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
-        with suppress(DeviceError):  # then the kernel keeps the device for it, out of everybody's sight
+        """Ends serving. Does not read the device's configfs: during its removal that would deadlock."""
+        with suppress(DeviceError):  # a worker that survives has the UIO node open: the kernel keeps it
             await self._end_server()
         self._let_go()
 
     async def remove(self) -> None:
-        """`close`, for a device that is gone: what initiators have set of it is over."""
+        """`close`, for a device that the kernel removes: also forgets what initiators have set (WCE, ...)."""
         state, self._state = self._state, None
         await self.close()
         if state is not None:
@@ -264,8 +270,8 @@ class KernelDevice:
             state.close()
 
     def watch(self) -> bool:
-        """To be called about every second. Whether anything happens on its ring: else nobody is woken.
-        Commands may wait there for a server that is yet to come."""
+        """Call about every second. Whether commands wait, arrived or ended on the ring since the last call;
+        only then the worker is woken. Commands may wait while no server runs."""
         if self._ring_activity is None or not self._ring_activity.stirs():
             return False
         if self._server is not None:
@@ -273,7 +279,7 @@ class KernelDevice:
         return True
 
     def snapshot(self) -> Snapshot:
-        """What the device has done since this daemon serves it, over all its workers."""
+        """What the device has done since this daemon serves it, summed over all its workers."""
         counters = Statistics(self._counters)
         try:
             return counters.snapshot()
@@ -295,7 +301,7 @@ class KernelDevice:
             self._state = None
 
     async def resize(self, size: int) -> None:
-        """Raises TcmuError or OSError: the size is as before."""
+        """Raises TcmuError or OSError: the size has not changed."""
         if self._server is None:
             raise OSError(errno.EAGAIN, f"{self.title} is not served at the moment: try again")
         await asyncio.wait_for(self._server.resize(size), OPEN_SECONDS)
@@ -313,9 +319,10 @@ class KernelDevice:
             await asyncio.wait_for(self._server.adjust(overrides), OPEN_SECONDS)
 
     def pending_addition(self) -> Event | None:
-        """The lost event of a device that the kernel is still adding, made up anew; None when it is not.
+        """A made-up ADDED event if the kernel still waits for the reply to the real one, which was lost; else
+        None.
 
-        Until it is added the kernel refuses every action with EINVAL. Blocks.
+        Until ADDED is answered the kernel refuses every action with EINVAL. Blocks.
         """
         try:
             self._store.block()

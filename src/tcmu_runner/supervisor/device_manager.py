@@ -1,4 +1,4 @@
-"""All devices that are served, and what is done to each of them, one thing at a time."""
+"""All served devices. What changes a device runs under its minor's lock (`turn`), one thing at a time."""
 
 from __future__ import annotations
 
@@ -33,16 +33,19 @@ from tcmu_runner.workers.server import MakeServer, Server
 
 DRAIN_SECONDS = 25.0  # below the 30 s after which the kernel fails a command
 SERIAL_SECONDS = 5.0  # LIO's tools set the serial soon after they have enabled a device
-LONGEST_DRAIN = 60.0  # a removal waits for it, and the kernel complains of who waits for two minutes
+LONGEST_DRAIN = 60.0  # a removal waits for it; the kernel logs a hung task after 120 s
 
 
 class RefusedError(DeviceError):
-    """The device's record, and so the log, has it already."""
+    """Refused with this errno; the device's journal, and so the log, has the text already."""
 
 
 class DeviceManager:
-    """On the event loop. What takes an entry or a device of the kernel's is for the front end, which holds
-    the minor's `turn` meanwhile; the rest is engine.observe.view.Controllable, for everybody."""
+    """On the event loop. Methods that take a UioEntry or a KernelDevice are for NetlinkEvents, which holds
+    the minor's `turn`; the others are engine.observe.view.Controllable, for D-Bus, the control socket and
+    HTTP.
+
+    problems: what does not work though LUNs are served, as sentences."""
 
     def __init__(
         self,
@@ -73,11 +76,11 @@ class DeviceManager:
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._journal = Journal()
         self._backoff = RestartBackoff()
-        self._broken: set[KernelDevice] = set()  # their server has ended, and was not replaced since
+        self._broken: set[KernelDevice] = set()  # their server has ended and has no successor yet
         self._open_limiter = OpenLimiter()
         self._tasks = Tasks()
 
-    # -- what anybody may see -------------------------------------------------------------------------
+    # -- for all: what there is -----------------------------------------------------------------------
 
     def devices(self) -> list[DeviceView]:
         return [record.view() for record in self._journal]
@@ -91,7 +94,7 @@ class DeviceManager:
     def watch(self, changed: Callable[[str], None]) -> None:
         self._journal.watch(changed)
 
-    # -- what an administrator may ask for ------------------------------------------------------------
+    # -- for administrators ---------------------------------------------------------------------------
 
     async def drain(self, name: str, seconds: float) -> bool:
         device = self._find(name).device
@@ -121,7 +124,7 @@ class DeviceManager:
                 await self._take_over(device)
 
     async def resize(self, name: str, size: int) -> None:
-        """By way of the kernel, which asks us and then knows the new size, too."""
+        """Writes dev_size: the kernel sends RECONFIG, which we answer, and then knows the new size, too."""
         record = self._find(name)
         entry = record.device.entry
         store = Backstore(entry.name.hba, entry.name.device, self._paths)
@@ -129,7 +132,7 @@ class DeviceManager:
         try:
             await in_thread(lambda: store.set_size(size))
         except OSError as error:
-            told = record.last_error is not before  # by us; it may be the same text again
+            told = record.last_error is not before  # by identity: set_size may have noted the same text again
             text = record.last_error if told else str(error)
             raise DeviceError(f"{name}: {text}", error.errno or errno.EIO) from error
 
@@ -144,11 +147,11 @@ class DeviceManager:
                 code, text = explain(error)
                 raise DeviceError(f"{name}: {text}", code) from error
             if table:
-                self._journal.note(device, INFO, f"{layer} is changed: {table}")
+                self._journal.note(device, INFO, f"{layer} changed: {table}")
             return told
 
     async def adjust(self, name: str, overrides: Overrides) -> None:
-        """The settings say something else of the device now; a server that starts later is told anyhow."""
+        """Applies new identity and limits from the settings; a server that starts later gets them anyway."""
         device = self._find(name).device
         async with self.turn(device.entry.minor):
             if self.at(device.entry.minor) is not device:
@@ -156,10 +159,10 @@ class DeviceManager:
             try:
                 await device.adjust(overrides)
             except Exception as error:
-                text = f"the new settings of {name} take effect at its restart: {explain(error)[1]}"
+                text = f"new settings not applied: {explain(error)[1]}: they take effect at its restart"
                 self._journal.note(device, WARNING, text)
             else:
-                self._journal.note(device, INFO, "identity and limits as the settings now say")
+                self._journal.note(device, INFO, "settings changed: applied identity and limits")
 
     def _find(self, name: str) -> Record:
         for record in self._journal:
@@ -168,18 +171,18 @@ class DeviceManager:
         known = ", ".join(record.device.name for record in self._journal) or "none"
         raise DeviceError(f"no device {name!r}; there are: {known}", errno.ENODEV)
 
-    # -- what the kernel says -------------------------------------------------------------------------
+    # -- for netlink events ---------------------------------------------------------------------------
 
     def turn(self, minor: int) -> asyncio.Lock:
-        """Held by whoever does something to a device: one thing at a time."""
+        """Hold it while you change the device of this minor."""
         return self._turns[minor]
 
     def at(self, minor: int) -> KernelDevice | None:
-        """The device that is served under this minor, or was and will be again."""
+        """The device served under this minor, also while its server is being replaced."""
         return self._served.get(minor)
 
     def device(self, entry: UioEntry) -> KernelDevice:
-        """A device that is not served yet."""
+        """A KernelDevice that is not served yet."""
 
         def make_server(device: KernelDevice, running: bool) -> Server:
             def trouble(error: Exception) -> None:
@@ -192,7 +195,7 @@ class DeviceManager:
 
     async def add(self, entry: UioEntry) -> None:
         """Raises RefusedError."""
-        if entry.minor in self._served:  # the kernel uses the minor again, and could not announce the removal
+        if entry.minor in self._served:  # the kernel reused the minor; the removal sent no event
             await self.remove(entry.minor)
         device = self.device(entry)
         self._journal.open(device)
@@ -208,7 +211,7 @@ class DeviceManager:
         await self._keep(device, "added")
 
     async def adopt(self, entry: UioEntry) -> None:
-        """One that existed before this daemon, or came unseen. A failure is told, and leaves it FAILED."""
+        """A device that existed before this daemon, or its ADDED was lost. Logs a failure: state FAILED."""
         async with self.turn(entry.minor):
             with suppress(RefusedError):
                 await self._take_over(self.device(entry))
@@ -222,7 +225,7 @@ class DeviceManager:
             await device.adopt()
         except Exception as error:
             code, text = explain(error)
-            level = INFO if isinstance(error, TransportGoneError) else ERROR  # an administrator was faster
+            level = INFO if isinstance(error, TransportGoneError) else ERROR  # it was removed meanwhile
             self._journal.note(device, level, f"cannot be taken over: {text}", State.FAILED)
             raise RefusedError(text, code) from error
         await self._keep(device, "taken over")
@@ -236,15 +239,15 @@ class DeviceManager:
         self._compare_later()
 
     async def settle(self) -> None:
-        """All devices that existed before this daemon have been found."""
+        """Call once all devices that existed before this daemon have been found."""
         await in_thread(self._serials.settle)
 
     def _check_name(self, device: KernelDevice) -> None:
-        # One of the very same name is gone: its removal was missed, and is yet to be noticed.
+        # A device of the same full name is a former one; its removal has not been noticed yet: no clash.
         names = [each.name for each in self._served.values() if each.name != device.name]
         if same := [name for name in names if without_hba(name) == without_hba(device.name)]:
-            text = f"same name as {', '.join(same)}: settings and files of filters go by the name, and are "
-            self._journal.note(device, WARNING, text + "those of both: choose another name")
+            text = f"same name as {', '.join(same)}: settings and filters' files go by the name, and mix up "
+            self._journal.note(device, WARNING, text + "both: choose another name")
 
     async def _give_serial(self, device: KernelDevice, *, existed: bool) -> None:
         store = Backstore(device.entry.name.hba, device.entry.name.device, self._paths)
@@ -257,14 +260,15 @@ class DeviceManager:
         self._comparing = later(SERIAL_SECONDS, lambda: self._tasks.spawn(self._compare()))
 
     async def _compare(self) -> None:
-        """Holds no turn: what it reads may wait for the end of a removal, which takes the turn."""
+        """Does not hold a turn: its reads of configfs may wait for a removal to end, which needs that
+        turn."""
         found = await in_thread(self._twins.new)
         for record in self._journal:
             if text := found.get(record.device.name):
                 self._journal.note(record.device, WARNING, text)
 
     async def remove(self, minor: int) -> None:
-        """It is gone; its storage is closed when this returns."""
+        """The kernel has removed the device; its storage is closed when this returns."""
         device = self._served.pop(minor, None)
         if device is not None:
             self._serials.forget(device.name)
@@ -276,7 +280,7 @@ class DeviceManager:
         self._journal.close(minor)
 
     async def set_size(self, device: KernelDevice, size: int) -> None:
-        """Raises RefusedError: it has the size it had."""
+        """Raises RefusedError: the size has not changed."""
         before = device.size
         try:
             await device.resize(size)
@@ -284,19 +288,19 @@ class DeviceManager:
             code, text = explain(error)
             self._journal.note(device, ERROR, f"cannot be resized to {size} bytes: {text}")
             raise RefusedError(text, code) from error
-        if size != before:  # tools write it again when they restore
+        if size != before:  # targetcli writes the same value when it restores
             self._journal.note(device, INFO, f"resized to {format_size(size)}")
 
     def set_config(self, device: KernelDevice, config: str) -> None:
-        """Raises RefusedError unless it is what the device has: tools write it again when they restore."""
+        """Raises RefusedError unless it is the device's own: targetcli writes it again when it restores."""
         if config != device.entry.name.config:
             text = "a new dev_config needs a new device: remove it and create it again"
             self._journal.note(device, ERROR, text)
             raise RefusedError(text, errno.EOPNOTSUPP)
 
     async def set_write_cache(self, device: KernelDevice, on: bool) -> None:
-        """Raises RefusedError unless it is what the device has: an administrator who switched the cache on
-        behind an initiator that believes in its absence would lose that one's data."""
+        """Raises RefusedError unless it is the value in force: an initiator that knows WCE=0 sends no
+        SYNCHRONIZE CACHE, and would lose data if an administrator switched the cache on."""
         if on != await in_thread(device.write_cache):
             text = (
                 "emulate_write_cache shows the write cache and does not switch it: have an initiator do so "
@@ -306,12 +310,12 @@ class DeviceManager:
             raise RefusedError(text, errno.EOPNOTSUPP)
 
     async def forget(self, device: KernelDevice) -> None:
-        """The kernel has removed it without an event, as it does while events are blocked."""
+        """The kernel has removed it without an event, as it does while netlink is blocked."""
         async with self.turn(device.entry.minor):
             if self.at(device.entry.minor) is device:
                 await self.remove(device.entry.minor)
 
-    # -- trouble and the end --------------------------------------------------------------------------
+    # -- failures and the end -------------------------------------------------------------------------
 
     async def _recover(self, device: KernelDevice, error: Exception) -> None:
         if isinstance(error, TransportGoneError):
@@ -334,32 +338,33 @@ class DeviceManager:
         await telling
 
     def _needs_server(self, device: KernelDevice) -> bool:
-        """Whether its server has ended, and neither a restart nor a drain came since."""
+        """Whether its server has ended, and no restart or drain came since."""
         waits = self._journal.state(device) in (State.RECOVERING, State.WAITING)
         return waits and device in self._broken
 
     async def _wait(self, device: KernelDevice, count: int, delay: float) -> None:
-        """Lets initiators retry for `delay` seconds, unless an administrator has restarted it already."""
+        """Leaves the device blocked for `delay` seconds, unless an administrator has restarted it already."""
         if not self._needs_server(device):
             return
-        text = f"in trouble {count} times in a row, next try in {delay:.1f} s"
+        text = f"failed {count} times in a row: next try in {delay:.1f} s"
         self._journal.note(device, WARNING, text, State.WAITING)
         async with self.turn(device.entry.minor):
             if self._needs_server(device):
-                with suppress(OSError):  # they wait for an answer then
+                with suppress(OSError):  # still unblocked: initiators wait for an answer instead
                     await device.hold()
         await self._pause(delay)
 
     async def _tell_of(self, device: KernelDevice, error: Exception) -> None:
-        """Initiators do not wait for the log to know the cause."""
+        """Logs why the server ended, as a task of its own: the restart does not wait for the cause."""
         if isinstance(error, WorkerDiedError):
             await error.explained()
         if self._journal.state(device) is not None:
-            self._journal.note(device, ERROR, f"{error}; everything under way is retried")
+            self._journal.note(device, ERROR, f"{error}: initiators retry the commands under way")
 
-    async def _restart(self, device: KernelDevice, told: Awaitable[None] | None = None) -> None:
-        """Raises RefusedError: it is tried again then. told: what is to be in the log before."""
-        self._broken.discard(device)  # what ends from now on is its next server
+    async def _restart(self, device: KernelDevice, cause: Awaitable[None] | None = None) -> None:
+        """Raises RefusedError; a task retries then. cause: awaited before "served again" is logged, so that
+        the cause of the failure comes first."""
+        self._broken.discard(device)  # if a server ends from now on, it is the next one
         try:
             await device.restart()
         except Exception as error:
@@ -367,29 +372,29 @@ class DeviceManager:
             code, text = explain(error)
             raise RefusedError(text, code) from error
         self._backoff.served(device)
-        if told is not None:
-            await told
+        if cause is not None:
+            await cause
         self._note_service(device, "served again")
 
     def _note_service(self, device: KernelDevice, text: str) -> None:
-        """Keeps the state of a device if its new server has ended already: `_recover` waits for the turn."""
+        """Enters SERVING, unless the new server has ended already: then `_recover` waits for the turn."""
         self._journal.note(device, INFO, text, None if device in self._broken else State.SERVING)
 
     def look_after(self) -> bool:
-        """To be called about every second. False: nothing happens on any ring, and the ring monitor shows
-        when that changes."""
-        return sum(device.watch() for device in self._served.values()) > 0  # each is asked
+        """Call about every second. False when nothing happens on any ring: the ring monitor becomes readable
+        at the next command."""
+        return sum(device.watch() for device in self._served.values()) > 0  # no any(): each must be called
 
     async def stop(self) -> None:
-        """Lets all commands under way end, and leaves the devices blocked."""
+        """Waits until no command is under way, and leaves the devices blocked."""
 
         async def stop(device: KernelDevice) -> None:
             async with self.turn(device.entry.minor):
                 try:
                     if not await device.stop(DRAIN_SECONDS):
-                        text = f"its commands did not end in {DRAIN_SECONDS:.0f} s, and are retried"
+                        text = f"commands did not end within {DRAIN_SECONDS:.0f} s: initiators retry them"
                         self._journal.note(device, WARNING, text)
-                except Exception as error:  # the others have to stop in order
+                except Exception as error:  # the other devices must still stop in order
                     self._journal.note(device, ERROR, f"not stopped in order: {explain(error)[1]}")
                 self._journal.enter(device, State.STOPPED)
 

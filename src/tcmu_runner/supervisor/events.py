@@ -1,7 +1,7 @@
 """Front end 1, the real kernel: netlink events in, devices served, replies out.
 
-Everything that may block runs on threads or in workers; the event loop only decides. No event stays
-unanswered: an opening that takes too long is refused, and whatever comes of it later is undone.
+The event loop only decides; what may block runs on threads or in workers. Each event gets a reply: an opening
+that exceeds its time limit is refused, and undone should it succeed later.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class NetlinkEvents:
-    """Passes what the kernel and the guardian say to the device manager, and its answers to the kernel.
+    """Carries events of the kernel and the guardian to the device manager, and its answers to the kernel.
 
-    ring_monitor: of the devices' rings. manager: systemd, which hears when devices can be made, and that the
-    event loop lives. other_daemons: for whose devices other daemons answer.
+    ring_monitor: of all devices' rings. manager: systemd, to which we report READY and watchdog pings.
+    other_daemons: devices of others: we do not reply to their events.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class NetlinkEvents:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains every device and leaves it blocked: initiators retry until
-        a daemon is back. Raises TcmuError or OSError when the kernel refuses."""
+        the next daemon starts. Raises TcmuError or OSError when the kernel refuses."""
         self._loop = asyncio.get_running_loop()
         with self._gate, TcmuNetlink() as self._netlink:
-            self._heartbeat.start()  # a storage may take longer to open than the guardian waits for a beat
+            self._heartbeat.start()  # an open below may take longer than the guardian waits for a heartbeat
             adopted = await self._adopt_all()
             self._gate.unblock()
-            # Scripts take this line for "ready". While netlink is blocked `enable` fails with EAGAIN.
+            # Scripts wait for this line. Logged after the unblock: until then `enable` fails with EAGAIN.
             log.info("%d handlers found, %d devices found", len(self._device_manager.handlers()), adopted)
             self._loop.add_reader(self._netlink.fileno(), self._receive)
             self._loop.add_reader(self._guardian.fileno(), self._catch_up)
@@ -85,7 +85,7 @@ class NetlinkEvents:
     # -- devices that exist already ---------------------------------------------------------------
 
     async def _adopt_all(self) -> int:
-        """Takes over what is there; returns how many devices that were."""
+        """Takes over the devices that exist; returns how many there were."""
         found = [entry for entry in self._scan() if self._device_manager.at(entry.minor) is None]
         await asyncio.gather(*(self._device_manager.adopt(entry) for entry in found))
         await self._device_manager.settle()
@@ -120,15 +120,15 @@ class NetlinkEvents:
                 await steps[event.kind](event)
             except RefusedError as refused:
                 status = -refused.errno
-            except Exception as error:  # whatever goes wrong, the administrator's command must not hang
-                log.exception("%s: %s could not be handled", event.device, event.kind.name)
+            except Exception as error:  # reply in any case: without one the administrator's command hangs
+                log.exception("%s: cannot handle %s: refused", event.device, event.kind.name)
                 status = -explain(error)[0]
             await in_thread(lambda: self._netlink.reply(event, status))
 
     async def _added(self, event: Event) -> None:
         entry = UioEntry(event.minor, DeviceName.parse(event.device))
         known = self._device_manager.at(event.minor)
-        if known is None or known.entry != entry:  # else seen in a scan before its event
+        if known is None or known.entry != entry:  # else a scan found the device before its event was read
             await self._device_manager.add(entry)
 
     async def _removed(self, event: Event) -> None:
@@ -153,12 +153,12 @@ class NetlinkEvents:
                 assert_never(event.change)
 
     async def _rescan(self) -> None:
-        """Answers additions whose event was lost. Nobody waits for any other lost event: the kernel fails a
-        reconfiguration that was not delivered and goes on with a removal, which the ring's thread notices."""
+        """Answers ADDED events that were lost. No other lost event needs a reply: the kernel fails a RECONFIG
+        that it cannot deliver, and goes on with a removal, which the ring's thread notices."""
         for entry in self._scan():
             known = self._device_manager.at(entry.minor)
             if known is not None and known.entry.name != entry.name:
-                await self._device_manager.forget(known)  # the minor was used again
+                await self._device_manager.forget(known)  # the kernel reused the minor
                 known = None
             if known is None:
                 await self._adopt_pending(entry)
@@ -170,32 +170,32 @@ class NetlinkEvents:
         else:
             await self._device_manager.adopt(entry)
 
-    # -- who sees to it that we live --------------------------------------------------------------
+    # -- heartbeats -------------------------------------------------------------------------------
 
     def _stirs(self) -> bool:
-        """Whether anybody has to be looked after, or the kernel waits for what we do."""
+        """Whether a ring has commands, or a task of ours runs: the kernel may wait for its reply."""
         return self._device_manager.look_after() or self._tasks.busy
 
     def _reassure(self) -> None:
-        """By itself: an idle daemon is woken by nothing else, and not at all where nobody asks for it."""
+        """Pings systemd's watchdog, if WatchdogSec is set: three times in each period, by a timer, since an
+        idle daemon is woken by nothing else."""
         if self._manager.patience:
             self._manager.alive()
             self._loop.call_later(self._manager.patience / 3, self._reassure)
 
     def _catch_up(self) -> None:
-        """The guardian is gone; or we stood still, and it ended the kernel's waits: waits are wanted again,
-        and what was added or removed meanwhile has to be found."""
+        """The guardian's socket is readable. RELEASED: our event loop stalled, and the guardian ended the
+        kernel's waits and switched them off: switch them on and scan for devices added or removed meanwhile.
+        GONE: the guardian has ended."""
         heard = self._guardian.told()
         if heard == RELEASED:
             self._heartbeat.wake()
-            log.warning(
-                "the event loop stood still: kernel waits were released, looking at all devices again"
-            )
+            log.warning("event loop stalled: kernel waits were released: rescanning devices")
             self._netlink.set_features(True)
             self._tasks.spawn(self._rescan())
         elif heard == GONE:
             self._loop.remove_reader(self._guardian.fileno())
             log.error(
-                "the guardian process has ended: should this one die, too, enable and rmdir will hang; "
+                "the guardian process has ended: if the daemon dies, too, enable and rmdir will hang: "
                 "restart tcmu-runner"
             )

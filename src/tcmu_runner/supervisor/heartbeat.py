@@ -1,4 +1,4 @@
-"""The daemon's heartbeat: regular while there is anything to look after, and none while there is not."""
+"""The supervisor's heartbeat: one beat a second while rings or tasks are busy, none while all are idle."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from tcmu_runner.guardian.guardian import Guardian
 from tcmu_runner.kernel.ring_monitor import RingMonitor
 
 BEAT_SECONDS = 1.0
-QUIET_BEATS = 4  # in a row, before a rest: not each of a few commands shall wake the daemon
+QUIET_BEATS = 4  # idle beats in a row before a rest: else each of a few commands would wake the daemon
 
 
 class Heartbeat:
-    """Beats from `start` to `stop`, for the guardian and for the workers, of which some might hang. While
-    nothing stirs it rests: only `ring_monitor` or a call of `wake` makes it beat again. On the event loop.
+    """Beats from `start` to `stop`: tells the guardian that the supervisor lives, and has workers checked for
+    hangs. While nothing happens it rests: only `ring_monitor` or `wake` starts it again. On the event loop.
 
-    stirs: asked at each beat, and once more before a rest, whether anything happens anywhere.
+    stirs: called at each beat, and once more before a rest; whether anything happens on a ring or in a task.
     """
 
     def __init__(self, guardian: Guardian, ring_monitor: RingMonitor, stirs: Callable[[], bool]) -> None:
         self._guardian = guardian
         self._ring_monitor = ring_monitor
         self._stirs = stirs
-        self._quiet = 0  # beats in a row
-        self._resting = False  # as far as the guardian knows
+        self._quiet = 0  # idle beats in a row
+        self._resting = False  # what the guardian was sent last
         self._next: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop
 
@@ -54,7 +54,7 @@ class Heartbeat:
     def _try_to_rest(self) -> bool:
         self._quiet = 0
         self._ring_monitor.clear()
-        if self._stirs():  # what came before that does not ring
+        if self._stirs():  # commands from before the clear() do not make the monitor readable
             return False
         self._resting = True
         self._guardian.rest()
@@ -62,8 +62,8 @@ class Heartbeat:
         return True
 
     def _rung(self) -> None:
-        """A command has come, and the processor is left to who serves it: until the next beat the guardian
-        may believe that we rest."""
+        """A command has arrived. Beats in a second, not now: the processor is the worker's. Until then the
+        guardian takes us for resting, which is right."""
         self._loop.remove_reader(self._ring_monitor.fileno())
         self._beat_later()
 

@@ -1,4 +1,4 @@
-"""What state each device is in, and what has happened to it: told to the log and to whoever watches."""
+"""Each device's state and its events, for the log and for those that watch (D-Bus, HTTP)."""
 
 from __future__ import annotations
 
@@ -68,27 +68,27 @@ class Journal:
         return list(self._device_events)
 
     def watch(self, changed: Callable[[str], None]) -> None:
-        """`changed` gets the name of each device that something happens to from now on."""
+        """`changed` is called with a device's name at each change from now on, on the event loop."""
         self._watchers.append(changed)
 
     def open(self, device: KernelDevice) -> None:
-        """A new device, or one that is taken over: OPENING."""
+        """Starts the record of a new device, or of one that is taken over: state OPENING."""
         self._records[device.entry.minor] = Record(device, State.OPENING, self._clock())
         self._tell(device)
 
     def close(self, minor: int) -> None:
-        """The device of this minor, if it has a record, is gone."""
+        """Ends the record of this minor, if there is one."""
         record = self._records.pop(minor, None)
         if record is not None:
             self._tell(record.device)
 
     def state(self, device: KernelDevice) -> State | None:
-        """None: it has no record."""
+        """None without a record."""
         record = self._records.get(device.entry.minor)
         return record.state if record is not None and record.device is device else None
 
     def note(self, device: KernelDevice, level: int, text: str, state: State | None = None) -> None:
-        """Something has happened to a device that has a record, and brought it into `state`."""
+        """Logs an event of a device that has a record, and enters `state` if given."""
         record = self._records[device.entry.minor]
         now = self._clock()
         log.log(level, "%s: %s", device.title, text)
@@ -100,7 +100,7 @@ class Journal:
         self._tell(device)
 
     def enter(self, device: KernelDevice, state: State) -> None:
-        """Its state is another; the log has no need to say so."""
+        """Changes the state without a log line."""
         self._records[device.entry.minor].enter(state, self._clock())
         self._tell(device)
 

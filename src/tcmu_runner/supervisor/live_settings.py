@@ -1,9 +1,9 @@
 """The settings in force: both files, the command line and the environment, and what an edit changes at once.
 
-Where several say it, tcmu.conf is right, then the command line, then TCMU_LOGDIR, then the default, as in the
-C daemon. A broken edit is refused as a whole: the file, the line and the remedy are logged, and all stays as
-it was. So does what a missing file has said. At the start a broken one is no reason to leave initiators
-waiting: the settings that were good last count, unless the file was named by --settings.
+Precedence, as in the C daemon: tcmu.conf, then the command line, then TCMU_LOGDIR, then the default. A file
+that cannot be parsed after an edit is refused as a whole: the log has file, line and remedy, and the settings
+stay. They also stay when the file is deleted. At the start a broken file must not keep initiators waiting:
+the last good settings apply, unless --settings named the file.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from tcmu_runner.workers.server import Terms
 
 LOG_DIRECTORY = Path("/var/log")
 LIVE = {"devices", "stacks"}  # tables that take effect without a restart
-QUIET_SECONDS = 0.2  # after the last change of a file: an editor does several things
+QUIET_SECONDS = 0.2  # after the last change of a file: an editor writes, renames and truncates
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line says. None: nothing. settings None: the default file, which may be missing."""
+    """The command line's options. None: not given. settings None: the default file, which may be missing."""
 
     debug: bool = False
     log_dir: Path | None = None
@@ -50,13 +50,13 @@ class Options:
 
 
 class Follower(Protocol):
-    """Another process that logs."""
+    """Something with processes of its own that write to our log: the pool of workers, the guardian."""
 
     def log_to(self, level: int, descriptor: int) -> None: ...
 
 
 class Configuration:
-    """`load` it at the start; `follow` it on the event loop, on which everything but that happens."""
+    """Call `load` at the start; `follow` and all else run on the event loop."""
 
     def __init__(self, options: Options, logs: Log) -> None:
         self.settings = Settings()
@@ -65,22 +65,22 @@ class Configuration:
         self._logs = logs
         self._conf = TcmuConf()
         self._toml = options.settings or tcmu_runner_toml.DEFAULT
-        self._seen: dict[Path, str | None] = {}  # the files' texts
-        self._directories: set[Path] = set()  # whose handlers are loaded
+        self._seen: dict[Path, str | None] = {}  # each file's text when it was read last
+        self._directories: set[Path] = set()  # from which handlers were loaded
         self._device_manager: DeviceManager
         self._followers: Sequence[Follower] = ()
         self._tasks = Tasks()
         self._pending: asyncio.TimerHandle | None = None
-        self._no_log = ""  # why not
+        self._no_log = ""  # why the log file cannot be written
 
     def problems(self) -> list[str]:
-        """What does not work, though LUNs are served: handlers that cannot be loaded, a log that cannot be
-        written."""
+        """What does not work though LUNs are served: handlers that cannot be loaded, a log file that cannot
+        be written."""
         return [*self.registry.problems, *filter(None, [self._no_log, self._logs.trouble])]
 
     def load(self) -> None:
-        """Sets up the log and reads everything. What is wrong with a default file is only logged: it stops no
-        LUN. Raises ConfigError about another one."""
+        """Sets up the log and reads all files. An error in a default file is only logged: LUNs are served
+        nevertheless. Raises ConfigError for a file that the command line names."""
         self._read_conf(_read(self._options.tcmu_conf))
         self._set_log()
         self.registry.load_entry_points()
@@ -96,7 +96,7 @@ class Configuration:
             self._keep(text)
 
     def terms(self, name: str, config: str) -> Terms:
-        """What is said of a device (user_0/vol0) with this config string."""
+        """What the settings say of a device (user_0/vol0) with this config string."""
         subtype = config.partition("/")[0]
         stacks = (stack for stack in self.settings.stacks if stack.name == subtype)
         return Terms(self.settings.devices.of(name), next(stacks, None))
@@ -105,7 +105,7 @@ class Configuration:
 
     @contextmanager
     def follow(self, device_manager: DeviceManager, *followers: Follower) -> Iterator[None]:
-        """Acts on changes of the files meanwhile."""
+        """Applies changes of the files while the context is open."""
         self._device_manager, self._followers = device_manager, followers
         loop, watch = asyncio.get_running_loop(), Watch([self._options.tcmu_conf, self._toml])
         loop.add_reader(watch.fileno(), self._happened, watch)
@@ -130,14 +130,14 @@ class Configuration:
             try:
                 self._apply(text)
             except ConfigError as error:
-                log.error("%s: %s; the old settings stay", self._toml, error)
+                log.error("%s: %s: the old settings stay", self._toml, error)
 
     def _changed(self, path: Path) -> str | None:
-        """Its text, if that is another one than last time."""
+        """The file's text if it differs from the last one read; else None."""
         before, text = self._seen.get(path), _read(path)
         self._seen[path] = text
         if text is None and before is not None:
-            log.info("%s is gone: what it said stays until the next start", path)
+            log.info("%s is gone: its settings stay until the next start", path)
         return text if text != before else None
 
     # -- tcmu.conf and the log ------------------------------------------------------------------------
@@ -148,13 +148,13 @@ class Configuration:
         try:
             self._conf = tcmu_conf.parse(text or "")
         except ConfigError as error:
-            log.error("%s: %s; the old settings stay", path, error)
+            log.error("%s: %s: the old settings stay", path, error)
             return
         for sentence in self._conf.unknown:
             log.warning("%s: %s", path, sentence)
 
     def reopen_logs(self) -> None:
-        """Also for SIGHUP, as logrotate sends it: the log file was renamed."""
+        """Also for SIGHUP, which logrotate sends after it renamed the log file."""
         self._set_log()
         self._tell_followers()
 
@@ -167,8 +167,8 @@ class Configuration:
         try:
             self._logs.write_to(directory)
         except OSError as error:
-            self._no_log = f"no log in {directory}: {error.strerror}; create it, or correct log_dir"
-            log.error("%s; standard error goes on, level %s and above", self._no_log, name)
+            self._no_log = f"no log in {directory}: {error.strerror}: create it, or correct log_dir"
+            log.error("%s; logging to standard error only, level %s and above", self._no_log, name)
         else:
             self._no_log = ""
             log.info("logging to %s, level %s and above", directory / FILE_NAME, name)
@@ -185,7 +185,7 @@ class Configuration:
     # -- tcmu-runner.toml -----------------------------------------------------------------------------
 
     def _take(self, text: str) -> None:
-        """At the start: all of it or, with ConfigError, nothing."""
+        """At the start: applies the whole text or, with ConfigError, nothing of it."""
         found = settings.parse(text)
         self._load_handlers(*found.handlers.paths)
         self.registry.set_stacks(self._definitions(text, found.stacks))
@@ -198,28 +198,28 @@ class Configuration:
                 self.registry.load_directory(directory)
 
     def _fall_back(self, error: str) -> None:
-        """Devices exist that only we serve, or are about to be restored. Raises ConfigError where a person
-        has named the file, and looks."""
+        """Serves with the last good settings or the defaults: devices may wait that no other daemon serves.
+        Raises ConfigError for a file that --settings names: the caller reads the error."""
         if self._options.settings is not None:
             raise ConfigError(error)
-        good, what = kept.read(self._options.kept), "the settings that were good last count"
+        good, what = kept.read(self._options.kept), "the last good settings apply"
         try:
             self._take(good)
         except ConfigError:
             good = ""
         if not good:
-            what = "the defaults count"
-        log.error("%s; until that is corrected %s", error, what)
+            what = "the defaults apply"
+        log.error("%s: until it is corrected %s", error, what)
 
     def _keep(self, text: str) -> None:
         if self._options.settings is None:
             try:
                 kept.keep(text, self._options.kept)
             except OSError as error:
-                log.warning("the settings cannot be kept for a start with broken ones: %s", error)
+                log.warning("cannot save the settings, which a start with a broken file would use: %s", error)
 
     def _apply(self, text: str) -> None:
-        """All of it or, with ConfigError, nothing."""
+        """Applies the whole text or, with ConfigError, nothing of it."""
         before, after = self.settings, settings.parse(text)
         definitions = self._definitions(text, after.stacks)
         self._check_use(after)
@@ -232,7 +232,7 @@ class Configuration:
             self._refresh(device.name, device.config, before)
         for each in fields(Settings):
             if each.name not in LIVE and getattr(before, each.name) != getattr(after, each.name):
-                text = "%s takes effect when tcmu-runner is restarted, of which no initiator sees an error"
+                text = "%s changed: takes effect when tcmu-runner is restarted (initiators see no error)"
                 log.warning(text, each.name)
 
     def _definitions(self, text: str, stacks: Sequence[StackSettings]) -> list[StackDefinition]:
@@ -258,11 +258,11 @@ class Configuration:
         if terms.overrides != before.devices.of(name):
             self._tasks.spawn(self._device_manager.adjust(name, terms.overrides))
         if terms.stack is not None and terms.stack not in before.stacks:
-            log.warning("%s keeps its filters until it is restarted: tcmu-runner restart %s", name, name)
+            log.warning("%s: its stack changed: applies after tcmu-runner restart %s", name, name)
 
 
 def _read(path: Path) -> str | None:
-    """None: there is no such file."""
+    """None without such a file, or when it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except FileNotFoundError:

@@ -1,9 +1,9 @@
-"""Which LUNs were served before: so a LUN that comes back is told from one that an administrator makes.
+"""Which LUNs were served before: tells a LUN that is restored from one that an administrator makes.
 
-rtslib's restoreconfig makes backstores by configfs exactly as an administrator does, and at boot all of them
-come that way. A LUN that was served in an earlier run of the machine, under the same name and config string,
-has had its storage: if that is missing now, perhaps a file system is not mounted. A LUN that was served in
-this run and is added once more was removed meanwhile, by an administrator who may have removed its storage.
+rtslib's restoreconfig writes configfs exactly as an administrator's commands do, and at boot makes all LUNs.
+A LUN that was served before this boot, under the same name and config string, has had its storage: if that is
+missing now, a file system may not be mounted. A LUN that was served in this boot and is added again was
+removed in between, by an administrator, perhaps with its storage.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ log = logging.getLogger(__name__)
 
 
 class ServedBefore:
-    """A note for each LUN, by its name and storage: in which run of the machine it was served last. The HBA
-    is no part of the name: rtslib counts them anew at each boot. Methods block and raise nothing."""
+    """Keeps one file for each LUN, named by LUN and storage, with the boot id under which it was served last.
+    The HBA's number is not part of the name: rtslib renumbers HBAs at each boot. Methods block, never
+    raise."""
 
     def __init__(self, directory: Path | None = DIRECTORY, boot_id: str | None = None) -> None:
         """directory: None keeps no notes."""
@@ -37,14 +38,14 @@ class ServedBefore:
         self._boot_id = boot_id or BOOT_ID.read_text().strip()
 
     def origin(self, name: DeviceName) -> Origin:
-        """Of a device that the kernel adds now."""
+        """The origin of a device that the kernel adds now."""
         with suppress(OSError, UnicodeDecodeError):
             if (path := self._path(name)) is not None:
                 return Origin.AGAIN if path.read_text().strip() == self._boot_id else Origin.RESTORED
         return Origin.NEW
 
     def note(self, name: DeviceName) -> None:
-        """It is served."""
+        """Call once the device is served."""
         path = self._path(name)
         if path is None or self.origin(name) is Origin.AGAIN:
             return
@@ -52,15 +53,15 @@ class ServedBefore:
             files.write_whole(path, f"{self._boot_id}\n")
         except OSError as error:
             log.warning(
-                "cannot note in %s that %s is served: %s: should its storage be missing after the next boot, "
-                "it is made anew",
+                "cannot note in %s that %s is served: %s: if its storage is missing after the next boot, "
+                "the handler makes it anew",
                 path, name.device, error.strerror,
             )  # fmt: skip
 
     def _path(self, name: DeviceName) -> Path | None:
         try:
             parts = split(name.config)
-        except ConfigError:  # a device of another daemon's
+        except ConfigError:  # a device of another daemon
             return None
         storage = f"{parts.subtype}/{parts.rest.partition(';')[0]}"
         digest = hashlib.sha256(storage.encode(errors="surrogateescape")).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""Unit serial numbers: what a LUN without one in LIO gets, and which LUNs have the same identifier.
+"""Unit serial numbers: the one for a LUN that has none in LIO, and LUNs that share an identifier.
 
-Initiators take two disks with one NAA identifier for two paths to one disk, and SPC-5 7.7.6.6.5 wants it
-unique in the world. targetcli gives each backstore a random serial; one that is made in configfs has none.
+Initiators take two disks with one NAA identifier for two paths to one disk; SPC-5 7.7.6.6.5 requires it to be
+worldwide unique. targetcli gives each backstore a random serial; one made by hand in configfs has none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tcmu_runner.scsi.vpd import naa
 
 RECORD = Path("/var/lib/tcmu-runner/serials.json")
 MACHINE_ID = Path("/etc/machine-id")
-_NAMESPACE = uuid.UUID("3a5bcf4e-52a5-4c67-9d0c-6a2a3f7d1f0b")  # of this use: the machine id stays private
+_NAMESPACE = uuid.UUID("3a5bcf4e-52a5-4c67-9d0c-6a2a3f7d1f0b")  # the hash keeps the machine id private
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 class Serials:
     """Which serial each LUN has. Methods may be called on any thread.
 
-    A LUN without a serial gets one derived from the machine and its name without the HBA, which rtslib
-    numbers anew at each boot. It is written to the kernel, so that targetcli shows and saves it. Earlier
-    versions derived it from the name alone: a LUN that they served keeps that one, initiators know it.
-    Those serials are in the record, since after a reboot nothing else tells them from new ones.
+    A LUN without a serial gets one derived from /etc/machine-id and its name without the HBA, which rtslib
+    renumbers at each boot. We write it to the kernel, so that targetcli shows and saves it. Earlier versions
+    derived it from the name alone: a LUN that they served keeps that serial, since initiators know it. The
+    record file has those serials: after a reboot nothing else distinguishes them.
     """
 
     def __init__(self, record: Path = RECORD, machine_id: Path = MACHINE_ID) -> None:
@@ -55,20 +55,21 @@ class Serials:
         """Call before the device is served; existed: before this daemon. Blocks, and reads configfs."""
         with self._lock:
             serial = ""
-            with suppress(ConfigfsError):  # opening the device fails, too, and says why
+            with suppress(ConfigfsError):  # opening the device fails with the same error, and reports it
                 serial = store.serial()
             if not serial:
                 serial = self._choose(store.name, existed=existed)
-                with suppress(ConfigfsError):  # while the LUN is exported the kernel keeps what it has: none
+                with suppress(ConfigfsError):  # the kernel refuses a serial while the LUN is exported
                     store.set_serial(serial)
             self._given[store.name] = serial
 
     def forget(self, name: str) -> None:
-        """The LUN is removed."""
+        """The kernel has removed the LUN."""
         self._given.pop(name, None)
 
     def settle(self) -> None:
-        """All LUNs that an earlier version may have served have been found. Blocks."""
+        """Call once all devices that existed before this daemon have been given one: from then on, a LUN that
+        is not in the record was not served by an earlier version. Blocks."""
         with self._lock:
             if self._upgraded:
                 self._upgraded = False
@@ -107,12 +108,12 @@ class Serials:
             files.write_whole(self._path, json.dumps(self._recorded, indent=2, sort_keys=True))
         except OSError as error:
             level = logging.WARNING if self._recorded else logging.INFO
-            text = "%s cannot be written: %s; LUNs without a serial may have another one after a reboot"
+            text = "%s cannot be written: %s: LUNs without a serial may have another one after a reboot"
             log.log(level, text, self._path, error.strerror)
 
 
 def _named(namespace: uuid.UUID, name: str) -> str:
-    """The uuid of a name, which the kernel takes in any bytes."""
+    """A version 5 UUID; `name` may have any bytes, as the kernel's names do."""
     return str(uuid.uuid5(namespace, utf8(name)))
 
 
@@ -122,32 +123,32 @@ def _read(record: Path) -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        log.warning("%s cannot be read: %s; LUNs without a serial get new ones", record, error)
+        log.warning("%s cannot be read: %s: LUNs without a serial get new ones", record, error)
         return {}
     return {str(name): str(serial) for name, serial in found.items()} if isinstance(found, dict) else {}
 
 
 def twins(paths: Paths) -> list[tuple[str, list[str]]]:
-    """NAA identifiers that several backstores of this machine have, and whose they are: user_0/vol0. Blocks
-    while a backstore's removal waits for the daemon."""
+    """NAA identifiers that several backstores of this machine share, with the backstores' names
+    (user_0/vol0). Blocks while the removal of a backstore waits for the daemon."""
     found: defaultdict[str, list[str]] = defaultdict(list)
     for file in sysfs.find(paths.target, "core/*_*/*/wwn/vpd_unit_serial"):
         store = file.parent.parent
-        with suppress(OSError, ValueError):  # it was removed meanwhile
+        with suppress(OSError, ValueError):  # the backstore was removed meanwhile
             if serial := sysfs.read(file).removeprefix(SERIAL_PREFIX.rstrip()).strip():
                 found[_naa(store, serial)].append(f"{store.parent.name}/{store.name}")
     return [(identifier, names) for identifier, names in found.items() if len(names) > 1]
 
 
 class Twins:
-    """Tells of each pair once. Methods block as `twins` does."""
+    """Reports each pair of LUNs with the same identifier once. Methods block as `twins` does."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
         self._told: set[tuple[str, str]] = set()  # NAA and name
 
     def new(self) -> dict[str, str]:
-        """What to log of which backstore."""
+        """A warning for each backstore that has a new twin, by its name."""
         found = {(each, name): names for each, names in twins(self._paths) for name in names}
         new = {key: names for key, names in found.items() if key not in self._told}
         self._told = set(found)
@@ -155,7 +156,7 @@ class Twins:
 
 
 def _same(identifier: str, others: list[str]) -> str:
-    what = f"same identifier as {', '.join(others)}, naa.{identifier}, initiators take them for one disk"
+    what = f"same identifier as {', '.join(others)}, naa.{identifier}: initiators take them for one disk"
     return f"{what}: give one another wwn/vpd_unit_serial while it is not exported"
 
 

@@ -1,9 +1,9 @@
-"""What a browser and Prometheus see of the daemon: read-only, over HTTP, off unless the settings say so.
+"""Status page and metrics over HTTP: read-only, and off unless the settings enable them.
 
-page       the status page: one HTML file without outside assets, package data.
+page: the status page, one HTML file without outside assets, as package data.
 
 collector  devices in Prometheus' text format
-report     what the page asks for each second, as JSON
+report     the page's data, as JSON, which it fetches each second
 request    the head of an HTTP request
 server     HTTP for a few small documents
 site       the documents and their paths: /, /status.json, /metrics

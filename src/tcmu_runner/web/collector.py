@@ -1,4 +1,4 @@
-"""Devices in Prometheus' text format. Importing this costs the supervisor 14 MB: only where it is wanted."""
+"""Devices in Prometheus' text format. Importing this costs the supervisor 14 MB: only if metrics are on."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tcmu_runner.engine.observe.stats_text import error_name, name
 from tcmu_runner.engine.observe.view import DeviceView, State
 from tcmu_runner.handler.device import without_hba
 
-EDGES = range(4, 26)  # of latency buckets, 16 us to 34 s; what is quicker or slower shares the outer two
+EDGES = range(4, 26)  # powers of 2: upper edges of latency buckets, 16 us to 34 s
 
 
 def render(devices: Sequence[DeviceView]) -> bytes:
-    """All metrics of this moment. Any thread."""
+    """All metrics at this moment. Any thread."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(DeviceCollector(devices))
     return generate_latest(registry)
 
 
 class DeviceCollector(Collector):
-    """Each device's numbers under the label `device`."""
+    """Each device's numbers, with its name in the label `device`."""
 
     def __init__(self, devices: Sequence[DeviceView]) -> None:
         self._devices = devices
@@ -73,7 +73,7 @@ class DeviceCollector(Collector):
     def _info(self) -> Metric:
         metric = InfoMetricFamily("tcmu_device", "What a device is.", labels=["device"])
         for view in self._devices:
-            lun = without_hba(view.name)  # the same after a reboot
+            lun = without_hba(view.name)  # unlike `device`, the same after a reboot
             what = {"handler": view.handler, "config": view.config, "uio": f"uio{view.minor}", "lun": lun}
             metric.add_metric([view.name], what)
         return metric

@@ -1,4 +1,4 @@
-"""What the status page asks for each second: totals since a device is served; the page makes rates."""
+"""The status page's data: totals since each device is served; the page computes rates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 
 def report(watchable: Watchable) -> Json:
-    """clock: in seconds, from an unknown moment on; time: Unix. page.html reads the rest by name."""
+    """clock: seconds since an arbitrary moment. time: Unix time. page.html reads the rest by name."""
     return {
         "clock": time.monotonic(),
         "time": time.time(),
@@ -33,7 +33,7 @@ def report(watchable: Watchable) -> Json:
 
 
 def devices(watchable: Watchable) -> list[DeviceView]:
-    """All devices. Bytes that are not UTF-8, which the kernel lets pass in names, are written as escapes."""
+    """All devices. Bytes of names that are not UTF-8 are escaped; the kernel allows them."""
     return [
         replace(
             view,
@@ -81,7 +81,7 @@ def _total(opcodes: tuple[Opcode, ...], of: Callable[[int], bool]) -> Json:
 
 
 def _latency(opcodes: tuple[Opcode, ...]) -> list[int]:
-    """Of reads and writes: bucket n counts those that took less than 2^n microseconds."""
+    """Of reads and writes: bucket n counts commands of less than 2^n microseconds."""
     rows = [row.histogram for row in opcodes if row.opcode in _READS | _WRITES]
     return [sum(counts) for counts in zip(*rows, strict=True)] if rows else [0] * BUCKETS
 

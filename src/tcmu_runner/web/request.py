@@ -1,4 +1,4 @@
-"""The head of an HTTP request: what RFC 9110 and RFC 9112 have a server accept, and what it refuses."""
+"""The head of an HTTP request: parses what RFC 9110 and RFC 9112 require, refuses the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-
 
 
 class RefusedError(Exception):
-    """status: of the answer."""
+    """status: of the response."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
         super().__init__(text)
@@ -24,8 +24,8 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """path: of the target, without its query; `*` for the server as a whole. host: what the client calls us,
-    with its port; None from HTTP/1.0, which need not say."""
+    """path: of the target, without its query; `*` for the server as a whole. host: name and port by which the
+    client calls us; None from HTTP/1.0, which need not send it."""
 
     method: str
     path: str
@@ -33,7 +33,7 @@ class Request:
 
 
 def parse(head: bytes) -> Request:
-    """The request whose head this is, up to and with the empty line. Raises RefusedError."""
+    """Parses a head, which ends with the empty line. Raises RefusedError."""
     line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     found = _LINE.fullmatch(line)
     if found is None:
@@ -56,7 +56,7 @@ def _bad(text: str) -> RefusedError:
 
 
 def _field(line: str) -> tuple[str, str]:
-    """Name, in lower case, and value (RFC 9112, 5). A line that continues the one before is refused (5.2)."""
+    """Name in lower case, and value (RFC 9112, 5). Refuses line folding (5.2)."""
     found = _FIELD.fullmatch(line)
     if found is None:
         raise _bad("this is no header field")
@@ -68,7 +68,7 @@ def _values(fields: Iterable[tuple[str, str]], wanted: str) -> list[str]:
 
 
 def _target(method: str, target: str) -> tuple[str, str | None]:
-    """The path, and the authority that absolute-form has in place of Host (RFC 9112, 3.2)."""
+    """The path, and the authority of a target in absolute-form, which replaces Host (RFC 9112, 3.2)."""
     if target.startswith("/"):
         return target.partition("?")[0], None
     if target == "*" and method == "OPTIONS":
@@ -88,7 +88,7 @@ def _authority(text: str) -> str:
 
 
 def _check_framing(fields: list[tuple[str, str]]) -> None:
-    """RFC 9112, 6: whether it is clear where the content ends, which is read and means nothing."""
+    """Refuses a request if it is unclear where its content ends (RFC 9112, 6); the content is ignored."""
     lengths = {each.strip() for value in _values(fields, "content-length") for each in value.split(",")}
     coded = _values(fields, "transfer-encoding")
     codings = [each.strip().lower() for value in coded for each in value.split(",")]

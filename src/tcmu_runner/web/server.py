@@ -1,7 +1,7 @@
-"""HTTP for a few small documents that anybody may read: GET, HEAD, OPTIONS, one request for each connection.
+"""HTTP for a few small public documents: GET, HEAD, OPTIONS, one request for each connection.
 
-Whoever connects may be slow, broken or hostile. A connection has a few seconds from its beginning to our last
-byte, and there are only so many of them; nothing that arrives is kept.
+Clients may be slow, broken or hostile. A connection has SECONDS from its beginning to our last byte, their
+number is limited, and nothing that arrives is kept.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from tcmu_runner.web.request import RefusedError, Request, parse
 
-LINE_BYTES = 8000  # of the request line: RFC 9112, 3 wants so many at least
+LINE_BYTES = 8000  # of the request line: the least that RFC 9112, 3 recommends
 HEAD_BYTES = 16384  # of request line and header fields
-IGNORED_BYTES = 16 << 20  # of content and whatever else follows a request
+IGNORED_BYTES = 16 << 20  # of content and whatever else follows a request's head
 METHODS = ("GET", "HEAD", "OPTIONS")
 OTHERS = ("POST", "PUT", "DELETE", "PATCH", "CONNECT", "TRACE")  # RFC 9110, 9.3 and RFC 5789
 SECONDS = 10.0
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """type: the media type of `body`. headers: further ones."""
+    """A response. type: the media type of `body`. headers: further ones."""
 
     body: bytes
     type: str = "text/plain; charset=utf-8"
@@ -63,10 +63,10 @@ class Answer:
 
 
 class Server:
-    """answer: called on the event loop with the path of a request; None where there is no such document.
+    """answer: called on the event loop with the path of a request; returns None if there is no such document.
 
-    names: by which browsers may call us, besides localhost and addresses. Any other name is refused: a page
-    of anybody's could have its own name point to our address and read from us what is not for it.
+    names: host names by which browsers may call us, besides localhost and addresses. Other names are refused,
+    against DNS rebinding: a foreign page could point its own name to our address and read our documents.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Server:
         self._server: asyncio.Server | None = None
 
     async def open(self, host: str, port: int) -> int:
-        """Listens; returns the port, which was any free one if 0 was asked for. Raises OSError."""
+        """Listens; returns the port, a free one if `port` is 0. Raises OSError."""
         self._server = await asyncio.start_server(self._serve, host, port, limit=HEAD_BYTES)
         chosen: int = self._server.sockets[0].getsockname()[1]
         return chosen
@@ -102,7 +102,7 @@ class Server:
             async with asyncio.timeout(SECONDS):
                 writer.write(await self._respond(reader))
                 await _close(reader, writer)
-        except (OSError, EOFError):  # gone, or too slow, which is TimeoutError
+        except (OSError, EOFError):  # the client is gone, or too slow (TimeoutError)
             pass
         finally:
             writer.transport.abort()
@@ -118,7 +118,7 @@ class Server:
             return answer.encode(self._now(), body=not head.startswith(b"HEAD "))
         try:
             answer = await self._choose(request)
-        except Exception:  # a bug of ours must be seen, and cost no more than this answer
+        except Exception:  # a bug in a document costs only this response
             log.exception("the answer to %s cannot be made", request.path)
             answer = Answer.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of tcmu-runner")
         return answer.encode(self._now(), body=request.method != "HEAD")
@@ -149,7 +149,7 @@ class Server:
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
-    """The bytes up to and with the empty line. Raises RefusedError where there are too many, EOFError."""
+    """The bytes up to and with the empty line. Raises RefusedError for too many, EOFError."""
     head = await _line(reader, HTTPStatus.REQUEST_URI_TOO_LONG)
     if head == b"\r\n":  # RFC 9112, 2.2
         head = await _line(reader, HTTPStatus.REQUEST_URI_TOO_LONG)
@@ -172,8 +172,8 @@ async def _line(reader: asyncio.StreamReader, too_long: HTTPStatus) -> bytes:
 
 
 async def _close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Reads on until the client has closed, too: bytes that nobody has read would have the kernel reset the
-    connection, and take from the client what it has not read of the answer (RFC 9112, 9.6)."""
+    """Reads on until the client has closed, too: the kernel would answer unread bytes with a reset, and the
+    client would lose what it has not read of the response (RFC 9112, 9.6)."""
     await writer.drain()
     writer.write_eof()
     ignored = 0

@@ -1,4 +1,4 @@
-"""The documents: the status page, what it shows, and the metrics."""
+"""The documents: the status page, its data, and the metrics."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ log = logging.getLogger(__name__)
 
 
 class Site:
-    """`open` it on the event loop that the Watchable belongs to; `close` it there."""
+    """Call `open` and `close` on the event loop that the Watchable belongs to."""
 
     def __init__(self, watchable: Watchable, names: Iterable[str] = ()) -> None:
         self._watchable = watchable
-        self.url = ""  # while it is open
+        self.url = ""  # set while it is open
         self._page = _page()
         self._render: Callable[[Sequence[DeviceView]], bytes] | None = None
         self._server = Server(self._answer, names)
 
     async def open(self, host: str, port: int) -> None:
-        """port: 0 is any that is free. Raises OSError."""
+        """port: 0 is any free one. Raises OSError."""
         self._render = _load_collector()
         port = await self._server.open(host, port)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -61,7 +61,7 @@ class Site:
     async def _metrics(self) -> Answer:
         if self._render is None:
             return Answer.refusal(HTTPStatus.NOT_IMPLEMENTED, NO_METRICS)
-        text = await asyncio.to_thread(self._render, devices(self._watchable))  # thousands of lines
+        text = await asyncio.to_thread(self._render, devices(self._watchable))  # may be thousands of lines
         return Answer(text, "text/plain; version=0.0.4; charset=utf-8")
 
 
@@ -75,7 +75,7 @@ def _load_collector() -> Callable[[Sequence[DeviceView]], bytes] | None:
 
 
 def _page() -> Answer:
-    """The page may run and look like what is in it, ask us, and nothing else."""
+    """The page with a Content-Security-Policy: only its own script and style, requests only to us."""
     text = resources.files("tcmu_runner.web").joinpath("page.html").read_text(encoding="utf-8")
     text = text.replace("%HOST%", escape(socket.gethostname())).replace("%VERSION%", version("tcmu-runner"))
     allowed = {
@@ -93,6 +93,6 @@ def _page() -> Answer:
 
 
 def _hash(text: str, element: str) -> str:
-    """The one element of this kind (CSP level 3, 2.3.1)."""
+    """The hash of the page's one element of this kind (CSP level 3, 2.3.1)."""
     (content,) = re.findall(rf"<{element}>(.*?)</{element}>", text, re.DOTALL)
     return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"

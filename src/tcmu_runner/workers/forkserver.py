@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 
 class ForkServer:
-    """A process with one thread and all handlers loaded, from which workers are forked: their memory is
-    shared with it. `start` is to be called before there is any thread."""
+    """The supervisor's end of the forkserver, a process with one thread and all handlers loaded: workers
+    forked from it share its memory. Call `start` before there is any thread."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
@@ -34,8 +34,8 @@ class ForkServer:
     def start(
         cls, make_worker: Callable[[socket.socket], Worker], logs: Log, let_go: Callable[[], None]
     ) -> ForkServer:
-        """`make_worker`: in a new process, from its end of the control socket. `logs`: the log there and
-        here. `let_go`: in the forkserver, closes what only the supervisor may have."""
+        """make_worker: called in each worker with its end of the control socket. logs: the log, in all
+        processes. let_go: called in the forkserver; closes what only the supervisor may have open."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if os.fork() == 0:
             ours.close()
@@ -45,8 +45,8 @@ class ForkServer:
         return cls(ours)
 
     def fork(self, *, rehearsed: bool = False) -> socket.socket:
-        """A new worker: the supervisor's end of its socket. rehearsed: it takes its time to get ready to be
-        fast later. Raises OSError when the forkserver is gone."""
+        """Forks a worker; returns the supervisor's end of its socket. rehearsed: the worker first does a dry
+        run, so that it serves faster later. Raises OSError when the forkserver has ended."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             socket.send_fds(self._socket, [REHEARSED if rehearsed else COLD], [theirs.fileno()])
@@ -54,15 +54,15 @@ class ForkServer:
         return ours
 
     def log_to(self, level: int, descriptor: int) -> None:
-        """For the forkserver and all workers to come."""
+        """Sets level and file for the forkserver and the workers that it forks later."""
         socket.send_fds(self._socket, [encode(LogTo(level))], [descriptor])
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
     def receive(self) -> Forked | Ended | None:
-        """Once `fileno` is readable. A Forked answers each call of `fork`, in their order, and comes before
-        the Ended of that worker. None: the forkserver itself has ended."""
+        """Call once `fileno` is readable. There is one Forked for each call of `fork`, in their order, and a
+        worker's Ended follows its Forked. None: the forkserver itself has ended."""
         with suppress(ConnectionResetError):
             if datagram := self._socket.recv(MAX_LENGTH):
                 message = decode(datagram)
@@ -71,18 +71,18 @@ class ForkServer:
         return None
 
     def close(self) -> None:
-        """Ends the forkserver and with it every worker that is left."""
+        """Ends the forkserver and with it every worker that still runs."""
         self._socket.close()
 
 
 def _live(life: Callable[[], None]) -> None:
-    """Runs a child process to its end; nothing of the parent's clean-up happens in it."""
+    """Runs a child process to its end, with os._exit: none of the parent's clean-up runs in it."""
     status = 1
     try:
         life()
         status = 0
     except Exception as error:
-        if _is_exhaustion(error):  # of the system or of workers.memory, and no bug: a traceback tells nothing
+        if _is_exhaustion(error):  # no memory or descriptors, or workers.memory: no bug, so no traceback
             log.error("process %d ends: %s", os.getpid(), explain(error)[1])
         else:
             log.exception("a child process failed")
@@ -99,9 +99,9 @@ def _is_exhaustion(error: Exception) -> bool:
 def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], logs: Log) -> None:
     name_process("tcmu-template")
     keep_pages_small()
-    gc.freeze()  # the collector must not write to memory that is shared
+    gc.freeze()  # the collector would write to the shared pages and so copy them
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the supervisor tells us of new logs, and ends us by closing
+        signal.signal(number, signal.SIG_IGN)  # we end when the supervisor closes the socket
     signal.signal(signal.SIGCHLD, lambda *_: _tell_of_ends(end))
     while True:
         try:
@@ -121,7 +121,7 @@ def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], l
 
 
 def _fork_worker(end: socket.socket, life: Callable[[], None]) -> None:
-    """A fork that fails costs this one worker: the supervisor sees its socket closed, and tries again."""
+    """If fork(2) fails, only this worker is lost: its socket closes, and the supervisor tries again."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # else its Ended could come before its Forked
     try:
         child = os.fork()
@@ -135,7 +135,7 @@ def _fork_worker(end: socket.socket, life: Callable[[], None]) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         die_with_parent()
         _live(life)
-    with suppress(BrokenPipeError):  # the supervisor has ended: `_breed` reads that next
+    with suppress(BrokenPipeError):  # the supervisor has ended: `_breed` reads end of file next
         end.send(encode(Forked(max(child, 0))))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
 
@@ -148,8 +148,8 @@ def _work(make_worker: Callable[[socket.socket], Worker], control: socket.socket
 
 
 def _tell_of_ends(end: socket.socket) -> None:
-    """The supervisor sees a worker's death on the worker's socket; the exit status reaches only us, its
-    parent: forward it."""
+    """The supervisor sees the death on the worker's socket; the exit status reaches only us, its parent:
+    forward it. Runs as the handler of SIGCHLD."""
     with suppress(ChildProcessError, BlockingIOError, BrokenPipeError):
         while (child := os.waitpid(-1, os.WNOHANG)) != (0, 0):
             end.send(encode(Ended(*child)), socket.MSG_DONTWAIT)

@@ -1,4 +1,4 @@
-"""The supervisor's end of a worker process. All on the event loop."""
+"""The supervisor's end of a worker process. All of it runs on the event loop."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from tcmu_runner.workers.protocol import (
 )
 from tcmu_runner.workers.server import Trouble
 
-SILENT_SECONDS = 10.0  # a worker that has not answered for so long is killed
-REASON_SECONDS = 0.05  # how long the news of a death waits for what the forkserver knows of it
+SILENT_SECONDS = 10.0  # the supervisor kills a worker that has not answered for so long
+REASON_SECONDS = 0.05  # how long the report of a death waits for the exit status from the forkserver
 
 log = logging.getLogger(__name__)
 
 
 class WorkerDiedError(DeviceError):
-    """The worker process that served a device has ended. How, is known a little later: see `explained`.
+    """The worker process that served a device has ended. The exit status comes later: see `explained`.
 
     patience: seconds for which `explained` waits at most; None: REASON_SECONDS."""
 
     def __init__(self, patience: float | None = None) -> None:
-        super().__init__("its worker process has ended")
+        super().__init__("worker process ended")
         self._patience = REASON_SECONDS if patience is None else patience
         self._how = ""
         self._explained = asyncio.Event()
@@ -51,7 +51,7 @@ class WorkerDiedError(DeviceError):
         self._explained.set()
 
     async def explained(self) -> None:
-        """Waits a moment for the cause to be part of the text."""
+        """Waits up to REASON_SECONDS until str(self) includes the exit status or signal."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._explained.wait(), self._patience)
 
@@ -67,30 +67,31 @@ def _how(status: int) -> str:
 
 
 class WorkerHandle:
-    """The supervisor's end of one worker. `troubles` are told when it has ended or a ring of theirs broke."""
+    """One worker. `troubles` are called when the worker has ended or the ring of their device is broken."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
-        self.pid = 0  # until the forkserver has named it
+        self.pid = 0  # until the forkserver's Forked
         self._answers = False
         self._reaped = False
         self.alive = True
         self._condemned = False
-        self.troubles: dict[int, Trouble] = {}  # by minor, whom to tell
+        self.troubles: dict[int, Trouble] = {}  # by minor
         self._loop.add_reader(control.fileno(), self._receive)
         self._watching: asyncio.Task[None] | None = None
         self._death = WorkerDiedError()
 
     @property
     def ready(self) -> bool:
-        """Whether it would answer at once."""
+        """Whether it would answer a request at once."""
         return self.alive and self._answers
 
     def is_process(self, pid: int) -> None:
-        """The forkserver names it, not the worker itself: `kill` has the rights of root."""
+        """Sets the process id. It comes from the forkserver, not from the worker, which could name another
+        process: `kill` runs as root."""
         self.pid = pid
         if self._condemned:
             self.kill()
@@ -109,12 +110,12 @@ class WorkerHandle:
         if done is None or not self.alive:
             raise await self._explained()
         if done.errno:
-            # The kernel takes no other numbers for errors (MAX_ERRNO), and would wait for another answer.
+            # MAX_ERRNO: the kernel ignores a reply with a larger number and waits for another one.
             raise DeviceError(done.text, done.errno if 0 < done.errno < 4096 else errno.EIO)
         return done
 
     def log_to(self, level: int, descriptor: int) -> None:
-        """One that has ended does not hear of it."""
+        """Sends it the log's level and file; does nothing once the worker has ended."""
         with suppress(OSError):
             socket.send_fds(self._control, [encode(LogTo(level))], [descriptor])
 
@@ -138,16 +139,17 @@ class WorkerHandle:
                     future.set_result(done)
             case Started():
                 self._answers = True
-            case Broken() as broken:  # of its own devices: no other is among `troubles`
+            case Broken() as broken:  # a minor of another worker is not among `troubles`
                 gone = TransportGoneError(broken.text) if broken.gone else DeviceError(broken.text)
                 self._tell(broken.minor, gone)
             case _:
-                self._condemn(f"it sent {type(message).__name__}, which is for others to say")
+                self._condemn(f"it sent {type(message).__name__}, which no worker may send")
 
     def _condemn(self, why: str) -> None:
-        """It does not keep to the protocol: it may be another's by now. One line, however much it sends."""
+        """Kills a worker that breaks the protocol: an attacker may control it. Logs one line, however many
+        messages it sends."""
         if not self._condemned:
-            log.error("worker process %d: %s: it is killed", self.pid, why)
+            log.error("worker process %d: %s: killed", self.pid, why)
         self.kill()
 
     def _tell(self, minor: int, error: Exception) -> None:
@@ -155,17 +157,17 @@ class WorkerHandle:
             trouble(error)
 
     def watch(self) -> None:
-        """Has it look after its commands. One that does not answer is killed."""
+        """Has the worker check its commands for late ones. Kills it when it does not answer."""
         if self.alive and (self._watching is None or self._watching.done()):
             self._watching = self._loop.create_task(self._watch())
 
     async def _watch(self) -> None:
         answer = asyncio.ensure_future(self.call(Watch))
-        for _ in range(2):  # the first time it may be us who stood still, its answer unread
+        for _ in range(2):  # after the first wait the answer may be unread because our own loop was stopped
             if (await asyncio.wait({answer}, timeout=SILENT_SECONDS / 2))[0]:
-                answer.exception()  # it has died, which others are told
+                answer.exception()  # if the worker died: `troubles` are called for that
                 return
-        log.error("worker process %d has not answered for %.0f s and is killed", self.pid, SILENT_SECONDS)
+        log.error("worker process %d: no answer for %.0f s: killed", self.pid, SILENT_SECONDS)
         self.kill()
         await asyncio.wait({answer})
         answer.exception()
@@ -173,8 +175,8 @@ class WorkerHandle:
     # -- its end --------------------------------------------------------------------------------------
 
     def _lost(self) -> None:
-        """Nothing of it is left: no thread of its own writes to a ring any more. Initiators wait, so that is
-        told at once; its cause comes later."""
+        """The socket is closed: no thread of the worker writes to a ring again. Calls `troubles` at once,
+        since initiators wait; the exit status follows."""
         self.end()
         for future in self._waiting.values():
             if not future.done():
@@ -183,8 +185,8 @@ class WorkerHandle:
             self._tell(minor, self._death)
 
     def explain(self, status: int) -> None:
-        """How it has ended; sooner or later than its socket tells that it has. From now on its number may be
-        another process's."""
+        """`status`: as of waitpid(2); comes before or after the socket closes. The process id is free from
+        now on, so `kill` must not use it."""
         self._reaped = True
         self._death.explain(status)
 
@@ -193,15 +195,15 @@ class WorkerHandle:
         return self._death
 
     def kill(self) -> None:
-        """Ends the process as soon as the forkserver has named it; `troubles` hear of it as of other
-        deaths."""
+        """Kills the process, or does so once the forkserver has named it. `troubles` are called as for any
+        death."""
         self._condemned = True
         if self.alive and self.pid and not self._reaped:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
 
     def end(self) -> None:
-        """Lets go of the worker, which then ends by itself."""
+        """Closes the socket; the worker then exits."""
         if self.alive:
             self.alive = False
             self._loop.remove_reader(self._control.fileno())

@@ -1,4 +1,4 @@
-"""A device of the kernel as the process that serves it sees it: UIO descriptor, configuration, LUN."""
+"""A kernel device in the process that serves it: UIO descriptor, configuration, LUN."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class UioTransport:
-    """The engine's view of a UIO device."""
+    """The ring's shared memory and doorbell, as the engine wants them. Owns `uio`."""
 
     def __init__(self, uio: UioDevice, log: logging.LoggerAdapter[logging.Logger]) -> None:
         self._uio = uio
@@ -44,14 +44,15 @@ class UioTransport:
         return self._uio.fileno()
 
     def close(self) -> None:
-        """Lets the kernel free the device."""
+        """Unmaps the memory: the kernel can free the device after that."""
         unmap(self._map, self._log)
         self._uio.close()
 
 
 class KernelLun:
-    """Owns `uio` and the descriptors `statistics`, `state` (see StateFiles; None: nothing is kept) and
-    `ring_ready` (None: there is nothing to wait for). Methods block and are called one at a time."""
+    """One device. Owns `uio` and the descriptors `statistics`, `state` (current and lasting, see StateFiles;
+    None: no state is kept) and `ring_ready` (None: the ring may be read at once). Methods block; one call at
+    a time."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class KernelLun:
         serial: str = "",
         ring_ready: int | None = None,
     ) -> None:
-        """serial: the unit serial number as long as LIO has none."""
+        """serial: the unit serial number to report while LIO has none."""
         self._uio = uio
         self._ring_ready = ring_ready
         self._statistics = Statistics(statistics)
@@ -79,7 +80,7 @@ class KernelLun:
         self._overrides = overrides
         self._origin = origin
         self._serial = serial
-        self._told = Limits()  # by the kernel
+        self._told = Limits()  # what the kernel reports
         self._memory = (
             UnitMemory(Record(state[0]), Record(state[1], lasting=True)) if state is not None else None
         )
@@ -87,8 +88,8 @@ class KernelLun:
         self._transport: UioTransport | None = None
 
     def open(self) -> Description:
-        """Opens the storage and waits for the go-ahead; does not look at the ring, that may still be reset.
-        Raises TcmuError or OSError: all is closed again then."""
+        """Opens the storage and waits for `ring_ready`; does not read the ring, which the supervisor may
+        still reset. Raises TcmuError or OSError: everything is closed then."""
         try:
             description = self._describe()
             self._lun = Lun.open(description, self._registry, self._statistics)
@@ -107,8 +108,8 @@ class KernelLun:
         broken: Callable[[Exception], None],
         restart: Callable[[], None] | None = None,
     ) -> None:
-        """Serves the ring, after `open`. Raises TcmuError: all is closed again then. broken, restart: see
-        Lun.attach."""
+        """Call after `open`: serves the ring. Raises TcmuError: everything is closed then. broken, restart:
+        see Lun.attach."""
         if self._lun is None or self._transport is None:
             raise DeviceError(f"{self._store.name} is closed already")
         try:
@@ -133,13 +134,13 @@ class KernelLun:
         )
 
     def _limits(self, block_size: int) -> Limits:
-        """hw_max_sectors is advice: to refuse more would fail initiators that do not ask for limits."""
+        """hw_max_sectors is reported, not enforced: initiators that never read VPD B0h would fail."""
         longest = self._store.data_area() // block_size
         self._told = Limits(max_transfer=longest, optimal_transfer=self._store.max_sectors())
         return self._overrides.limit(self._told)
 
     def _identify(self) -> Identity:
-        """Read anew at each INQUIRY: LIO's tools set the serial after the device is enabled."""
+        """Called for each INQUIRY, since LIO's tools set the serial after `enable`."""
         serial = self._store.serial() or self._serial
         rotational = self._lun.stack.handler.rotational if self._lun else False
         return self._overrides.identify(
@@ -147,16 +148,16 @@ class KernelLun:
         )
 
     def watch(self) -> None:
-        """Looks after commands that take long; about every second."""
+        """Checks for late commands. Call about once a second."""
         if (lun := self._lun) is not None:
             lun.watch()
 
     def drain(self, seconds: float) -> bool:
-        """Waits until no command is under way; False when time is up."""
+        """Waits until no command is under way; False when some are left after `seconds`."""
         return self._lun is None or self._lun.drain(seconds)
 
     def close(self) -> None:
-        """Ends serving. Does not look at the device's configfs: during its removal that would deadlock."""
+        """Ends serving. Does not read the device's configfs: during its removal that would deadlock."""
         lun, transport = self._lun, self._transport
         self._lun = self._transport = None
         if lun is not None:
@@ -180,14 +181,14 @@ class KernelLun:
         return self._lun.stack.control(layer, table)
 
     def adjust(self, overrides: Overrides) -> None:
-        """The administrator's new ones, at once; initiators are told to look again. As `close`, this does not
-        look at configfs."""
+        """Applies new overrides at once; initiators get INQUIRY DATA HAS CHANGED and ask again.
+        Does not read configfs, for the reason given at `close`."""
         self._overrides = overrides
         if self._lun is not None:
             self._lun.unit.limits = overrides.limit(self._told)
             self._lun.unit.queue_unit_attention(INQUIRY_DATA_CHANGED)
 
     def resize(self, size: int) -> None:
-        """Raises TcmuError or OSError: the size is as before."""
+        """Raises TcmuError or OSError: the size has not changed."""
         if self._lun is not None:
             self._lun.resize(size)

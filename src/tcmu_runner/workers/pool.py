@@ -1,4 +1,4 @@
-"""Which worker process serves a device, and what is asked of it there. All on the event loop."""
+"""Which worker process serves a device, and requests to it. All of it runs on the event loop."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from tcmu_runner.workers.server import Facts, Terms, Trouble
 from tcmu_runner.workers.state_files import StateFiles
 
 log = logging.getLogger(__name__)
-QUIET_SECONDS = 1.0  # after the last new worker, before a spare one is made
+QUIET_SECONDS = 1.0  # without a new worker, before a spare one is forked
 
 
 class Pool:
     """The workers: one for each device (`count` None), or `count` processes that all devices share.
 
-    In quiet times a spare one stands by: a device whose worker has died is served again at once. A new device
-    has the time to wait for a fork, and what the spare has rehearsed would cost it memory.
+    A spare one waits, already warmed up: it replaces a worker that dies. New devices get a cold one: they can
+    wait for a fork, and the pages that a warm-up touches are no longer shared.
     """
 
     def __init__(self, fork_server: ForkServer, count: int | None, end: Callable[[], None]) -> None:
-        """end: called when the forkserver has ended, and with it all workers: there will be no others."""
+        """end: called when the forkserver has ended, and all workers with it; no new one can be forked."""
         self._fork_server = fork_server
         self._count = count
         self._end = end
         self.lost = False
         asyncio.get_running_loop().add_reader(fork_server.fileno(), self._hear)
-        self._workers: set[WorkerHandle] = set()  # until the forkserver has said how each ended
-        self._unnamed: deque[WorkerHandle] = deque()  # forked, and not named by the forkserver yet
+        self._workers: set[WorkerHandle] = set()  # until the forkserver has sent their Ended
+        self._unnamed: deque[WorkerHandle] = deque()  # forked, without a process id yet
         self._shared: list[WorkerHandle] = []
         self._spare: WorkerHandle | None = None
         self._preparing: asyncio.TimerHandle | None = None
 
     def lease(self, *, urgent: bool) -> WorkerHandle:
-        """A worker for one more device: the one with the fewest. urgent: initiators wait for it already.
-        Raises OSError when none can be forked."""
+        """A worker for one more device; of shared ones, the one with the fewest devices. urgent: initiators
+        wait, so the spare may be taken. Raises OSError when none can be forked."""
         if self._count is None:
             return self._new(urgent)
         self._shared = [worker for worker in self._shared if worker.alive]
@@ -61,7 +61,7 @@ class Pool:
         return spare
 
     def close(self) -> None:
-        """Forks no more workers, before the forkserver is closed."""
+        """Stops forking. Call before the forkserver is closed."""
         self._do_not_prepare()
         asyncio.get_running_loop().remove_reader(self._fork_server.fileno())
 
@@ -78,7 +78,7 @@ class Pool:
             try:
                 self._spare = self._fork(rehearsed=True)
             except OSError as error:
-                log.warning("no spare worker: %s: the next worker that dies is replaced more slowly", error)
+                log.warning("no spare worker: %s: replacing a dead worker takes longer", error)
 
     def _fork(self, *, rehearsed: bool = False) -> WorkerHandle:
         worker = WorkerHandle(self._fork_server.fork(rehearsed=rehearsed))
@@ -106,19 +106,19 @@ class Pool:
             self._workers.discard(worker)  # its socket is closed, and no Ended follows
 
     def log_to(self, level: int, descriptor: int) -> None:
-        """For all workers, and those to come."""
+        """Sets level and file for all workers, also later ones."""
         self._fork_server.log_to(level, descriptor)
         for worker in self._workers:
             worker.log_to(level, descriptor)
 
     def give_back(self, worker: WorkerHandle) -> None:
-        """The device is closed; a worker of its own ends with it."""
+        """The device is closed. Ends a worker that was its own."""
         if worker not in self._shared:
             worker.end()
 
 
 class WorkerServer:
-    """Serves in a worker process."""
+    """A Server in a worker process; requests go over the worker's socket."""
 
     def __init__(self, entry: UioEntry, pool: Pool, terms: Terms, trouble: Trouble) -> None:
         self._entry = entry
@@ -130,7 +130,7 @@ class WorkerServer:
 
     @property
     def pid(self) -> int:
-        """0 until the forkserver has named it."""
+        """0 until the forkserver has sent it."""
         return self._worker.pid
 
     @property
@@ -138,7 +138,7 @@ class WorkerServer:
         return not self._worker.alive
 
     def _early(self, _error: Exception) -> None:
-        """Before the device is served its caller hears of a death by itself."""
+        """While `serve` runs: it raises WorkerDiedError itself, so the device needs no second report."""
 
     async def serve(
         self, uio: UioDevice, statistics: int, state: StateFiles, ring_ready: RingReady | None
@@ -183,6 +183,6 @@ class WorkerServer:
         self._worker.watch()
 
     def kill(self) -> None:
-        """All devices of the worker hear of it and start anew."""
+        """Ends the worker. Other devices of a shared one get new workers through their `troubles`."""
         self._worker.troubles.pop(self._entry.minor, None)
         self._worker.kill()

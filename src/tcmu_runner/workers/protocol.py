@@ -1,4 +1,4 @@
-"""What supervisor and workers say to each other: one JSON object in one datagram, typed and versioned."""
+"""The messages between supervisor and worker: one JSON object in one datagram, typed and versioned."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from tcmu_runner.errors import DeviceError
 
 VERSION = 3
 MAX_LENGTH = 1 << 16
-LARGEST = 1 << 64  # what dev_size of the kernel can have; no number of a message is larger
+LARGEST = 1 << 64  # the kernel's dev_size has 64 bits; no number of a message is larger
 
-Table = dict[str, object]  # what JSON and D-Bus both can say
+Table = dict[str, object]  # of values that both JSON and D-Bus have
 
 
 @dataclass(frozen=True, slots=True)
 class Serve:
-    """Open a device's storage and serve its ring; with the datagram come its UIO descriptor, those of its
-    statistics and of its current and lasting state, and, where the ring may not be looked at yet, that of a
-    RingReady. name: of UIO. identity, limits: its overrides. stack: where the config string names one, its
-    table in the settings. origin: a handler.device.Origin. serial: of the unit as long as LIO has
-    none."""
+    """Open a device's storage and serve its ring. Descriptors in the datagram: UIO device, statistics,
+    current and lasting state, and a RingReady if the ring may not be read yet.
+
+    name: of the UIO device. identity, limits: its overrides. stack: the settings' table of the stack that the
+    config string names, if it names one. origin: value of handler.device.Origin. serial: the unit serial
+    number to report while LIO has none."""
 
     id: int
     minor: int
@@ -36,7 +37,7 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Adjust:
-    """The overrides of a device have changed."""
+    """Apply new overrides of a device."""
 
     id: int
     minor: int
@@ -55,7 +56,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Stop serving, close the storage."""
+    """Stop serving and close the storage."""
 
     id: int
     minor: int
@@ -63,7 +64,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """The administrator's new size in bytes."""
+    """Change the size to that of the administrator, in bytes."""
 
     id: int
     minor: int
@@ -72,7 +73,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Change a filter or the handler while it is open; table: as in the settings."""
+    """Change a filter or the handler while the device is open. table: as in the settings."""
 
     id: int
     minor: int
@@ -82,8 +83,8 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The answer to a request; errno 0: it was done. size, block_size: bytes (Serve). drained: of Drain.
-    table: of Control."""
+    """The answer to a request. errno 0: success. size, block_size: bytes, of Serve. drained: of Drain. table:
+    of Control."""
 
     id: int
     errno: int = 0
@@ -94,13 +95,13 @@ class Done:
     table: Table = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.size < 0 or self.block_size < 0:  # D-Bus and the metrics have no such sizes
+        if self.size < 0 or self.block_size < 0:  # would not fit the unsigned types of D-Bus and the metrics
             raise ValueError(f"a size of {self.size} bytes, in blocks of {self.block_size}")
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A ring cannot be served any more. gone: because the kernel has removed the device."""
+    """From a worker: it cannot go on serving a ring. gone: because the kernel has removed the device."""
 
     minor: int
     text: str
@@ -109,27 +110,27 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Look after the commands of all your devices; that it is answered shows that the worker is alive."""
+    """Check all devices for late commands. The answer proves that the worker's main thread runs."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """From a worker: it answers from now on."""
+    """From a worker: its main thread reads requests from now on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """From the forkserver: the process that it has forked for the oldest request without an answer; 0 where
-    fork(2) failed. A worker cannot say this of itself: the supervisor, which is root, kills that process."""
+    """From the forkserver, for its oldest unanswered request: the new process's id, 0 where fork(2) failed.
+    The supervisor kills by this id, as root, so it must not come from the worker itself."""
 
     pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """From the forkserver: how a worker has ended, as waitpid(2) has it."""
+    """From the forkserver: a worker's wait status, see waitpid(2)."""
 
     pid: int
     status: int
@@ -137,13 +138,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class LogTo:
-    """Log at this level from now on, to the file whose descriptor comes with the datagram."""
+    """Log at this level to the file; its descriptor is in the datagram."""
 
     level: int
 
 
 Request = Serve | Drain | Close | Resize | Adjust | Control | Watch
-Spoken = Done | Broken | Started  # by workers
+Spoken = Done | Broken | Started  # sent by workers
 Message = Request | Spoken | Forked | Ended | LogTo
 
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in get_args(Message)}
@@ -155,8 +156,8 @@ def encode(message: Message) -> bytes:
 
 
 def decode(datagram: bytes) -> Message:
-    """Raises DeviceError for what another version of this program might say, and for fields of wrong types:
-    the sender may be a worker that others have taken over."""
+    """Raises DeviceError for a message of another version of this program, and for fields of wrong types: an
+    attacker may control the worker that sent it."""
     try:
         table = json.loads(datagram)
         version, kind = table.pop("version"), table.pop("kind")
@@ -168,7 +169,7 @@ def decode(datagram: bytes) -> Message:
 
 
 def _checked(message: Message) -> Message:
-    """Fields of plain types have these, not others that JSON has, too. Raises TypeError."""
+    """Refuses types that JSON has but the field has not, such as null or a float. Raises TypeError."""
     for each in fields(message):
         value, wanted = getattr(message, each.name), _PLAIN.get(str(each.type))
         if wanted is not None and type(value) not in wanted:

@@ -1,4 +1,4 @@
-"""The go-ahead for a ring: a server opens its storage while the supervisor still empties the ring."""
+"""The signal that a ring is empty. A server opens its storage while the supervisor still empties the ring."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from tcmu_runner.errors import DeviceError
 
 
 class RingReady:
-    """For who gives it: leaving `with` gives it, an error refuses it. `waits_at` is for who waits, in another
-    process or thread: `wait_for` a duplicate of it. It is open until `close`."""
+    """A pipe. The supervisor empties the ring inside `with`: leaving it gives the signal, an exception
+    refuses it. The server, in another process or thread, calls `wait_for` on a duplicate of `waits_at`, which
+    is open until `close`."""
 
     def __init__(self) -> None:
         self.waits_at, self._given_at = os.pipe2(os.O_CLOEXEC)
@@ -30,6 +31,6 @@ class RingReady:
 
 
 def wait_for(descriptor: int) -> None:
-    """Blocks. Raises DeviceError when the go-ahead is refused or its giver is dead."""
+    """Blocks. Raises DeviceError when the ring could not be emptied, or the supervisor died."""
     if not os.read(descriptor, 1):
         raise DeviceError("its ring could not be emptied")

@@ -1,4 +1,4 @@
-"""Who serves a device's ring: what the supervisor asks of it, and a server in its own process."""
+"""Server: what the supervisor calls to have a device served; LocalServer: one in its own process."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ MakeServer = Callable[[UioEntry, Trouble, Origin], "Server"]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a device is opened with. overrides, stack: of the settings, a stack where the config string names
-    one. origin: why it is opened; where it is RUNNING, initiators wait for it already. serial: its unit
-    serial number as long as LIO has none."""
+    """What a device is opened with. overrides: from the settings. stack: of the settings, if the config
+    string names one. origin: why it is opened; RUNNING: initiators wait for it already. serial: the unit
+    serial number to report while LIO has none."""
 
     overrides: Overrides
     stack: StackSettings | None
@@ -52,16 +52,16 @@ class Server(Protocol):
 
     @property
     def ended(self) -> bool:
-        """Whether nobody is there any more to do anything with the ring, or to be asked."""
+        """Whether nothing of it is left that could touch the ring or answer a request."""
 
     async def serve(
         self, uio: UioDevice, statistics: int, state: StateFiles, ring_ready: RingReady | None
     ) -> Facts:
-        """Opens the storage and serves the ring. The caller keeps what it gives. Nobody looks at the ring
-        before `ring_ready` says so; None: there is nothing to wait for."""
+        """Opens the storage and serves the ring. The caller keeps its descriptors; the server duplicates
+        them. ring_ready: the server reads the ring only after this signal; None: at once."""
 
     async def drain(self, seconds: float) -> bool:
-        """Whether no command was under way any more before the time was up."""
+        """Whether no command was under way before `seconds` were over."""
 
     async def resize(self, size: int) -> None: ...
 
@@ -73,11 +73,10 @@ class Server(Protocol):
     async def close(self) -> None: ...
 
     def watch(self) -> None:
-        """To be called about every second while there are commands: see Lun.watch."""
+        """Checks for late commands (Lun.watch). Call about once a second while there are commands."""
 
     def kill(self) -> None:
-        """Ends it without asking; what it still does to the ring's memory has ended when this device's UIO
-        node can be opened again or the server is a worker."""
+        """Ends it without waiting. It has stopped writing to the ring's memory once `ended` is true."""
 
 
 def duplicates(state: StateFiles) -> tuple[int, int]:
@@ -86,7 +85,7 @@ def duplicates(state: StateFiles) -> tuple[int, int]:
 
 
 class LocalServer:
-    """Serves in this process (workers = 0): a crash of a handler is a crash of all."""
+    """Serves in this process (workers = 0): a handler that crashes ends the daemon and all its devices."""
 
     def __init__(
         self,
@@ -98,7 +97,7 @@ class LocalServer:
         *,
         thread: RingThread,
     ) -> None:
-        """thread: for the rings of all devices."""
+        """thread: serves the rings of all devices."""
         self._entry = entry
         self._registry = registry
         self._paths = paths
@@ -125,7 +124,7 @@ class LocalServer:
 
         def open_storage() -> Description:
             description = lun.open()
-            if self._killed:  # nobody waits for it any more
+            if self._killed:  # `serve` was cancelled, so no caller will close it
                 lun.close()
             return description
 
@@ -142,8 +141,8 @@ class LocalServer:
         if self._lun is not None:
             try:
                 self._lun.watch()
-            except ExhaustedError as error:  # the next look may find what this one lacked
-                log.warning("%s: not looked after: %s", self._entry.name, error)
+            except ExhaustedError as error:  # threads or memory may be there at the next look
+                log.warning("%s: %s: late commands not checked", self._entry.name, error)
 
     async def drain(self, seconds: float) -> bool:
         lun = self._lun
@@ -170,4 +169,4 @@ class LocalServer:
 
     def kill(self) -> None:
         self._killed = True
-        self.ended = self._lun is None  # then it will never come to the ring
+        self.ended = self._lun is None  # not attached yet: it will not be, see `serve`

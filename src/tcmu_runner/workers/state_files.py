@@ -1,5 +1,5 @@
-"""The files in which a LUN's state outlives the process that serves it. The supervisor opens them; whoever
-serves the LUN writes them, with whatever privileges are left to it."""
+"""The files in which a LUN's state outlives the process that serves it. The supervisor, as root, opens them;
+the process that serves the LUN writes to the descriptors with the privileges it has left."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName
 from tcmu_runner.scsi.unit_state import FORGOTTEN
 
-_LONGEST_NAME = 100  # bytes of the device's own name in a file's, which has 255 at most
+_LONGEST_NAME = 100  # bytes of the device's name in a file's name, which may have 255 bytes
 _MOST_IDENTITY = 1024
 
 log = logging.getLogger(__name__)
 
 
 class StateFiles:
-    """Of one LUN. current: below /run, which outlasts a daemon and not a reboot; it belongs to one device of
-    the kernel, of this `device_id`. lasting: below /var/lib; it belongs to a device's name and config
-    string, since after a reboot or a restore the number of the HBA and the device_id are others.
+    """Of one LUN. current: below /run, so it outlives the daemon but not a reboot; valid for one device of
+    the kernel, with this `device_id`. lasting: below /var/lib; found by the device's name and config string,
+    since HBA number and device_id change at a reboot or a restore.
 
-    A file that cannot be opened is replaced by memory, which only outlives workers. All methods block.
+    If a file cannot be opened, memory takes its place, which outlives only workers. All methods block.
     """
 
     def __init__(self, name: DeviceName, paths: Paths) -> None:
@@ -42,7 +42,7 @@ class StateFiles:
         return self._current, self._lasting
 
     def begin(self, device_id: int) -> None:
-        """For a new device: nobody has set anything of it yet."""
+        """For a new device: clears the current state."""
         try:
             os.ftruncate(self._current, 0)
             os.posix_fallocate(self._current, 0, FILE_SIZE)  # no write fails later for want of space
@@ -52,8 +52,8 @@ class StateFiles:
             self._current = self._in_memory(error)
 
     def resume(self, device_id: int) -> None:
-        """For one that was served before. What is known of another device, removed and made again while
-        nobody looked, is not for this one. Raises OSError."""
+        """For a device that was served before. State of another device_id belongs to a device that was
+        removed and made again while no daemon ran: it is discarded. Raises OSError."""
         same = os.pread(self._current, _MOST_IDENTITY, FILE_SIZE) == self._identity(device_id)
         if same and Record(self._current).load() is not None:
             return
@@ -61,13 +61,13 @@ class StateFiles:
         Record(self._current).store(FORGOTTEN)
 
     def write_cache(self) -> bool:
-        """WCE, as the process that serves the LUN has it. Raises OSError."""
+        """WCE as the process that serves the LUN has written it. Raises OSError."""
         return bool((Record(self._current).load() or {}).get("write_cache"))
 
     def forget(self) -> None:
-        """The device is removed. What lasts stays: it may be a restore of LIO's configuration, in which the
-        device is made again."""
-        with suppress(OSError):  # missing, or what it says is of a device that there is no more
+        """The device is removed. The lasting state stays, unless it is empty: a restore of LIO's
+        configuration makes the device again."""
+        with suppress(OSError):  # missing; or it stays, and `resume` discards it by its device_id
             self._current_path.unlink()
         with suppress(OSError):
             if not Record(self._lasting).load():
@@ -88,7 +88,7 @@ class StateFiles:
             return self._in_memory(error)
 
     def _in_memory(self, error: OSError) -> int:
-        text = "%s: %s: state is kept in memory: a restart of the daemon makes WCE, SWP and the like default"
+        text = "%s: %s: keeping its state in memory: a restart of the daemon resets WCE, SWP and the like"
         log.warning(text, self._title, error)
         return os.memfd_create("tcmu-state", os.MFD_CLOEXEC)
 

@@ -1,4 +1,4 @@
-"""What the kernel front end lends a unit: LIO's target port groups, and what LIO answers itself."""
+"""What the kernel gives a unit: LIO's target port groups, and the opcodes that LIO answers itself."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tcmu_runner.scsi.table import keeps_reservations
 from tcmu_runner.scsi.unit import Unit
 
 _REPORT_LUNS = DISK.row("REPORT LUNS").opcode
-# RESERVE and RELEASE, (6) and (10), PERSISTENT RESERVE IN and OUT (SPC-5 6.15 to 6.18, SPC-2 7.24 to 7.27)
+# RESERVE and RELEASE, (6) and (10), PERSISTENT RESERVE IN and OUT (SPC-4 6.15 and 6.16, SPC-2 7.24 to 7.27)
 _RESERVATIONS = {row.opcode for row in DISK if row.needs is keeps_reservations}
 
 
 class AnsweredByKernel(Container[int]):
-    """Opcodes that LIO answers before they reach us. It can be told, after the device is enabled, to leave
-    reservations alone, so this is looked at when asked for."""
+    """Opcodes that LIO answers before they reach us. Read from configfs at each use: an administrator can
+    turn off LIO's reservations (emulate_pr, pgr_support) after the device is enabled."""
 
     def __init__(self, store: Backstore) -> None:
         self._store = store
@@ -33,8 +33,9 @@ class AnsweredByKernel(Container[int]):
 
 
 def unit_services(unit: Unit, store: Backstore, paths: Paths) -> None:
-    """Before the unit's first command. Reservations need no service of ours: LIO keeps them, or refuses them,
-    or passes them on without telling who asks, and then nobody can keep them. Raises ConfigfsError."""
+    """Call before the unit's first command. Reservations need no service here: LIO keeps them, refuses them,
+    or passes them on without the initiator's name, so that the unit cannot keep them. Raises
+    ConfigfsError."""
     unit.answered_by_target = AnsweredByKernel(store)
     if store.alua_support():
         unit.ports = PortGroups(store.directory, paths.target)

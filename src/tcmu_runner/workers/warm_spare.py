@@ -1,7 +1,7 @@
 """A dry run of taking over a device, so that a spare worker has touched the memory it will need.
 
-A forked process copies each page at its first write to it, and Python writes to every object it looks at. A
-worker that has served a device before is several times faster at taking over one (docs/adr/0027).
+A forked process copies each page at its first write, and Python writes reference counts to every object it
+uses. A worker that has served a device before takes one over several times faster (docs/adr/0027).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BACKSTORE = {
     "attrib/hw_max_sectors": "128",
     "wwn/vpd_unit_serial": "rehearsal",
 }
-COMMANDS = (  # with data sent and bytes expected
+COMMANDS = (  # (CDB, Data-Out, bytes of Data-In expected)
     (DISK.row("INQUIRY").cdb(length=36), b"", 36),
     (DISK.row("READ(10)").cdb(0, 8), b"", 4096),
     (DISK.row("WRITE(10)").cdb(0, 8), bytes(4096), 0),
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 
 class _Stage(UioDevice):
-    """A device in plain memory that only this process knows."""
+    """A UIO device in plain memory, of this process only."""
 
     def __init__(self, paths: Paths) -> None:
         super().__init__(0, os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK), paths)
@@ -58,7 +58,7 @@ class _Stage(UioDevice):
         return mmap.mmap(self._memory, RING + DATA)
 
     def kick(self) -> None:
-        """The other side looks by itself."""
+        """No doorbell: `_perform` polls for completions."""
 
     def close(self) -> None:
         if self._memory >= 0:
@@ -68,14 +68,14 @@ class _Stage(UioDevice):
 
 
 def warm_up() -> None:
-    """Takes over a device of an imitated kernel, serves a few commands and closes it. One that fails costs
-    time when a worker dies, and nothing else."""
+    """Takes over a device of an imitated kernel, serves a few commands and closes it. If that fails,
+    replacing a dead worker takes longer; nothing else changes."""
     try:
         with TemporaryDirectory(prefix="tcmu-rehearsal-") as directory:
             _perform(Path(directory))
     except OSError as error:
-        log.warning("spare workers are not rehearsed, and will be slower to take over: %s", error)
-    gc.collect()  # its memory hangs together in cycles
+        log.warning("no warm-up for spare workers: %s: replacing a dead worker takes longer", error)
+    gc.collect()  # the dry run leaves objects in reference cycles
 
 
 def _perform(directory: Path) -> None:

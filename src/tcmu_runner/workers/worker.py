@@ -1,7 +1,7 @@
-"""A worker process: serves the devices that the supervisor hands it, until the supervisor is gone.
+"""A worker process: serves the devices that the supervisor assigns to it, until the supervisor has ended.
 
-Its main thread speaks with the supervisor and otherwise sleeps: an idle device costs nothing. What may block
-runs on a thread, so that it always answers.
+Its main thread waits for the supervisor's messages, without a timer: an idle device costs no processor time.
+Requests that may block run on threads of their own, so that the main thread always answers.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One process; `run` returns when the supervisor has closed the socket."""
+    """The main loop of one worker; `run` returns when the supervisor has closed the socket."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class Worker:
         self._shared = shared
         self._thread = RingThread("rings", MORE_CAUTION if shared else CAUTION)
         self._confined = False
-        self._kept: frozenset[str] | None = None  # of the privileges, by a spare worker that is ready
-        self._hastens = True
+        self._kept: frozenset[str] | None = None  # privileges that a warmed-up spare still has
+        self._hastens = True  # whether it still has the higher priority of a take-over
         self._registry = registry
         self._paths = paths
         self._logs = logs
@@ -78,17 +78,17 @@ class Worker:
         self._sending = threading.Lock()
 
     def get_ready(self) -> None:
-        """Before `run`, so that it serves its first device sooner: has a dry run, gives up what no handler
-        asks for, and starts its thread."""
+        """Call before `run` in a spare worker: does a dry run, drops the privileges that no handler needs,
+        and starts the ring's thread, so that the first device is served sooner."""
         urgency = os.getpriority(os.PRIO_PROCESS, 0)
-        calm_down(self._limits.nice)  # nobody waits for it yet
+        calm_down(self._limits.nice)  # during the dry run no initiator waits for this process
         warm_up()
-        gc.freeze()  # the collector need not touch it again
+        gc.freeze()  # later collections skip these objects, and so do not copy their pages
         kept = self._asked_by_any()
         try:
             os.setpriority(os.PRIO_PROCESS, 0, urgency)
             confine(self._limits, kept, for_now=True)
-        except (TcmuError, OSError) as error:  # who wants a device served hears of it then
+        except (TcmuError, OSError) as error:  # `_confine` fails with it again, and answers the Serve with it
             log.debug("no spare worker: %s", error)
             return
         self._kept = kept
@@ -118,12 +118,12 @@ class Worker:
             case Serve() if not self._prepare(message):
                 pass
             case Serve() if not self._shared:
-                self._answer(message, descriptors)  # nothing else to do, and nobody else to wait
+                self._answer(message, descriptors)  # on the main thread: it has no other device to answer for
             case _:
                 start_thread("request", self._answer, message, descriptors)
 
     def _prepare(self, request: Serve) -> bool:
-        """What is for the main thread to do; False when that failed, and was answered."""
+        """The main thread's part of Serve. False when it failed; the request is answered then."""
         if request.stack is not None:
             name = DeviceName.parse(request.name).config.partition("/")[0]
             stack = StackSettings.parse(name, request.stack)
@@ -133,8 +133,9 @@ class Worker:
         return self._confined or self._confine(request)
 
     def _confine(self, first: Serve) -> bool:
-        """Before there is another thread. What its first device's handler asks for is left; where devices of
-        all kinds may come, what any handler asks for. False when that failed, and was answered."""
+        """Drops privileges for good, before there is another thread but a spare worker's ring thread. Keeps
+        those that the first device's handler needs; in a shared worker, those that any handler needs. False
+        when it failed; the request is answered then."""
         name_process("tcmu-worker" if self._shared else f"tcmu-dev:uio{first.minor}")
         try:
             self._keep_only(self._privileges(first))
@@ -155,7 +156,8 @@ class Worker:
         narrow()
 
     def _confine_ring_thread(self, narrow: Callable[[], None]) -> None:
-        """On the ring's thread. `_calm_down` had no right to its priority before."""
+        """On the ring's thread, with the privileges it started with: privileges are per thread. `_calm_down`
+        on the main thread may not change this thread's priority, so do it here."""
         _do_or_end(narrow)
         if not self._hastens:
             calm_down(self._limits.nice)
@@ -196,7 +198,7 @@ class Worker:
         return Done(request.id)
 
     def _calm_down(self) -> None:
-        """Initiators that have waited for this process were served before others; from now on as all."""
+        """Ends the priority of a take-over, in which initiators waited: from now on all workers are equal."""
         if self._hastens:
             self._hastens = False
             calm_down(self._limits.nice)
@@ -223,20 +225,21 @@ class Worker:
         self._say(Broken(minor, str(error), isinstance(error, TransportGoneError)))
 
     def _say(self, message: Message) -> None:
-        with self._sending, suppress(OSError):  # the supervisor is gone: `run` sees it, too
+        with self._sending, suppress(OSError):  # the supervisor has ended: `run` reads end of file next
             self._control.send(encode(message))
 
 
 def _do_or_end(narrow: Callable[[], None]) -> None:
-    """No thread serves with more privileges than it should have."""
+    """Ends the process if the thread cannot drop its privileges: it must not serve with more than it
+    needs."""
     try:
         narrow()
     except OSError:
-        log.exception("a thread cannot give up its privileges: this worker process makes way for another one")
+        log.exception("a thread cannot drop its privileges: ended this worker process, another one follows")
         os._exit(1)
 
 
 def _end() -> None:
-    """Whatever hangs ends with the process; the supervisor starts a new one, and commands are retried."""
-    log.error("commands are late: this worker process makes way for another one")
+    """Ends the process with all threads that hang; the supervisor starts a new one, initiators retry."""
+    log.error("commands are late: ended this worker process, another one follows")
     os._exit(1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness import Backend, Case
 
-AWAY = ("lost the connection to its storage", "its qemu-storage-daemon is started again")
+AWAY = ("lost the connection to its storage", "its qemu-storage-daemon failed: ")
 DAEMON = "qemu-storage-da"  # comm has 15 bytes
 
 

@@ -20,7 +20,7 @@ STOP_SECONDS = 60.0
 _URL = re.compile(r"^  (iscsi://\S+)$")
 
 
-HELD_UP = r"its storage holds up a command for \d+ s now"
+HELD_UP = r"storage has not answered a command for \d+ s"
 
 
 class Served:

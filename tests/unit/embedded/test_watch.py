@@ -75,6 +75,6 @@ def test_a_handler_that_keeps_a_buffer_does_not_break_the_end(caplog: pytest.Log
             initiator.login(server.target.name)
             initiator.command(WRITE_10, bytes(512))
     assert caplog.messages == [
-        "lun0: its handler has kept the buffers of a finished command: the ring stays in memory with them"
+        "lun0: handler has kept the buffers of a finished command: the ring stays in memory with them"
     ]
     caplog.clear()

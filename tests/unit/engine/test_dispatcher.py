@@ -234,7 +234,7 @@ def test_a_late_command_is_named_in_the_log(caplog: pytest.LogCaptureFixture) ->
     bench = Bench(gate, time_out=TIME_OUT)
     ticket = bench.submit(READ_LBA_8, room=512)
     bench.pass_until(TIME_OUT + 0.1, lambda: "late" in caplog.text)
-    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "has blocked the ring thread" in caplog.text)
     gate.opened.set()
     bench.wait(ticket)
     bench.close()
@@ -337,7 +337,7 @@ def test_a_storage_that_holds_up_the_ring_is_worked_around(caplog: pytest.LogCap
     bench = Bench(gate)
     stuck = bench.submit(READ_LBA_8, room=512)
     assert gate.waiting.acquire(timeout=60)  # on the ring's thread: it came alone
-    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "has blocked the ring thread" in caplog.text)
     assert bench.run(WRITE_LBA_8, b"\x11" * 512).status == GOOD
     assert stuck.status is None
     gate.opened.set()
@@ -511,7 +511,7 @@ def test_task_management_behind_a_command_that_holds_up_the_ring_is_not_lost(
     stuck = bench.producer.submit(bytes.fromhex(WRITE_LBA_8), memoryview(b"\x11" * 512))
     bench.producer.task_management(5, [])  # LUN RESET
     bench.submit_event()
-    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "has blocked the ring thread" in caplog.text)
     gated.gate.open.set()
     bench.wait(stuck)
     bench.until(lambda: not bench.lun.unit.mode.descriptor_sense)  # SAM-5 6.3.3

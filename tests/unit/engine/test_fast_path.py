@@ -113,7 +113,7 @@ def test_a_write_that_holds_up_the_ring_keeps_its_blocks_to_itself(caplog: pytes
     bench = Bench(slow)
     stuck = bench.submit(write(8), b"\x11" * 512)
     assert slow.gate.begun.wait(60)
-    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "has blocked the ring thread" in caplog.text)
     compare = bench.submit(COMPARE_AND_WRITE, b"\x11" * 512 + b"\x22" * 512)
     assert bench.run(read(9), room=512).status == GOOD
     assert not bench.reap(compare)
@@ -273,7 +273,7 @@ def test_overlapping_writes_that_go_back_behind_a_stuck_one_do_not_wait_for_each
     tickets = [post(bench, write(8), bytes([count]) * 512) for count in range(60)]
     bench.submit_event()
     assert slow.gate.begun.wait(60)
-    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "holds up" in caplog.text)
+    bench.pass_until(RELIEF_SECONDS + 0.1, lambda: "has blocked the ring thread" in caplog.text)
     slow.gate.open.set()
     bench.wait(*tickets)
     bench.close()

@@ -34,11 +34,11 @@ def test_a_hang_is_in_the_log_ever_more_rarely(clock: Clock, caplog: pytest.LogC
     for _ in range(45):
         clock.advance(1)
         deadlines.check([stuck, clock.command()])
-    held = "its storage holds up a command for {} s now: " + READ_10 + "; 2 commands wait"
+    held = "storage has not answered a command for {} s: " + READ_10 + " still waits, 2 commands in all"
     assert lines(caplog) == [held.format(seconds) for seconds in (10, 20, 40)]
     deadlines.check([])
     deadlines.check([])
-    assert lines(caplog)[3:] == [f"its storage has answered command {READ_10}"]
+    assert lines(caplog)[3:] == [f"storage has answered command {READ_10}"]
     caplog.clear()
 
 

@@ -194,7 +194,7 @@ def test_what_another_version_has_kept_and_is_not_understood(
     with life(files) as bench:
         assert sense_of(bench.run(TEST_UNIT_READY)) == (0x6, 0x29, 0x04)
         assert not bench.wce
-    assert "state that another version kept is not understood" in caplog.text
+    assert "state of another version is not understood" in caplog.text
     caplog.clear()
 
 
@@ -209,8 +209,8 @@ def test_where_nothing_can_be_kept_the_log_says_so_once(
         assert bench.run(STOP).status == Status.GOOD
         bench.lun.unit.remember()
         monkeypatch.undo()
-    assert [each.getMessage() for each in caplog.records if "cannot be kept" in each.getMessage()] == [
-        "user_0/test: state cannot be kept: [Errno 28] No space left on device; a restart makes WCE, SWP and "
-        "the like default again"
+    assert [each.getMessage() for each in caplog.records if "cannot store" in each.getMessage()] == [
+        "user_0/test: cannot store state: [Errno 28] No space left on device: a restart resets WCE, SWP and "
+        "the like"
     ]
     caplog.clear()

@@ -168,7 +168,7 @@ def test_an_overlay_that_was_emptied_is_free_for_another_file(
     assert read(again) == OTHER
     again.close()
     assert capsys.readouterr().out
-    assert "taken as that of" in caplog.text
+    assert "taken for that of" in caplog.text
     caplog.clear()
 
 

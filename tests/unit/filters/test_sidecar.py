@@ -78,7 +78,7 @@ def test_a_file_that_cannot_be_renamed_is_named(tmp_path: Path, monkeypatch: pyt
 
     (tmp_path / OLD).touch()
     monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(DeviceError, match=r"user_0%2Fvol0.cow: Permission denied; rename it to vol0.cow"):
+    with pytest.raises(DeviceError, match=r"user_0%2Fvol0.cow: Permission denied: rename it to vol0.cow"):
         path_of(tmp_path)
 
 

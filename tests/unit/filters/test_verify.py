@@ -88,7 +88,7 @@ def test_a_damaged_block_is_an_error_until_it_is_written(
         read(disk, 4, 8)
     sense = error.value.sense
     assert (sense.key, sense.asc, sense.ascq, sense.information) == (0x3, 0x11, 0x00, 6)  # SPC-5 table 49
-    assert "conformance: block 6 is not what was written" in caplog.text
+    assert "conformance: block 6 differs from what was written" in caplog.text
     caplog.clear()
     assert read(disk, 4, 2) + read(disk, 7, 5) == bytes([1]) * (7 * BLOCK)
     write(disk, 6, 2)

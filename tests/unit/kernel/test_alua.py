@@ -170,7 +170,7 @@ def test_a_state_the_kernel_does_not_take(exported: Lio, caplog: pytest.LogCaptu
         exported.groups.set_state(0, AccessState.STANDBY)
     assert refusal.value.errno == errno.EISDIR
     (line,) = caplog.messages
-    assert line.startswith("user_0/vol0: target port group default_tg_pt_gp stays as it is: Is a directory")
+    assert line.startswith("user_0/vol0: cannot set target port group default_tg_pt_gp: Is a directory")
     assert "STANDBY" in line
     caplog.clear()
 

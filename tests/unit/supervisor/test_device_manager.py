@@ -249,18 +249,18 @@ def test_a_server_that_ends_is_replaced(
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        bench.servers[0].trouble(DeviceError("its worker process has ended"))
+        bench.servers[0].trouble(DeviceError("worker process ended"))
         bench.servers[0].ended = True
         await bench.until(State.WAITING)
         await eventually(lambda: bench.blocked)  # initiators try again meanwhile
-        assert bench.device.last_error == "its worker process has ended; everything under way is retried"
+        assert bench.device.last_error == "worker process ended: initiators retry the commands under way"
         bench.pauses.end.set()
         await bench.until(State.SERVING)
         assert bench.pauses.asked == [1.0]
         assert bench.device.restarts == 1
         assert not bench.blocked
 
-    assert told(live(life))[-2:] == ["in trouble 2 times in a row, next try in 1.0 s", "served again"]
+    assert told(live(life))[-2:] == ["failed 2 times in a row: next try in 1.0 s", "served again"]
     caplog.clear()
 
 
@@ -297,7 +297,7 @@ def test_a_restart_on_request_ends_the_wait_for_the_next_try(
         await bench.until(State.RECOVERING)
         await bench.control.restart(NAME)
         first.explain(signal.SIGKILL)
-        await eventually(lambda: "its worker process has ended (SIGKILL)" in bench.device.last_error)
+        await eventually(lambda: "worker process ended (SIGKILL)" in bench.device.last_error)
         bench.pauses.end.set()
         await eventually(lambda: not bench.device_manager._tasks.busy)
         assert (bench.device.state, len(bench.servers)) == (State.SERVING, 2)
@@ -426,7 +426,7 @@ def test_two_of_one_name_below_two_hbas_are_in_the_log(
         await bench.device_manager.add(ENTRY)
         await bench.device_manager.add(UioEntry(1, DeviceName(1, "vol0", "ram/")))
 
-    assert told(live(life))[1].startswith("same name as user_0/vol0: settings and files of filters")
+    assert told(live(life))[1].startswith("same name as user_0/vol0: settings and filters' files")
     assert caplog.messages[-1].startswith("user_1/vol0 (ram/): same name")
     caplog.clear()
 
@@ -596,7 +596,7 @@ def test_a_layer_is_changed_and_the_log_has_it(
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
         assert await bench.control.control(NAME, "error", {"rules": []}) == {"layer": "error", "rules": []}
-        assert "error is changed: {'rules': []}" in bench.device_manager.device_events()[-1].text
+        assert "error changed: {'rules': []}" in bench.device_manager.device_events()[-1].text
         bench.servers[-1].script = [OSError(errno.EINVAL, "no layer 'fault'")]
         with pytest.raises(DeviceError, match=r"user_0/vol0: .*no layer 'fault'") as caught:
             await bench.control.control(NAME, "fault", {})
@@ -653,11 +653,11 @@ def test_a_server_that_dies_at_the_end_keeps_nobody_from_stopping(
 ) -> None:
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        bench.script[:] = [DeviceError("its worker process has ended")]
+        bench.script[:] = [DeviceError("worker process ended")]
         await bench.device_manager.stop()
         assert (bench.device.state, bench.blocked, bench.reset) == (State.STOPPED, True, "1")
 
-    assert told(live(life))[-1] == "its commands did not end in 25 s, and are retried"
+    assert told(live(life))[-1] == "commands did not end within 25 s: initiators retry them"
     caplog.clear()
 
 
@@ -705,8 +705,9 @@ def test_new_settings_reach_the_server_or_wait_for_a_restart(
         assert bench.servers[0].adjusted == [limits]
 
     *_, taken, refused = told(live(life))
-    assert taken == "identity and limits as the settings now say"
-    assert refused.startswith(f"the new settings of {NAME} take effect at its restart: ")
+    assert taken == "settings changed: applied identity and limits"
+    assert refused.startswith("new settings not applied: ")
+    assert refused.endswith(": they take effect at its restart")
     caplog.clear()
 
 

@@ -138,7 +138,7 @@ def test_another_directory_of_handlers_waits_for_a_restart(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     bench.edit(bench.toml, VAULT + '[handlers]\npaths = ["/usr/local/lib/tcmu-runner"]\n')
-    assert "handlers takes effect when tcmu-runner is restarted" in caplog.text
+    assert "handlers changed: takes effect when tcmu-runner is restarted" in caplog.text
     caplog.clear()
 
 
@@ -163,7 +163,7 @@ def test_a_setting_without_effect_and_a_log_that_cannot_be_are_told(
 ) -> None:
     bench.edit(bench.conf, 'loglevel = 4\nlog_dir = "/no/such/directory"')
     assert "line 1: loglevel has no effect" in caplog.text
-    assert "no log in /no/such/directory: No such file or directory; create it" in caplog.text
+    assert "no log in /no/such/directory: No such file or directory: create it" in caplog.text
     caplog.clear()
 
 
@@ -183,8 +183,8 @@ def test_a_new_stack_is_there_at_once(bench: Bench) -> None:
 
 def test_what_cannot_change_live_says_when_it_will(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.edit(bench.toml, VAULT.replace('"readonly"', '"stats"') + "[workers]\nprocesses = 4\n")
-    assert "user_0/vol0 keeps its filters until it is restarted: tcmu-runner restart" in caplog.text
-    assert "workers takes effect when tcmu-runner is restarted" in caplog.text
+    assert "user_0/vol0: its stack changed: applies after tcmu-runner restart" in caplog.text
+    assert "workers changed: takes effect when tcmu-runner is restarted" in caplog.text
     assert bench.configuration.settings.workers.processes is None
     caplog.clear()
 
@@ -207,7 +207,7 @@ def test_a_broken_edit_is_refused_as_a_whole(
     assert bench.configuration.settings is before
     (message,) = [r.getMessage() for r in caplog.get_records("call") if r.levelno > logging.INFO]
     assert message.startswith(f"{bench.toml}: ")
-    assert message.endswith("; the old settings stay")
+    assert message.endswith(": the old settings stay")
     assert re.search(told, message), message
     caplog.clear()
 
@@ -222,7 +222,7 @@ def test_broken_settings_that_were_named_stop_the_start(tmp_path: Path, logs: Lo
 def test_a_file_that_goes_away_leaves_what_it_said(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.toml.unlink()
     bench.configuration._reload()
-    assert "tcmu-runner.toml is gone: what it said stays" in caplog.text
+    assert "tcmu-runner.toml is gone: its settings stay" in caplog.text
     assert [stack.name for stack in bench.configuration.settings.stacks] == ["vault"]
 
 
@@ -249,14 +249,14 @@ def test_a_start_with_broken_settings_goes_by_the_last_good_ones(
     starts: Callable[[str], Configuration], caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
     assert starts(broken).settings == Settings()
-    assert "until that is corrected the defaults count" in caplog.text
+    assert "until it is corrected the defaults apply" in caplog.text
     good = starts(VAULT).settings
     caplog.clear()
     after = starts(broken)
     assert after.settings == good
     assert after.registry.find("vault//x")[0].subtype == "vault"
     (told,) = [r.getMessage() for r in caplog.get_records("call") if r.levelno > logging.INFO]
-    assert re.search(r"tcmu-runner.toml: .*line [12].*; until that is corrected the settings that were", told)
+    assert re.search(r"tcmu-runner.toml: .*line [12].*: until it is corrected the last good settings", told)
     caplog.clear()
 
 
@@ -265,7 +265,7 @@ def test_settings_that_cannot_be_kept_stop_nothing(
 ) -> None:
     (tmp_path / "kept").write_text("no directory")
     assert starts(VAULT).settings.stacks
-    assert "the settings cannot be kept" in caplog.text
+    assert "cannot save the settings" in caplog.text
     caplog.clear()
 
 
@@ -287,8 +287,8 @@ def test_a_log_directory_that_is_missing_is_not_logged_to(
     caplog.set_level(logging.INFO)
     configuration = Configuration(Options(log_dir=tmp_path / "absent", tcmu_conf=tmp_path / "conf"), logs)
     configuration._set_log()
-    what = f"no log in {tmp_path}/absent: No such file or directory; create it, or correct log_dir"
-    assert caplog.messages == [f"{what}; standard error goes on, level INFO and above"]
+    what = f"no log in {tmp_path}/absent: No such file or directory: create it, or correct log_dir"
+    assert caplog.messages == [f"{what}; logging to standard error only, level INFO and above"]
     assert configuration.problems() == [what]
     caplog.clear()
     (tmp_path / "absent").mkdir()

@@ -63,5 +63,5 @@ def test_where_it_cannot_be_noted_the_log_says_what_that_means(
     (tmp_path / "served").touch()
     boots(tmp_path, 1).note(LUN)
     assert "cannot note in" in caplog.text
-    assert "made anew" in caplog.text
+    assert "makes it anew" in caplog.text
     caplog.clear()

@@ -129,7 +129,7 @@ def test_without_a_place_for_files_it_is_in_memory(paths: Paths, caplog: pytest.
         assert Record(os.dup(state.descriptors[0])).load() == {"stopped": True}
     (line,) = [each.getMessage() for each in caplog.records if each.levelno == logging.WARNING]
     assert line.startswith("user_0/vol0: ")
-    assert "a restart of the daemon makes WCE, SWP and the like default" in line
+    assert "a restart of the daemon resets WCE, SWP and the like" in line
     caplog.clear()
 
 

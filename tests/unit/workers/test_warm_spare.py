@@ -40,5 +40,5 @@ def test_without_a_place_for_it_there_is_none(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     warm_spare.warm_up()
-    assert "spare workers are not rehearsed" in caplog.text
+    assert "no warm-up for spare workers" in caplog.text
     caplog.clear()

@@ -14,9 +14,9 @@ from support.fio import completed
 from support.iscsi import Initiator, IscsiTarget
 
 TREE = Path("/usr/lib/python3.11/email")  # some hundred files, of all sizes and with directories
-DIED = r"its worker process has ended( \(SIG\w+\))?; everything under way is retried"
+DIED = r"worker process ended( \(SIG\w+\))?: initiators retry the commands under way"
 """What the daemon logs when somebody has killed one."""
-HELD_UP = r"its storage holds up (a command|the ring's thread)"
+HELD_UP = r"(storage has not answered a command|handler has blocked the ring thread) for \d+ s"
 """And what it may log where the host of the emulated machine is busy."""
 
 

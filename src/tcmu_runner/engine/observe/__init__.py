@@ -1,7 +1,7 @@
-"""What can be seen of a LUN from outside.
+"""What other processes and people can see of a LUN.
 
 command_log  commands that failed, the first of a kind in full, then how often; commands that took long
-statistics   counters in shared memory, which other processes read while they change
-stats_text   statistics in words
-view         DeviceView and Watchable: what `list`, `show`, D-Bus and the page show
+statistics   counters in shared memory, read by other processes
+stats_text   statistics as text
+view         DeviceView and Watchable: the data of `list`, `show`, D-Bus and the status page
 """

@@ -1,5 +1,4 @@
-"""The log of commands that failed (each kind in full when it begins, then how often, once a minute), and of
-those that were slow."""
+"""Logs failed commands (each kind in full at first, then its count once a minute), and slow ones."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ REPEAT_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Kind:
-    """Failures that differ in their command alone. since: when it was last told, by the clock. unsaid: how
-    many were not told since."""
+    """Failures that differ only in their command. since: clock time of the last log line. unsaid: how many
+    there were since."""
 
     text: str
     since: float
@@ -28,7 +27,7 @@ class _Kind:
 
 
 class FailureLog:
-    """Of one device; the last failure is in its statistics, too. Any thread."""
+    """Of one device; statistics get the last failure, too. Any thread."""
 
     def __init__(self, device: Device, statistics: Statistics, clock: Clock = MACHINE) -> None:
         self._device = device
@@ -38,28 +37,26 @@ class FailureLog:
         self._lock = threading.Lock()
 
     def failed(self, command: Command, operation: Operation | None, error: OSError) -> None:
-        """The storage has refused an operation of the command."""
+        """The storage has failed an operation of the command."""
         what = type(operation).__name__.lower() if operation is not None else "command"
         text = f"{type(error).__name__}: {error}"
         if self._is_new((type(error), error.errno, what), f"{what} failed: {text}"):
             self._device.log.warning("%s of command %s failed: %s", what, command.cdb.hex(), text)
 
     def raised(self, command: Command, error: BaseException) -> None:
-        """The handler has a bug; the traceback is told once."""
+        """The handler has a bug; logs its traceback once."""
         text = f"bug in the handler: {type(error).__name__}: {error}"
         if self._is_new((type(error), _place(error)), text):
-            self._device.log.error(
-                "bug in the handler while it did command %s", command.cdb.hex(), exc_info=error
-            )
+            self._device.log.error("bug in the handler: failed command %s", command.cdb.hex(), exc_info=error)
 
     def refused(self, operation: Operation, sense: Sense) -> None:
-        """A handler or filter has chosen the sense by itself, and the log's words, too."""
+        """A handler or filter raised a ScsiError, and logs by itself if it wants to. Only counts it."""
         what = f"{sense.key:X}/{sense.asc:02X}/{sense.ascq:02X}"
         with self._lock:
             self._statistics.record_failure(f"{type(operation).__name__.lower()} failed: sense {what}")
 
     def _is_new(self, key: Hashable, text: str) -> bool:
-        """Whether nothing of the kind has happened for REPEAT_SECONDS; else it is counted."""
+        """Whether the kind has not occurred for REPEAT_SECONDS; else counts it."""
         with self._lock:
             self._statistics.record_failure(text)
             kind = self._kinds.get(key)
@@ -70,7 +67,7 @@ class FailureLog:
             return False
 
     def tell(self) -> None:
-        """To be called about every second: one line a minute for each kind that goes on."""
+        """Call about every second. Logs one line a minute for each kind that goes on."""
         with self._lock:
             due = self._now() - REPEAT_SECONDS
             old = [(key, kind) for key, kind in self._kinds.items() if kind.since <= due]
@@ -78,14 +75,14 @@ class FailureLog:
                 if kind.unsaid:
                     self._kinds[key] = _Kind(kind.text, self._now())
                 else:
-                    del self._kinds[key]  # it is over; the next one is told in full
+                    del self._kinds[key]  # it has stopped; the next one is logged in full
         for _, kind in old:
             if kind.unsaid:
                 self._device.log.warning("%d more commands failed so: %s", kind.unsaid, kind.text)
 
 
 def _place(error: BaseException) -> tuple[str, int]:
-    """File and line that raised it."""
+    """File and line that raised the error."""
     place, trace = ("", 0), error.__traceback__
     while trace is not None:
         place, trace = (trace.tb_frame.f_code.co_filename, trace.tb_lineno), trace.tb_next
@@ -93,9 +90,9 @@ def _place(error: BaseException) -> tuple[str, int]:
 
 
 class SlowLog:
-    """Tells the log of commands that took long. seconds: from when on that is so; None: never.
+    """Logs slow commands. seconds: the duration from which on a command is slow; None: never.
 
-    Beside the log the statistics keep the last of them.
+    Statistics also keep the last slow commands.
     """
 
     def __init__(self, device: Device, statistics: Statistics, seconds: float | None) -> None:
@@ -105,7 +102,8 @@ class SlowLog:
         self._told = statistics.slow_count
 
     def tell(self) -> None:
-        """To be called about every second: one line for all that have ended since, about the slowest."""
+        """Call about every second. Logs one line for all slow commands since the last call, about the
+        slowest."""
         count = self._statistics.slow_count
         new = list(self._statistics.slow(self._told))
         number, self._told = count - self._told, count

@@ -1,8 +1,8 @@
-"""What a LUN has done, in shared memory: written by the process that serves it, read by any other.
+"""A LUN's counters in shared memory: written by the process that serves it, read by any other.
 
-The memory is an array of native 64-bit numbers: a head, a block for each opcode, the errors by sense, and the
-last slow commands; then what the storage last failed of, in words. One thread at a time writes; a reader may
-see one command half counted.
+The memory is an array of native 64-bit numbers: a head, a block for each opcode, errors by sense, and the
+last slow commands; then the text of the storage's last failure. One thread at a time writes; a reader may see
+one command half counted.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 VERSION = 3
-# words: version, under way, monotonic ns when the oldest began, how many were slow, Unix us of the last
-# failure and bytes of its text
+# words: version, commands under way, monotonic ns when the oldest began, number of slow commands, Unix us of
+# the last failure and bytes of its text
 HEAD = 8
 VERSION_AT, UNDER_WAY_AT, OLDEST_AT, SLOW_COUNT_AT, FAILED_AT, FAILURE_LENGTH_AT = 0, 1, 2, 3, 4, 5
 BUCKETS = 28  # of latency: bucket n counts commands of less than 2^n microseconds
 COUNT, BYTES, ERRORS, MICROSECONDS, HISTOGRAM = 0, 1, 2, 3, 4  # words of an opcode's block
 BLOCK = HISTOGRAM + BUCKETS
 ERRORS_AT = HEAD + 256 * BLOCK
-KINDS = 64  # different errors that are told apart; the last slot takes the rest
+KINDS = 64  # kinds of errors with a counter of their own; the last one takes the rest
 SLOW_AT = ERRORS_AT + 2 * KINDS
-SLOTS = 32  # slow commands that are kept
-# words of each: Unix time in us when it ended, how long it took in us, bytes, status << 8 | length of the CDB
-# (at most 16 bytes of it), and the CDB
+SLOTS = 32  # the last slow commands
+# words of each: Unix us of its end, duration in us, bytes, status << 8 | length of the CDB (at most
+# 16 bytes of it), and the CDB
 SLOT = 6
 FAILURE_AT = 8 * (SLOW_AT + SLOTS * SLOT)  # bytes
 FAILURE_BYTES = 512
@@ -38,8 +38,8 @@ OTHER = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Opcode:
-    """bytes: of data, both directions. microseconds: of all commands together, from the ring to the ring.
-    histogram: bucket n counts commands that took less than 2^n microseconds and not less than half of it."""
+    """bytes: of data, both directions. microseconds: sum over all commands, from ring to ring. histogram:
+    bucket n counts commands of less than 2^n microseconds and at least half of it."""
 
     opcode: int
     count: int
@@ -51,7 +51,7 @@ class Opcode:
 
 @dataclass(frozen=True, slots=True)
 class Slow:
-    """A command that took long. cdb: its first 16 bytes. ended: Unix time. bytes: of data."""
+    """A slow command. cdb: its first 16 bytes. ended: Unix time. bytes: of data."""
 
     cdb: bytes
     ended: float
@@ -63,9 +63,9 @@ class Slow:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """under_way: commands not yet answered. oldest: seconds since the oldest of them began, 0 without any.
-    errors: how often a command ended in (status, sense key, ASC, ASCQ). slow_count: how many commands took
-    long; slow: the last of them, the latest at the end. failure: what a command last failed of in the storage
-    or handler; failed_at: Unix time of that, 0 without any."""
+    errors: number of commands by (status, sense key, ASC, ASCQ). slow_count: number of slow commands; slow:
+    the last of them, the latest at the end. failure: the last error of storage or handler; failed_at: its
+    Unix time, 0 without any."""
 
     under_way: int
     oldest: float
@@ -78,18 +78,18 @@ class Snapshot:
 
 
 def create() -> int:
-    """A descriptor of memory for one LUN; it can be passed to another process."""
+    """A descriptor of memory for one LUN, to be passed to another process."""
     descriptor = os.memfd_create("tcmu-statistics", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, SIZE)
-    # A process that cut it would end each reader, the supervisor first, with SIGBUS (memfd_create(2)).
+    # Sealed: a process that truncated it would kill each reader, also the supervisor, by SIGBUS.
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     return descriptor
 
 
 class Statistics:
-    """A LUN's numbers in mapped memory; without a descriptor, in memory of this process.
+    """A LUN's numbers in mapped memory; without a descriptor, in private memory.
 
-    slow_seconds: how long a command takes that `record_slow` shall be told of.
+    slow_seconds: the duration from which on the caller also calls `record_slow`.
     """
 
     def __init__(self, descriptor: int = -1) -> None:
@@ -105,8 +105,8 @@ class Statistics:
     def record(
         self, opcode: int, length: int, seconds: float, status: int, sense: bytes, *, count: int = 1
     ) -> None:
-        """Counts a command that has ended, or `count` that took as long and have `length` bytes together.
-        Under the lock of whoever publishes completions."""
+        """Counts an ended command, or `count` commands of equal duration with `length` bytes in sum. The
+        caller holds the lock for publishing completions."""
         words, at = self._words, HEAD + opcode * BLOCK
         microseconds = int(seconds * 1e6)
         words[at] += count
@@ -130,7 +130,7 @@ class Statistics:
         words[last + 1] += 1
 
     def record_slow(self, cdb: bytes, length: int, seconds: float, status: int) -> None:
-        """Keeps a command among the last slow ones. As `record`, which counts it."""
+        """Keeps a command among the last slow ones; call it beside `record`, under the same lock."""
         words, cdb = self._words, bytes(cdb[:16])
         at = SLOW_AT + words[SLOW_COUNT_AT] % SLOTS * SLOT
         words[at] = time.time_ns() // 1000
@@ -143,7 +143,7 @@ class Statistics:
         words[SLOW_COUNT_AT] += 1
 
     def record_failure(self, text: str) -> None:
-        """A command has failed in the storage or the handler, of this. One thread at a time, any thread."""
+        """Keeps the text of a failure. One thread at a time, any thread."""
         told = text.encode(errors="backslashreplace")[:FAILURE_BYTES]
         self._map[FAILURE_AT : FAILURE_AT + len(told)] = told
         self._words[FAILURE_LENGTH_AT] = len(told)
@@ -158,12 +158,12 @@ class Statistics:
         return self._words[SLOW_COUNT_AT]
 
     def gauge(self, under_way: int, oldest: float | None) -> None:
-        """What is the case now. oldest: when the oldest command began, by time.monotonic."""
+        """Sets the present state. oldest: time.monotonic() when the oldest command began."""
         self._words[UNDER_WAY_AT] = under_way
         self._words[OLDEST_AT] = int((oldest or 0) * 1e9)
 
     def snapshot(self) -> Snapshot:
-        """The numbers of this moment. Any process."""
+        """The numbers at this moment. Any process."""
         oldest = self._words[OLDEST_AT] / 1e9
         return Snapshot(
             self._words[UNDER_WAY_AT],
@@ -177,7 +177,7 @@ class Statistics:
         )
 
     def slow(self, after: int = 0) -> Iterator[Slow]:
-        """The last slow commands, the latest at the end; without the first `after` ever."""
+        """The last slow commands, the latest at the end; without the first `after` since the beginning."""
         count = self.slow_count
         for number in range(max(after, count - SLOTS), count):
             at = SLOW_AT + number % SLOTS * SLOT
@@ -200,7 +200,7 @@ class Statistics:
 
 
 def _sense_code(sense: bytes) -> int:
-    """Key, ASC, ASCQ of fixed or descriptor format sense (SPC-5 4.4); 0 without any."""
+    """Key, ASC, ASCQ of fixed or descriptor format sense (SPC-5 4.4); 0 without sense."""
     if not sense:
         return 0
     if sense[0] & 0x7F >= 0x72:

@@ -1,4 +1,4 @@
-"""Statistics in the words of people."""
+"""Statistics as text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = {
 
 
 def summary(snapshot: Snapshot) -> Iterator[str]:
-    """The state, then a line for each opcode, each kind of error that has occurred, each slow command."""
+    """Lines: the state, then each opcode, each kind of error that has occurred, each slow command."""
     oldest = f", the oldest for {snapshot.oldest:.1f} s" if snapshot.oldest else ""
     yield f"{snapshot.under_way} commands under way{oldest}"
     for opcode in snapshot.opcodes:
@@ -38,7 +38,7 @@ def summary(snapshot: Snapshot) -> Iterator[str]:
 
 
 def percentile(opcode: Opcode, part: float) -> int:
-    """Microseconds below which this part of the commands ended: the upper edge of its bucket."""
+    """Microseconds below which this part of the commands ended (upper edge of a bucket)."""
     left = part * opcode.count
     for bucket, count in enumerate(opcode.histogram):
         left -= count
@@ -48,12 +48,12 @@ def percentile(opcode: Opcode, part: float) -> int:
 
 
 def name(opcode: int) -> str:
-    """Of an opcode with service actions, that of the first."""
+    """The command's name; of an opcode with service actions, that of the first."""
     return next((row.name for row in DISK if row.opcode == opcode), f"opcode {opcode:02X}")
 
 
 def error_name(status: int, key: int, asc: int, ascq: int) -> str:
-    """How a command ended: 'BUSY', or with sense 'MEDIUM ERROR 11/00 (unrecovered read error)'."""
+    """A command's ending: 'BUSY', or with sense 'MEDIUM ERROR 11/00 (unrecovered read error)'."""
     if status != Status.CHECK_CONDITION:
         return _words(Status, status, f"status {status:02X}")
     meaning = _NAMES.get((key, asc, ascq))

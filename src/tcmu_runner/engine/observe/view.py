@@ -1,5 +1,5 @@
-"""What can be seen of a daemon, and what an administrator can ask of it: plain data for D-Bus, metrics, pages
-and commands, whatever front end there is."""
+"""Plain data about a daemon's devices, and the actions that an administrator can request: for D-Bus, metrics,
+pages and commands, independent of the front end."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tcmu_runner.engine.observe.statistics import Snapshot
 from tcmu_runner.engine.serve.late import HUNG_SECONDS
 from tcmu_runner.handler.registry import Provider
 
-FAILING_SECONDS = 60.0  # so long after a failure of the storage a device counts as one that fails
+FAILING_SECONDS = 60.0  # a device counts as failing for so long after a failure of its storage
 
 
 class State(Enum):
-    """Of a device. Initiators are told BUSY, and retry, in every state but SERVING."""
+    """Of a device. In every state but SERVING the kernel answers BUSY, and initiators retry."""
 
-    OPENING = "opening"  # its handler opens the storage
+    OPENING = "opening"  # the handler opens the storage
     SERVING = "serving"
-    RECOVERING = "recovering"  # its server has ended, a new one opens the storage
-    WAITING = "waiting"  # its servers end again and again: the next one starts after a pause
-    FAILED = "failed"  # it existed before this daemon, and cannot be taken over
+    RECOVERING = "recovering"  # the server has ended, a new one opens the storage
+    WAITING = "waiting"  # the server ended several times in a row: the next one starts after a pause
+    FAILED = "failed"  # it existed before this daemon, which could not take it over
     STOPPED = "stopped"  # drained: its storage is closed
 
 
@@ -30,10 +30,10 @@ class State(Enum):
 class DeviceView:
     """One device at one moment.
 
-    name: as an administrator knows it, user_0/vol0. minor: N of uioN. handler: the subtype. config: the whole
-    config string. size, block_size: bytes, 0 before it was served. since: Unix time of the last change of
-    `state`. last_error: empty without any. restarts: of its server since this daemon serves it. pid: of the
-    process that serves it, 0 without any. statistics: since this daemon serves it.
+    name: of the backstore, user_0/vol0. minor: N of uioN. handler: the subtype. config: the whole config
+    string. size, block_size: bytes, 0 before it was served. since: Unix time of the last change of `state`.
+    last_error: empty without any. restarts: of its server since this daemon serves it. pid: of the process
+    that serves it, 0 without any. statistics: since this daemon serves it.
     """
 
     name: str
@@ -50,7 +50,7 @@ class DeviceView:
     statistics: Snapshot
 
     def trouble(self, now: float) -> str:
-        """What is wrong at this Unix time, in words; empty while it is served well."""
+        """What is wrong at this Unix time, as text; empty for a device that works."""
         numbers = self.statistics
         if self.state is State.STOPPED:
             return "drained: initiators wait"
@@ -65,7 +65,7 @@ class DeviceView:
 
 @dataclass(frozen=True, slots=True)
 class DeviceEvent:
-    """What the log says of a device. time: Unix. device: its name. level: one of `logging`."""
+    """An event of a device in the log. time: Unix time. device: its name. level: one of `logging`."""
 
     time: float
     device: str
@@ -74,38 +74,39 @@ class DeviceEvent:
 
 
 class Watchable(Protocol):
-    """All of it for the event loop's thread."""
+    """Methods are for the event loop's thread."""
 
     def devices(self) -> list[DeviceView]:
-        """By name."""
+        """Sorted by name."""
 
     def device_events(self) -> list[DeviceEvent]:
-        """The last ones, oldest first."""
+        """The last events, oldest first."""
 
     def handlers(self) -> list[Provider]:
-        """By subtype."""
+        """Sorted by subtype."""
 
     def problems(self) -> list[str]:
-        """What does not work though devices are served, in words: handlers that cannot be loaded, the log."""
+        """What does not work though devices are served, as text: handlers that cannot be loaded, the log."""
 
     def watch(self, changed: Callable[[str], None]) -> None:
-        """`changed` is called with a device's name from now on: when it comes, goes, changes its state, or
-        something happens to it."""
+        """`changed` is called with a device's name from now on: when it appears, vanishes, changes its state,
+        or has an event."""
 
 
 class Controllable(Watchable, Protocol):
-    """All raise TcmuError or OSError, whose text is for the administrator: no such device, or why not."""
+    """Methods raise TcmuError or OSError with a text for the administrator."""
 
     async def drain(self, name: str, seconds: float) -> bool:
-        """Lets the commands under way end and closes the storage; then initiators are told BUSY, until
-        `restart`. False: they did not end in time, and the device is served as before."""
+        """Waits until no command is under way and closes the storage; initiators then get BUSY until
+        `restart`. False: commands are left after `seconds`, and the device is served as before."""
 
     async def restart(self, name: str) -> None:
-        """Serves the device with a new server, whatever its state was; commands under way are retried."""
+        """Serves the device with a new server, whatever its state; initiators retry commands under way."""
 
     async def control(self, name: str, layer: str, table: dict[str, object]) -> dict[str, object]:
-        """Changes a filter of the device, or its handler, until its server ends, and tells how it is set: see
-        Filter.control. layer: the filter's name (NAME:2 is the second of that name) or the handler's."""
+        """Changes a filter of the device, or its handler, until its server ends; returns its present
+        settings: see Filter.control. layer: the filter's name (NAME:2 is the second of that name) or the
+        handler's."""
 
     async def resize(self, name: str, size: int) -> None:
-        """size: bytes. As the administrator's `echo SIZE > attrib/dev_size`."""
+        """size: bytes. The same as the administrator's `echo SIZE > attrib/dev_size`."""

@@ -1,4 +1,4 @@
-"""What is done on a ring: fetches all there is, starts every command, publishes what has finished."""
+"""RingDispatcher: fetches the commands of one ring, begins each, publishes the completions."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from tcmu_runner.scsi.command import Command, Nexus
 from tcmu_runner.scsi.operations import Plan
 from tcmu_runner.scsi.unit import Unit
 
-PUBLISH_EVERY = 8  # commands done on the ring's thread, so that the initiator goes on while we do the rest
+PUBLISH_EVERY = 8  # commands done on the ring's thread, so that initiators can go on while we do the rest
 POLL_SECONDS = 0.005
-STALE_SECONDS = 1.0  # the shortest time after which the kernel ends a command that we have not (cmd_time_out)
-RELIEF_SECONDS = 1.0  # a storage that holds up the ring's thread so long serves the rest from other threads
+STALE_SECONDS = 1.0  # the shortest cmd_time_out: from then on the kernel may have ended a command
+RELIEF_SECONDS = 1.0  # a handler that blocks the ring's thread for so long gets it for itself
 
 
 class RingDispatcher:
-    """Serves one ring from `start` to `stop`: the unit begins each command, and the executor does what that
-    asks of the storage.
+    """Serves one ring from `start` to `stop`: the unit begins each command, the executor performs its storage
+    operations.
 
-    broken: called on the ring's thread, which ends then, when the ring cannot be served any longer. nexus_of:
-    called on the ring's thread: over which nexus the command with this id came. None behind LIO, which does
-    not tell: there is one nexus, and a logical unit reset comes over the ring; elsewhere the front end resets
-    its units itself. clock: by it commands begin, and are late.
+    broken: called on the ring's thread when the ring cannot be served any longer; the thread then ends.
+    nexus_of: called on the ring's thread with a command's id; returns the nexus over which it came. None
+    behind LIO, which does not say: then there is one nexus, and LOGICAL UNIT RESET arrives on the ring. Other
+    front ends reset their units themselves. clock: measures how long commands are under way.
     """
 
     def __init__(
@@ -73,19 +73,19 @@ class RingDispatcher:
             can_tell_length=bool(consumer.flags & MailboxFlag.READ_LEN), statistics=statistics, clock=clock,
         )  # fmt: skip
         self._failure: Exception | None = None
-        self._thread: RingThread | None = None  # None: the caller's own
+        self._thread: RingThread | None = None  # None: the caller of `poll` is the ring's thread
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._left_over: deque[Job | TaskManagement] = deque()  # fetched, and to be started first
+        self._left_over: deque[Job | TaskManagement] = deque()  # fetched, not begun: the next poll's first
         self.executor: Executor
         self._fast_path: FastPath | None = None
 
     def wake(self) -> None:
-        """Something has to be done on the ring's thread. Any thread."""
+        """Has `poll` called again on the ring's thread. Any thread."""
         os.eventfd_write(self._wake_fd, 1)
 
     def start(self, executor: Executor, fast_path: FastPath | None, thread: RingThread | None) -> None:
-        """thread: None where the caller's is the ring's thread; it calls `poll` as long as that has something
-        to do, whenever there are commands or `wake_fd` is readable."""
+        """thread: None if the caller is the ring's thread; it then calls `poll` whenever there are commands
+        or `wake_fd` is readable, until `poll` returns False."""
         self.executor = executor
         self._fast_path = fast_path
         self._thread = thread
@@ -94,11 +94,11 @@ class RingDispatcher:
 
     @property
     def wake_fd(self) -> int:
-        """An eventfd: readable when something has to be done on the ring's thread."""
+        """An eventfd: readable when `poll` has to be called."""
         return self._wake_fd
 
     def drain(self, seconds: float) -> bool:
-        """Waits until every fetched command is answered and the ring is empty; False when time is up."""
+        """Waits until every fetched command is answered and the ring is empty; False after `seconds`."""
         deadline = self._now() + seconds
         while not self._consumer.idle:
             if self._failure is not None or self._now() > deadline:
@@ -107,7 +107,7 @@ class RingDispatcher:
         return True
 
     def settle(self) -> None:
-        """Waits until no command is under way any more, however long that takes."""
+        """Waits until no command is under way, without a time limit."""
         if self._fast_path is not None:
             self._fast_path.finish()
         if self.executor.unfinished:
@@ -117,8 +117,8 @@ class RingDispatcher:
             self._clock.sleep(POLL_SECONDS)
 
     def stop(self) -> None:
-        """Leaves the thread, and returns when no command is with the executor any more; commands still on the
-        ring stay there. Not to be called from the ring's thread."""
+        """Leaves the thread; returns when the executor has no command. Commands on the ring stay there. Do
+        not call on the ring's thread."""
         if self._thread is not None:
             self._thread.leave(self)
         self.settle()
@@ -126,8 +126,8 @@ class RingDispatcher:
         os.close(self._wake_fd)
 
     def watch(self) -> None:
-        """To be called about every second: sees to late commands, and relieves a ring's thread that a storage
-        holds up, so that the other commands go on."""
+        """Call about every second. Handles late commands, and moves the ring to a new thread when a handler
+        blocks the present one, so that the other commands go on."""
         self.in_flight.tell()
         self.in_flight.hold_since(self._now() - STALE_SECONDS)
         waiting = self.in_flight.waiting()
@@ -137,7 +137,7 @@ class RingDispatcher:
         since = self.executor.detector.busy_since
         if since is not None and self._thread is not None and self._now() - since > RELIEF_SECONDS:
             self._device.log.warning(
-                "its storage holds up the ring's thread for %.0f s: moved the ring to a new thread",
+                "handler has blocked the ring thread for %.0f s: moved the ring to a new thread",
                 RELIEF_SECONDS,
             )
             self.executor.detector.held_up(self._now())
@@ -151,16 +151,16 @@ class RingDispatcher:
             self._deadlines.expired()
 
     def busy(self) -> object:
-        """Threads of ours need the interpreter."""
+        """Whether commands are on other threads, which need the interpreter lock."""
         return self.in_flight.under_way
 
     def _is_ring_thread(self) -> bool:
-        """Not any more after `watch` has relieved this thread."""
+        """False on a thread from which `watch` has moved the ring away."""
         return self._thread is None or self._thread.is_mine()
 
     def poll(self) -> bool:
-        """Does on the ring's thread what there is to do; False when there was nothing. Raises what `broken`
-        is told elsewhere."""
+        """On the ring's thread: fetches and begins commands; False when there was nothing to do. Raises the
+        error for `broken`."""
         try:
             batch = self._consumer.fetch_as(Job)
         except RingReset as error:
@@ -179,8 +179,8 @@ class RingDispatcher:
         return bool(self.executor.unfinished) and self._go_on()
 
     def _go_on(self) -> bool:
-        """A part of a long command. Whether to be called again at once: a caller that has other things to do
-        as well is called back by `wake`."""
+        """Does a part of a long command. True: call again at once. Without a thread of its own the ring calls
+        `wake` instead, so that its caller can do other things in between."""
         self.executor.go_on()
         self.completions.publish()
         if self._thread is None:
@@ -200,8 +200,8 @@ class RingDispatcher:
             self._start_rest(batch, at, now)
 
     def _take_fast_path(self, fast_path: FastPath, batch: list[Job | TaskManagement], now: float) -> int:
-        """Does the plain commands, from the first on: so many. Where the storage turns out to wait, the rest
-        of them go the general way."""
+        """Does plain commands from the batch's beginning; returns how many. If the storage turns out to
+        block, the rest of them take the general path."""
         at = 0 if self._range_locks.active or self._left_over else fast_path.take(batch, now)
         if fast_path.queue:
             fast_path.work(self._is_ring_thread)
@@ -232,8 +232,8 @@ class RingDispatcher:
             self._start(request, now, alone=alone)
 
     def _abort(self, function: TaskManagement) -> None:
-        """Commands that the initiator has given up do not begin any more. They all have to end, the kernel
-        waits for that; with which status, it does not care."""
+        """The initiator has aborted these commands: those that have not begun never do. The kernel waits
+        until all have ended, and ignores their status."""
         given_up = set(function.ids)
 
         def unwanted(command: Command) -> bool:
@@ -287,7 +287,7 @@ class RingDispatcher:
         self.wake()
 
     def _recover(self) -> None:
-        """An administrator's reset_ring is survived once nothing runs any more; all else is not."""
+        """Goes on after an administrator's reset_ring, once no command runs; raises any other failure."""
         if self._failure is not None and not isinstance(self._failure, RingReset):
             raise self._failure
         self._device.log.warning(

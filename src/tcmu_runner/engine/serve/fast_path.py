@@ -28,11 +28,10 @@ BYTES_AT_ONCE = 1 << 20
 
 
 class FastPath:
-    """For a unit right above its handler, which the ring's thread may call. detector: None where the handler
-    never waits.
+    """For a unit without filters over a handler that the ring's thread may call. detector: None if the
+    handler never blocks.
 
-    Commands whose blocks lie one behind the other, and which came one behind the other, are one call of the
-    handler.
+    Consecutive commands on adjacent blocks become one call of the handler.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class FastPath:
         return taken
 
     def work(self, mine: Callable[[], bool]) -> None:
-        """Does queued commands on the ring's thread, while that is `mine` and the storage does not wait."""
+        """Does queued commands on the ring's thread, while it is `mine` and the storage does not block."""
         queue, detector, clock = self.queue, self._detector, self._now
         if detector is None:
             self.finish()
@@ -89,21 +88,21 @@ class FastPath:
             self._publish()
 
     def finish(self) -> None:
-        """Does all queued commands; any thread, also several at once."""
+        """Does all queued commands. Any thread, also several at once."""
         while self.queue:
             self._do_some()
             self._publish()
 
     def give_back(self) -> Iterator[Job]:
-        """Takes out of the queue what has not begun."""
-        with suppress(IndexError):  # another thread may be faster
+        """Removes the commands that have not begun from the queue."""
+        with suppress(IndexError):  # another thread took the last one
             while True:
                 job = self.queue.popleft()
                 self._in_flight.leave([job])
                 yield job
 
     def _do_some(self) -> int:
-        """Does commands that are published together; returns how many bytes they have."""
+        """Does commands to be published together; returns their bytes."""
         queue, total, count = self.queue, 0, 0
         done: list[Job] = []  # of one opcode
         length = 0
@@ -137,7 +136,7 @@ class FastPath:
         return total
 
     def _with_neighbours(self, first: Job) -> list[Job]:
-        """The commands that come next and go on where the last one ends, taken out of the queue."""
+        """Takes the commands from the queue that continue where the one before ends."""
         queue, jobs = self.queue, [first]
         try:
             while (
@@ -148,17 +147,17 @@ class FastPath:
                 and len(jobs) < AT_ONCE
             ):
                 jobs.append(queue.popleft())
-        except IndexError:  # that was all
+        except IndexError:  # the queue is empty
             pass
         return jobs
 
     def _do_together(self, jobs: list[Job]) -> list[Job]:
-        """In one call of the handler, or one by one should that fail; returns which ended well."""
+        """One call of the handler for all; if it fails, one for each. Returns the commands that succeeded."""
         call = self._write if jobs[0].writes else self._read
         if len(jobs) > 1 and jobs[-1].withdrawn is None:
             try:
                 call([part for job in jobs for part in job.data], jobs[0].offset)
-            except Exception:  # whose it is, shows in a moment
+            except Exception:  # `_done_alone` finds out which command fails
                 pass
             else:
                 return jobs

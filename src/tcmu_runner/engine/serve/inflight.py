@@ -1,4 +1,4 @@
-"""Commands in flight: which have begun and not ended, how each ends, and how completions get to the ring."""
+"""Commands in flight (begun and not ended), how each ends, and how completions get to the ring."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.operations import Operation
 from tcmu_runner.scsi.sense import INTERNAL_TARGET_FAILURE, ScsiError, ScsiStatusError, SenseKey, Status
 
-_FAULTS = {SenseKey.MEDIUM_ERROR, SenseKey.HARDWARE_ERROR}  # of a storage that says so by itself
+_FAULTS = {SenseKey.MEDIUM_ERROR, SenseKey.HARDWARE_ERROR}  # raised by a handler or filter
 
 Ending = tuple[int, bytes]
 GOOD: Ending = (Status.GOOD, b"")
 
 
-# status, sense, read_len, bytes of all their data
+# commands, status, sense, read_len, bytes of all their data
 Completion = tuple[Sequence[Command], int, bytes, int, int]
 Unwanted = Callable[[Command], bool]
 
 
 class Job(Command):
-    """Made for each command on the ring, so it does not call its base, and has its nexus only when it takes
-    the general way.
+    """One for each command on the ring. For speed it does not call its base's constructor, and gets its nexus
+    only on the general path.
 
-    id: as the ring's. offset, end (both in bytes), writes: of one that goes the fast path.
+    id: of the ring's entry. offset, end (bytes), writes: set on the fast path.
     """
 
     __slots__ = ("end", "offset", "writes")
@@ -58,11 +58,11 @@ class Job(Command):
 
 
 def valid_length(command: Command, total: int, *, can_tell: bool) -> int:
-    """The read_len of a GOOD command: 0 when its buffers are valid whole. total: bytes of them. can_tell: the
-    ring has READ_LEN.
+    """The read_len of a GOOD command; 0: all of its buffers. total: bytes of its buffers. can_tell: the ring
+    has READ_LEN.
 
-    Buffers are never handed on with what an earlier command left in them. An empty answer cannot be
-    expressed (0 means all), so one zeroed byte is returned; for data-out the other side ignores it.
+    Bytes that the command has not filled are zeroed: they may be an earlier command's. READ_LEN cannot
+    express an empty answer (0 means all), so it is one zeroed byte; for data-out the kernel ignores it.
     """
     data = command.data
     returned = command.returned or 0
@@ -78,7 +78,7 @@ def valid_length(command: Command, total: int, *, can_tell: bool) -> int:
 
 
 class CommandStatus:
-    """Turns what a command raised into its ending, and tells the log what a person should know."""
+    """Turns an exception of a command into status and sense, and logs what an administrator should know."""
 
     def __init__(self, device: Device, statistics: Statistics, clock: Clock) -> None:
         self._log = FailureLog(device, statistics, clock)
@@ -86,7 +86,7 @@ class CommandStatus:
 
     def ending(self, command: Command, error: BaseException, operation: Operation | None) -> Ending:
         """Status and encoded sense of a command that raised `error` during `operation`."""
-        if isinstance(error, ExhaustedError):  # of work in the background that the command wants to begin
+        if isinstance(error, ExhaustedError):  # no thread for the command's background work
             error = OSError(error.errno, str(error))
         if isinstance(error, OSError):
             self._log.failed(command, operation, error)
@@ -103,8 +103,9 @@ class CommandStatus:
 
 
 class Completions:
-    """The doorbell runs the other side's completion code, which copies all read data, so one is rung for as
-    many completions as have gathered; a thread that finds another one ringing leaves its own to that one.
+    """Sends completions. The doorbell runs the kernel's completion code, which copies all read data, so one
+    doorbell is rung for all completions that are queued. A thread that finds another one publishing leaves
+    its own completions to that one.
     """
 
     def __init__(
@@ -124,15 +125,15 @@ class Completions:
         self._publishing = threading.Lock()
 
     def add(self, commands: Sequence[Command], ending: Ending, length: int, read_len: int) -> None:
-        """Queues completions; `publish` sends them. Any thread. length: bytes of all their data. Several are
-        of one opcode and one beginning, and have ended in GOOD with all their data valid."""
+        """Queues completions; `publish` sends them. Any thread. length: bytes of their data in sum. Several
+        are of one opcode, were begun together, and have succeeded with all their data valid."""
         self._waiting.append((commands, ending[0], ending[1], read_len, length))
 
     def publish(self) -> None:
-        """Sends what has gathered. Any thread. Ring errors go to `failed`, not to the caller."""
+        """Sends the queued completions. Any thread. Errors of the ring go to `failed`, not to the caller."""
         while self._waiting:
             if not self._publishing.acquire(False):
-                return  # the thread inside looks at the queue again after it has let go
+                return  # the publishing thread looks at the queue again after it has released the lock
             try:
                 self._publish_gathered()
             except Exception as error:  # a corrupt or reset ring, a device that is gone
@@ -151,7 +152,7 @@ class Completions:
             else:
                 consumer.complete_well(commands)
             seconds = now - first.began
-            if seconds < 0:  # it has begun, and ended, after `now`
+            if seconds < 0:  # the command began and ended after `now` was taken
                 seconds = 0.0
             self._statistics.record(first.cdb[0], length, seconds, status, sense, count=len(commands))
             if seconds >= self._statistics.slow_seconds:
@@ -160,7 +161,7 @@ class Completions:
             self._kick()
 
     def reset(self) -> None:
-        """After action/reset_ring, when no command runs any more: start over with the ring."""
+        """Call after action/reset_ring, when no command runs: starts over with an empty ring."""
         with self._publishing:
             self._waiting.clear()
             self._consumer.reset()
@@ -168,10 +169,10 @@ class Completions:
 
 class InFlight:
     """under_way: commands that have begun, and are neither parked nor finished. can_tell_length: the ring has
-    READ_LEN. released: called when a parked command may run.
+    READ_LEN. released: called on any thread when a parked command may run.
 
-    A command stays in `under_way` until its completion is queued. So when that is empty, no completion of
-    before a reset of the ring can come any more: ids are used again.
+    A command stays in `under_way` until its completion is queued. So once it is empty after a reset of the
+    ring, no completion with an old id can come, and ids can be used again.
     """
 
     def __init__(
@@ -191,13 +192,13 @@ class InFlight:
         self._released = released
         self._can_tell_length = can_tell_length
         self._status = CommandStatus(device, statistics, clock)
-        self.tell = self._status.tell  # to be called about every second: see FailureLog.tell
+        self.tell = self._status.tell  # call about every second: see FailureLog.tell
 
     def end(
         self, command: Command, error: BaseException | None = None, operation: Operation | None = None
     ) -> None:
-        """A command has ended: well, or in what it raised, during an operation or without any. Its completion
-        waits for `Completions.publish`. Any thread."""
+        """A command has ended: well, or with the error that it raised, during an operation or without one.
+        Its completion waits for `Completions.publish`. Any thread."""
         data = command.data
         length = len(data[0]) if len(data) == 1 else iov.length(data)
         if error is None:
@@ -209,13 +210,14 @@ class InFlight:
     def end_together(
         self, commands: Sequence[Command], length: int, ending: Ending = GOOD, read_len: int = 0
     ) -> None:
-        """`end` of commands of one opcode and one beginning, with `length` bytes of data together: the one
-        place where commands end. read_len: as `valid_length` says of a single one. Any thread."""
+        """`end` of commands of one opcode, begun together, with `length` bytes of data in sum: the one place
+        where commands end. read_len: for a single command, from `valid_length`. Any thread."""
         self._completions.add(commands, ending, length, read_len)
         self.leave(commands)
 
     def leave(self, commands: Sequence[Command]) -> None:
-        """These are not under way now: they have ended, or will be started anew. Any thread."""
+        """These commands are not under way: they have ended, or will be begun anew on the general path. Any
+        thread."""
         self.under_way.difference_update(commands)
         if self._range_locks.active:
             released = [self._range_locks.ended(each) for each in commands]
@@ -223,11 +225,12 @@ class InFlight:
                 self._released()
 
     def waiting(self) -> list[Command]:
-        """All that have come and not ended. Any thread."""
+        """All commands that have come and not ended. Any thread."""
         return [*self.under_way.copy(), *self._range_locks.waiting()]
 
     def hold_since(self, began_before: float) -> None:
-        """Writes that take so long that their initiator may have given them up. Any thread."""
+        """Locks the blocks of slow writes, which their initiators may have given up: later commands on these
+        blocks wait. Any thread."""
         for command in self.under_way.copy():
             row = command.row
             if command.began < began_before and row is not None and row.writes and row.blocks is not None:
@@ -239,8 +242,8 @@ class InFlight:
 
     @contextmanager
     def visit(self, guest: Command) -> Iterator[None]:
-        """While a command of another LUN does what `guest` says to this one's blocks. Blocks as long as they
-        are another command's alone. Any thread."""
+        """While the context is open, `guest`, a command of another LUN (EXTENDED COPY), is under way on this
+        LUN's blocks. First blocks until no command has them for itself. Any thread."""
         self.under_way.add(guest)
         try:
             self._range_locks.wait(guest)
@@ -249,8 +252,8 @@ class InFlight:
             self.leave([guest])
 
     def withdraw(self, unwanted: Unwanted, ending: Exception, begun: Callable[[Command], bool]) -> None:
-        """Commands that have not begun never do, and end in this. begun: whether it is too late for one; any
-        thread; not published."""
+        """Ends unwanted commands that have not begun with `ending`; does not publish. begun: whether a
+        command has begun. Any thread."""
         for command in filter(unwanted, self.under_way.copy()):
             command.withdrawn = ending
             if not begun(command):

@@ -1,4 +1,4 @@
-"""Commands that take long: later than the administrator allows (tcmur_cmd_time_out), or than storages do."""
+"""Late commands: over the administrator's limit (tcmur_cmd_time_out), or over that of any working storage."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.handler.device import Device
 from tcmu_runner.scsi.command import Command
 
-HUNG_SECONDS = 10.0  # no storage that works takes so long for what initiators ask of it
+HUNG_SECONDS = 10.0  # a working storage answers every operation sooner
 
 
 class Deadlines:
-    """Tells the log. seconds: None where any time will do.
+    """Logs late commands. seconds: the administrator's limit; None: none.
 
-    ending: what a late command ends in that has not begun; None: it goes on waiting. One that is with the
-    handler cannot be ended: its buffers would be another command's. expired: called when some are newly late.
+    ending: the error for a late command that has not begun; None: it goes on waiting. One that the handler
+    has begun cannot be ended: the kernel would give its buffers to another command. expired: called when
+    commands have become late.
 
-    No command is kept between two checks: its buffers are the ring's memory, which could not be unmapped.
+    Keeps no command between two checks: its buffers are views of the ring's memory, which could then not be
+    unmapped.
     """
 
     def __init__(
@@ -33,13 +35,12 @@ class Deadlines:
         self.ending = ending
         self.expired = expired
         self._clock = clock
-        self._late_before = 0.0  # commands that began before it are known to be late
-        self._hung: tuple[float, str] | None = None  # began, CDB: logged, and not ended yet
+        self._late_before = 0.0  # commands that began earlier have been reported
+        self._hung: tuple[float, str] | None = None  # (began, CDB) of the hung command in the log
         self._next = HUNG_SECONDS  # seconds after which it is logged again
 
     def check(self, under_way: Collection[Command]) -> set[Command]:
-        """Which commands have become late since the last check. To be called about every second, on one
-        thread."""
+        """The commands that have become late since the last check. Call about every second, on one thread."""
         self._tell_of_hung(under_way)
         if not self._seconds:
             return set()
@@ -54,17 +55,17 @@ class Deadlines:
         return new
 
     def _tell_of_hung(self, under_way: Collection[Command]) -> None:
-        """A line when the oldest has waited for HUNG_SECONDS, then after twice that, and so on."""
+        """Logs when the oldest command has waited for HUNG_SECONDS, then for twice that, and so on."""
         oldest = min(under_way, key=lambda command: command.began, default=None)
         if self._hung is not None and (oldest is None or oldest.began > self._hung[0]):
-            self._device.log.info("its storage has answered command %s", self._hung[1])
+            self._device.log.info("storage has answered command %s", self._hung[1])
             self._hung, self._next = None, HUNG_SECONDS
         if oldest is None:
             return
         waited = self._clock.monotonic() - oldest.began
         if waited >= self._next:
             self._device.log.warning(
-                "its storage holds up a command for %.0f s now: %s; %d commands wait",
+                "storage has not answered a command for %.0f s: %s still waits, %d commands in all",
                 waited, oldest.cdb.hex(), len(under_way),
             )  # fmt: skip
             self._hung, self._next = (oldest.began, oldest.cdb.hex()), 2 * waited

@@ -1,8 +1,8 @@
-"""Commands that need their blocks to themselves, for example COMPARE AND WRITE (SBC-4 5.3).
+"""Locks for commands that need their blocks to themselves, for example COMPARE AND WRITE (SBC-4 5.3).
 
-Such a command waits for every command under way on its blocks, and any later one on them waits for it. So it
-does for a write that its initiator may have given up: it must not come after what was written since. Where
-none is about, nothing is tracked and nothing costs anything: ranges are read out of the CDBs when needed.
+Such a command waits for all commands under way on its blocks, and later ones on them wait for it. Later ones
+also wait for a slow write that its initiator may have given up: else it could overwrite newer data. Without
+such commands nothing is tracked: ranges are read from the CDBs when they are needed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def overlap(one: Range | None, other: Range | None) -> bool:
 
 @dataclass(slots=True, eq=False)
 class Parked:
-    """A started command whose plan waits for `blockers` to end."""
+    """A started command; its plan waits for `blockers` to end."""
 
     command: Command
     plan: Plan
@@ -33,21 +33,21 @@ class Parked:
 
 
 class RangeLocks:
-    """`admit` and `released` are called on the ring's thread, all else on any."""
+    """`admit` and `released` are called on the ring's thread, the others on any."""
 
     def __init__(self, range_of: RangeOf) -> None:
         self._range_of = range_of
         self._lock = threading.Condition()
         self._holders: set[Command] = set()
         self._parked: list[Parked] = []
-        self.active = False  # some command holds its blocks or waits: `ended` has to be told
+        self.active = False  # a command holds its blocks or waits: call `ended` for each that ends
 
     def admit(self, command: Command, plan: Plan, under_way: set[Command], *, exclusive: bool) -> bool:
         """Whether the plan may run now; else it is parked until `released` hands it out."""
-        self.active = True  # before the look at what is under way: what ends from now on, tells us
+        self.active = True  # before `under_way` is read: commands that end from now on call `ended`
         with self._lock:
             rivals = set(self._holders).union(under_way) if exclusive else set(self._holders)
-            rivals.update(parked.command for parked in self._parked)  # nobody overtakes: it may be a write
+            rivals.update(parked.command for parked in self._parked)  # keep the order: it may be a write
             blockers = self._overlapping(rivals, command) if rivals else set()
             if blockers:
                 self._parked.append(Parked(command, plan, exclusive, blockers))
@@ -61,15 +61,15 @@ class RangeLocks:
         return {rival for rival in rivals if rival is not command and overlap(self._range_of(rival), wanted)}
 
     def hold(self, command: Command, under_way: Container[Command]) -> bool:
-        """Later commands on its blocks wait for one that is under way already. Returns what `ended` does: it
-        may have ended meanwhile, before it could see `active`."""
+        """Gives a command under way its blocks for itself: later ones wait for it. Returns what `ended` does,
+        since the command may have ended before it could see `active`."""
         with self._lock:
             self.active = True
             self._holders.add(command)
         return command not in under_way and self.ended(command)
 
     def wait(self, command: Command) -> None:
-        """Blocks until no command holds the blocks of this one."""
+        """Blocks until no other command has the blocks of this one for itself."""
         wanted = self._range_of(command)
         with self._lock:
             self._lock.wait_for(
@@ -77,7 +77,7 @@ class RangeLocks:
             )
 
     def ended(self, command: Command) -> bool:
-        """True when a parked command may run now: the ring's thread has to ask for `released`."""
+        """The command has ended. True: a parked command may run: have the ring's thread call `released`."""
         with self._lock:
             self._holders.discard(command)
             for parked in self._parked:
@@ -87,7 +87,7 @@ class RangeLocks:
             return any(not parked.blockers for parked in self._parked)
 
     def released(self) -> list[Parked]:
-        """The parked commands that nothing blocks any more, in their order."""
+        """Removes and returns the parked commands that may run now, in their order."""
         with self._lock:
             free = [parked for parked in self._parked if not parked.blockers]
             self._parked = [parked for parked in self._parked if parked.blockers]
@@ -101,14 +101,14 @@ class RangeLocks:
             return [parked.command for parked in self._parked]
 
     def drop(self, unwanted: Callable[[Command], bool]) -> list[Command]:
-        """Parked commands that shall not run any more. They have to be told to `ended` as any other."""
+        """Removes and returns unwanted parked commands. Call `ended` for each."""
         with self._lock:
             dropped = [parked.command for parked in self._parked if unwanted(parked.command)]
             self._parked = [parked for parked in self._parked if not unwanted(parked.command)]
             return dropped
 
     def forget(self) -> None:
-        """The ring was reset: whoever holds or waits has been answered."""
+        """The ring was reset: all its commands have been answered."""
         with self._lock:
             self._holders.clear()
             self._parked.clear()

@@ -1,6 +1,6 @@
-"""The thread on rings: waits for commands, and has each ring do what there is to do on it.
+"""RingThread: waits for commands of one ring or several, and has each dispatcher handle its own.
 
-Before it sleeps it looks at its rings for a moment.
+Before it sleeps it polls its rings for a moment.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ from tcmu_runner.engine.storage.blocking import CAUTION
 from tcmu_runner.errors import ExhaustedError, TransportGoneError
 
 EVENTS = select.EPOLLIN | select.EPOLLET
-# To be woken takes longer than a command does, but a look in vain has wasted a processor (docs/adr/0019).
+# A wake-up takes longer than a command; polling in vain wastes a processor (docs/adr/0019).
 # Other machines may show the head before the entry: there, only a wake-up orders the two (tcmu-abi 8.24).
 ORDERED = os.uname().machine in {"x86_64", "i386", "i686"}
 BUSY_POLL_SECONDS = 1e-3 if ORDERED else 0.0
-MOST_SKIPPED = 31  # looks left out after one in vain
+MOST_SKIPPED = 31  # polls left out after one in vain
 
 
 class Ring(Protocol):
-    """All but `wake` is called on the ring's thread."""
+    """A dispatcher. All methods but `wake` are called on the ring's thread."""
 
     def poll(self) -> bool:
-        """Does what there is to do; False when there was nothing. Raises what `broken` is to be told."""
+        """Does what there is to do; False when there was nothing. Raises the error for `broken`."""
 
     def pending(self) -> bool:
         """Whether there are new commands. Cheap."""
 
     def busy(self) -> object:
-        """Whether threads of ours need the interpreter."""
+        """Whether other threads need the interpreter lock."""
 
     def broken(self, error: Exception) -> None:
-        """It is not served any more."""
+        """The ring cannot be served; `poll` is not called again."""
 
     def wake(self) -> None:
-        """Makes its `wake` readable."""
+        """Makes the registered wake_fd readable."""
 
 
 @dataclass(slots=True, eq=False)
 class _Registration:
-    """A ring that is served. events, wake: descriptors, readable when the kernel, or we, have something to be
-    done. left: set when nobody serves it any more."""
+    """A ring that is served. events, wake: descriptors; the kernel, or our own threads, make them readable
+    when `poll` has to be called. left: set once the thread does not use the ring."""
 
     ring: Ring
     events: int
@@ -57,8 +57,8 @@ class _Registration:
 
 
 class BusyPoller:
-    """Looks while that pays: the more looks in a row were in vain, the more are left out after the next; one
-    that found something makes up for all. Used by the ring's thread."""
+    """Polls while that pays: the more polls in a row were in vain, the more are left out after the next one;
+    one success resets that. Used on the ring's thread."""
 
     def __init__(
         self, pending: Callable[[], bool], seconds: float = BUSY_POLL_SECONDS, clock: Clock = MACHINE
@@ -66,11 +66,11 @@ class BusyPoller:
         self._pending = pending
         self._seconds = seconds
         self._clock = clock.monotonic
-        self._skip = 0  # looks to be left out
-        self._next = 0  # how many after the next in vain
+        self._skip = 0  # polls still to be left out
+        self._next = 0  # how many to leave out after the next one in vain
 
     def sees(self, disturbed: Callable[[], object]) -> bool:
-        """Whether something came while it looked. disturbed: there is a reason not to look any more."""
+        """Polls; whether a command came. disturbed: whether to stop polling, since other work waits."""
         if self._skip:
             self._skip -= 1
             return False
@@ -87,13 +87,13 @@ class BusyPoller:
 
 
 class RingThread:
-    """Serves rings from `join` to `leave`, which are for any other thread.
+    """Serves rings from `join` to `leave`; call these on other threads.
 
-    One thread for several rings of a process is faster than one for each: at every system call a thread gives
-    the interpreter lock away, and then waits for it (docs/adr/0020). It is there while there are rings.
+    One thread for all rings of a process is faster than one for each: a thread gives the interpreter lock
+    away at every system call, and then has to wait for it (docs/adr/0020). It runs while there are rings.
 
-    caution: see BlockingDetector; for the storages of these rings. errand: called once on the thread when the
-    next ring has joined, before it is looked at.
+    caution: of the BlockingDetectors of these rings, in seconds. errand: called once on the thread when the
+    next ring has joined, before its first poll.
     """
 
     def __init__(self, name: str, caution: float = CAUTION) -> None:
@@ -101,7 +101,7 @@ class RingThread:
         self.caution = caution
         self._lock = threading.Lock()
         self._registrations: list[_Registration] = []
-        self._awake: list[_Registration] = []  # where something came lately; only these are looked at
+        self._awake: list[_Registration] = []  # rings with recent events; only these are polled
         self._poller = select.epoll()
         self._ident = 0
         self._running = False
@@ -111,14 +111,14 @@ class RingThread:
         self._busy_poller = BusyPoller(self._pending)
 
     def stand_by(self) -> None:
-        """Starts the thread, which waits for its first ring: where all processors are busy a new thread would
-        wait for its first turn."""
+        """Starts the thread before its first ring: while all processors are busy a new thread would wait long
+        for its first time slice."""
         with self._lock:
             self._stands_by = True
             self._start()
 
     def join(self, ring: Ring, events: int, wake_fd: int) -> None:
-        """Begins with whatever is on the ring already: that makes no descriptor readable."""
+        """Polls the ring once at the beginning: entries already on it make no descriptor readable."""
         registration = _Registration(ring, events, wake_fd, threading.Event())
         with self._lock:
             # Edge-triggered: each doorbell of the kernel wakes us once, and no read() is needed to re-arm it.
@@ -131,7 +131,7 @@ class RingThread:
                 self._start_for(registration)
 
     def leave(self, ring: Ring) -> None:
-        """Returns when the thread has let go of the ring."""
+        """Returns when the thread does not use the ring."""
         with self._lock:
             mine = [each for each in self._registrations if each.ring is ring]
             for registration in mine:
@@ -141,16 +141,17 @@ class RingThread:
             registration.left.wait()
 
     def relieve(self) -> None:
-        """Another thread goes on: this one is held up by a storage, and will end after it."""
+        """Starts another thread for the rings. The present one, blocked in a handler, ends after that
+        call."""
         with self._lock:
             self._start()
 
     def is_mine(self) -> bool:
-        """Whether the calling thread still is this one; not any more after `relieve`."""
+        """Whether the calling thread serves the rings; False on one that `relieve` has replaced."""
         return self._ident == threading.get_ident()
 
     def _start_for(self, registration: _Registration) -> None:
-        """Its ring is not served where there is no thread for it: `leave` finds none then."""
+        """If no thread can be started, removes the ring again, so that `leave` need not wait for one."""
         try:
             self._start()
         except ExhaustedError:
@@ -160,7 +161,7 @@ class RingThread:
             raise
 
     def _start(self) -> None:
-        """Raises ExhaustedError: the thread that was the rings' goes on as such."""
+        """Raises ExhaustedError: the thread that served the rings still does."""
         before = self._running, self._ident
         self._running, self._ident = True, 0
         try:
@@ -187,13 +188,13 @@ class RingThread:
         self._awake = self._waked(events)
 
     def _do_errand(self) -> None:
-        """Between when a ring is seen to have joined and its first turn."""
+        """Runs the errand, after a ring has joined and before its first poll."""
         if self.errand is not None:
             self.errand()
             self.errand = None
 
     def _any_left(self) -> bool:
-        """Lets those go that leave; without any ring the thread ends."""
+        """Removes rings that leave. False without any ring: the thread ends."""
         if self._some_leave:
             self._some_leave = False
             for registration in [
@@ -212,7 +213,7 @@ class RingThread:
             try:
                 if registration.ring.poll():
                     found = True
-            except Exception as error:  # a corrupt ring; whatever it is, the LUN cannot go on by itself
+            except Exception as error:  # a corrupt ring or a bug: this ring cannot be served further
                 self._lose(registration, error)
                 return True
             if found and not self.is_mine():
@@ -231,7 +232,7 @@ class RingThread:
         for registration in [
             registration for registration in self._registrations if registration.events in gone
         ]:
-            # the kernel has removed the device while events were blocked, or will never tell us more
+            # EPOLLHUP: the kernel has removed the device, without an event if netlink is blocked
             self._lose(registration, TransportGoneError())
         return [
             registration
@@ -240,7 +241,7 @@ class RingThread:
         ]
 
     def _lose(self, registration: _Registration, error: Exception) -> None:
-        if registration in self._registrations:  # else the thread that went on for this one has done it
+        if registration in self._registrations:  # else the thread that replaced this one has removed it
             self._let_go(registration)
             registration.ring.broken(error)
 

@@ -1,5 +1,5 @@
-"""What is done on a LUN's storage for others than its own commands: FORMAT UNIT and SANITIZE with IMMED, a
-look at its space, and the EXTENDED COPY of other LUNs that this process serves."""
+"""Work on a LUN's storage for which none of its commands waits: FORMAT UNIT and SANITIZE with IMMED, checks
+of free space, and operations of EXTENDED COPY by other LUNs of this process."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def _nobody() -> Iterable[Command]:
 
 
 class Background:
-    """Runs steps one after the other on a thread that lives as long as there are any, and begins when all
-    commands have ended that came before: what one of them writes must not stand on a medium made empty.
+    """Runs each `spawn` on a thread of its own. It begins when all commands that came before have ended:
+    their writes must not land on a medium that has been erased.
 
-    under_way: commands that have come and not ended; asked on any thread.
+    under_way: returns the commands that have come and not ended; called on any thread.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Background:
         self._threads: list[threading.Thread] = []
 
     def spawn(self, steps: Steps) -> None:
-        """Runs the steps beside the commands. To be called on one thread."""
+        """Runs the steps in the background. Call on one thread only."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         self._threads.append(start_thread("background", self._run, steps, set(self._under_way())))
 
@@ -69,22 +69,22 @@ class Background:
         self._perform(operation)
 
     def stop(self) -> None:
-        """Gives up what is left; returns when the storage is not used any more."""
+        """Gives up the remaining steps; returns when no thread uses the storage."""
         self._stopping = True
         for thread in self._threads:
             thread.join()
 
 
-_performers: dict[int, Perform] = {}  # by identity: a unit is mutable and has no hash
+_performers: dict[int, Perform] = {}  # by id(unit): a unit is mutable and has no hash
 
 
 def take_copies(unit: Unit, perform: Perform, in_flight: InFlight, clock: Clock = MACHINE) -> None:
-    """Other LUNs may reach this one; what they do is for it as one of its own commands."""
+    """Registers a unit. Operations from copies of other LUNs then count as commands of this unit."""
 
     def perform_for_others(operation: Operation) -> None:
         assert isinstance(operation, Read | Write)
         with in_flight.visit(_as_command(unit, operation, clock.monotonic())):
-            if not unit.medium.ready:  # it was when the copy began
+            if not unit.medium.ready:  # it has stopped since the copy began
                 raise ScsiError(COPY_TARGET_NOT_REACHABLE)
             perform(operation)
 
@@ -102,12 +102,12 @@ def _as_command(unit: Unit, operation: Read | Write, now: float) -> Command:
 
 
 def refuse_copies(unit: Unit) -> None:
-    """Other LUNs reach this one no more."""
+    """Removes a unit: copies of other LUNs then fail to reach it."""
     _performers.pop(id(unit), None)
 
 
 def perform_on(unit: Unit, operation: Operation) -> None:
-    """Blocks. OSError when the LUN is not served any more."""
+    """Performs an operation on another unit. Blocks. OSError when that LUN is not served."""
     perform = _performers.get(id(unit))
     if perform is None:
         raise OSError(errno.ENODEV, "the other LUN of this copy is not served any more")

@@ -1,35 +1,35 @@
-"""Whether a storage answers at once: as long as it does, the ring's thread calls it by itself."""
+"""Whether a storage blocks: as long as it does not, the ring's thread calls it directly."""
 
 from __future__ import annotations
 
 import resource
 from collections.abc import Callable
 
-SLOW = 300e-6  # seconds: handing a command to another thread takes about as long
-COPYING = 20e-9  # seconds per byte: as slow as memory is in an emulated machine
-EXAMINED = 16  # operations looked at closely after a slow one
-CAUTION = 0.1  # seconds
-MORE_CAUTION = 2.0  # where not only its own commands wait for the ring's thread
-MOST_CAUTION = 60.0  # where they have
+SLOW = 300e-6  # seconds: about what handing a command to another thread takes
+COPYING = 20e-9  # seconds per byte: memory speed of a slow, emulated machine
+EXAMINED = 16  # operations after a slow one, of which context switches are counted
+CAUTION = 0.1  # seconds on other threads after a block
+MORE_CAUTION = 2.0  # the same, where other LUNs share the ring's thread
+MOST_CAUTION = 60.0  # the same, after the ring was moved to a new thread
 
 
 def switches() -> int:
-    """How often this thread has waited so far: it gave up its processor, nobody took it away."""
+    """Voluntary context switches of this thread: how often it has waited."""
     return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 class BlockingDetector:
     """Used on the ring's thread: `at_once`, then `begin` and `end` around an operation.
 
-    Time alone does not tell. A large copy takes long, and so does everything on a busy machine, where more
-    threads make it worse. A storage that waits gives up its processor, and the kernel counts how often. To
-    ask costs about a microsecond, so only what follows a slow operation is looked at closely.
+    Time alone is no proof: a large copy takes long, and so does everything on a busy machine, where more
+    threads make it worse. A storage that waits gives up its processor, and the kernel counts that. Reading
+    the counter takes about a microsecond, so it is read only for operations after a slow one.
 
-    busy_since: when the operation under way began, by the LUN's clock; any thread may ask.
+    busy_since: the clock's time when the present operation began, else None; may be read on any thread.
     """
 
     def __init__(self, caution: float = CAUTION, waits: Callable[[], int] = switches) -> None:
-        """caution: seconds for which a storage that was seen waiting is left to other threads."""
+        """caution: seconds for which other threads call a storage that was seen to block."""
         self._caution = caution
         self._waits = waits
         self._before = 0
@@ -38,7 +38,7 @@ class BlockingDetector:
         self.busy_since: float | None = None
 
     def at_once(self, now: float) -> bool:
-        """Whether an operation on the ring's thread will hardly keep the others waiting."""
+        """Whether the ring's thread may call the storage now."""
         return now >= self._cautious_until
 
     def begin(self, now: float) -> None:
@@ -47,8 +47,8 @@ class BlockingDetector:
             self._before = self._waits()
 
     def held_up(self, now: float) -> None:
-        """The operation under way takes so long that another thread is the ring's now, which does none for a
-        long time, or until this one has ended. Any thread."""
+        """The present operation has blocked so long that the ring got another thread. That one makes no calls
+        for MOST_CAUTION seconds, or until this operation has ended. Any thread."""
         self._cautious_until = now + MOST_CAUTION
         self.busy_since = None
 

@@ -1,5 +1,5 @@
-"""Reads and writes of handlers that are not ours (docs/adr/0017): no initiator gets what an earlier command
-left in a buffer, and what such a call returns may say that it did something else: that fails the command."""
+"""Checks reads and writes of foreign handlers (docs/adr/0017): no initiator may get bytes that an earlier
+command left in a buffer. A return value that hints at a short transfer or an error fails the command."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ OURS = __name__.partition(".")[0]
 
 
 def is_ours(layer: object) -> bool:
-    """Whether this project's own tests prove that the handler or filter fills and drains buffers whole."""
+    """Whether it is part of this project: our tests prove that it fills and drains buffers whole."""
     return type(layer).__module__.partition(".")[0] == OURS
 
 
 def calls(handler: Handler[Any]) -> tuple[Call, Call, Call]:
-    """The handler's read, write and write_durable, checked unless it is ours."""
+    """The handler's read, write and write_durable, checked for a foreign one."""
     if is_ours(handler):
         return handler.read, handler.write, handler.write_durable
     write = _draining(handler.write)
@@ -32,7 +32,7 @@ def calls(handler: Handler[Any]) -> tuple[Call, Call, Call]:
 
 
 def async_calls(handler: AsyncHandler[Any]) -> tuple[AsyncCall, AsyncCall, AsyncCall]:
-    """`calls` of a handler on the loop."""
+    """`calls` of an asyncio handler."""
     if is_ours(handler):
         return handler.read, handler.write, handler.write_durable
     write = _draining_async(handler.write)
@@ -61,7 +61,7 @@ def _draining(write: Call) -> Call:
 
 
 def _flushed(write: Call, handler: Handler[Any]) -> Call:
-    """What a handler inherits as write_durable, with the checked write."""
+    """The inherited write_durable, with the checked write."""
 
     def checked(data: Buffers, offset: int) -> None:
         write(data, offset)
@@ -100,8 +100,9 @@ def _flushed_async(write: AsyncCall, handler: AsyncHandler[Any]) -> AsyncCall:
 
 
 def _check(answer: object, buffers: Buffers, name: str, way_out: str) -> None:
-    """A count of all bytes is fine, and so are 0 and True, which mean success to some. Any other number is
-    that of a short transfer, or an error as in C. Bytes are in no buffer, and a coroutine has not run."""
+    """Accepts None, the number of all bytes, and 0 or True, which some return for success. Any other number
+    is a short transfer, or an error as in C; bytes were not put into the buffers, and a coroutine has not
+    run."""
     if isinstance(answer, int):
         length = iov.length(buffers)
         if answer in (0, length) or answer is True:

@@ -1,4 +1,4 @@
-"""Executors: on which thread a command's storage operations run; `on_loop` has that of the asyncio loop."""
+"""Executors: run commands' storage operations, on one kind of thread each. `on_loop` has asyncio's."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ from tcmu_runner.scsi.operations import (
 Publish = Callable[[], None]
 Job = tuple[Command, Plan]
 
-AT_ONCE = 4  # operations of one command, before others get their turn; each is a MiB, or little work
+AT_ONCE = 4  # operations of one command before others get a turn; each is a MiB at most, or little work
 
-SMALL = 256 << 10  # bytes: more keeps the ring's thread from other commands for long
+SMALL = 256 << 10  # bytes: a larger transfer would keep the ring's thread from other commands
 
 
 class End(Protocol):
@@ -49,15 +49,15 @@ class End(Protocol):
 
 
 def check_wanted(command: Command) -> None:
-    """Raises ABORTED where an abort ends a command between its operations: not where the operations are only
-    right together, or go on whatever becomes of the command."""
+    """Raises ABORTED if the command was aborted; not for a command that has to be done whole (exclusive), or
+    that goes on without its initiator (outlives)."""
     row = command.row
     if command.withdrawn is ABORTED and row is not None and not (row.exclusive or row.outlives):
         raise ABORTED
 
 
 class Progress:
-    """The plan of a command that is carried out some operations at a time, so that others get their turn."""
+    """Runs a command's plan of several operations piece by piece, so that other commands get a turn."""
 
     def __init__(self, command: Command, steps: Steps) -> None:
         self.command = command
@@ -65,8 +65,8 @@ class Progress:
         self._operation: Operation | None = None
 
     def advance(self, perform: Perform, most: int) -> bool:
-        """Does so many operations more, or up to one on a range, which may take long; True when that was the
-        end. Raises as `carry_out`. A command that is aborted does not begin its next operation."""
+        """Does up to `most` operations, or up to one on a range, which may take long. True at the plan's end.
+        Raises as `carry_out`. An aborted command does not begin its next operation."""
         command = self.command
         try:
             operation = self._operation or next(self._steps)
@@ -91,13 +91,13 @@ class Progress:
 
 
 class Executor(Protocol):
-    """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs any more.
-    alone: no other command is under way. detector: of what runs on the ring's thread and may wait.
+    """`submit` and `batch_done` are called on the ring's thread, `close` when nothing runs. alone: no other
+    command is under way. detector: of storage calls on the ring's thread.
 
-    A command that is marked as withdrawn does not begin; whoever marks it calls `withdraw`.
+    A command marked as withdrawn does not begin; the thread that marks it calls `withdraw`.
 
-    unfinished: commands of many operations that go on with `go_on`, on the ring's thread, so that others get
-    their turn between."""
+    unfinished: commands of many operations; the ring's thread continues them with `go_on`, so that others get
+    a turn in between."""
 
     detector: BlockingDetector
 
@@ -111,17 +111,17 @@ class Executor(Protocol):
     def go_on(self) -> None: ...
 
     def finish(self) -> None:
-        """Does the rest of what is unfinished, when the ring's thread does nothing any more. Any thread."""
+        """Ends what is unfinished, after the ring's thread has stopped. Any thread."""
 
     def withdraw(self, command: Command) -> bool:
-        """Whether it has not begun, never will, and is the caller's to end. Any thread."""
+        """True: it has not begun and never will; the caller ends it. Any thread."""
 
     def close(self) -> None: ...
 
 
 class InlineExecutor:
-    """Everything on the ring's thread: for handlers that never block. A command of many operations (WRITE
-    SAME, VERIFY, UNMAP, FORMAT UNIT, EXTENDED COPY) gives way to others after each few of them."""
+    """Runs all on the ring's thread, for handlers that never block. A command of many operations (WRITE SAME,
+    VERIFY, UNMAP, FORMAT UNIT, EXTENDED COPY) lets others run after each AT_ONCE operations."""
 
     def __init__(self, perform: Perform, end: End, detector: BlockingDetector) -> None:
         self._perform = perform
@@ -136,12 +136,12 @@ class InlineExecutor:
             self._advance(Progress(command, plan))
 
     def go_on(self) -> None:
-        """The oldest goes on, and then is the last to do so."""
+        """Continues the oldest unfinished command, which then goes to the end of the queue."""
         if self.unfinished:
             self._advance(self.unfinished.popleft())
 
     def finish(self) -> None:
-        with suppress(IndexError):  # another thread may be faster
+        with suppress(IndexError):  # another thread took it
             while True:
                 self._advance(self.unfinished.popleft())
 
@@ -154,7 +154,7 @@ class InlineExecutor:
             self._end(command)
 
     def _advance(self, progress: Progress) -> None:
-        """Some operations more, then the end of the command or its place behind the others."""
+        """Does some more operations, then ends the command or puts it back."""
         try:
             ended = progress.advance(self._perform, AT_ONCE)
         except OperationError as failure:
@@ -169,19 +169,19 @@ class InlineExecutor:
         self.unfinished.append(progress)
 
     def batch_done(self) -> None:
-        """Nothing is held back."""
+        """Nothing to do: no command is held back."""
 
     def withdraw(self, command: Command) -> bool:
         return False
 
     def close(self) -> None:
-        """Nothing to end."""
+        """Nothing to do."""
 
 
 class ThreadExecutor(InlineExecutor):
-    """Whole commands on worker threads, or on the ring's thread as long as the storage answers at once.
+    """Runs whole commands on worker threads, or on the ring's thread as long as the storage does not block.
 
-    A hand-over to a thread costs several times what a read from the page cache does, and gains where the
+    A hand-over to a thread takes several times as long as a read from the page cache; it pays where the
     storage waits or where large copies overlap (docs/adr/0003). So small transfers, and a command that is
     alone, run on the ring's thread while the storage has been fast. That thread counts: with `threads` N
     there are N - 1 others; with 1 there is one other, and the ring's thread never calls the handler. With
@@ -204,11 +204,11 @@ class ThreadExecutor(InlineExecutor):
         self._publish = publish
         self._now = clock.monotonic
         self._jobs: SimpleQueue[Job | Progress | None] = SimpleQueue()
-        self._queued: set[Command] = set()  # who takes a command out is the one to do it, or to end it
+        self._queued: set[Command] = set()  # the thread that removes a command does or ends it
         self._takes_part = threads > 1 and not apart
         self._name = name
         self._most = threads - 1 if self._takes_part else threads
-        self._threads: list[threading.Thread] = []  # started with the first jobs: many LUNs never need them
+        self._threads: list[threading.Thread] = []  # started with the first jobs: many LUNs never need any
 
     def submit(self, command: Command, plan: Plan, *, alone: bool) -> None:
         now = self._now()
@@ -220,11 +220,11 @@ class ThreadExecutor(InlineExecutor):
         self.detector.end(self._now(), iov.length(command.data))
 
     def _put_back(self, progress: Progress) -> None:
-        """Behind the commands that wait for a thread: with a single one, it is the only one for all."""
+        """Queues it behind commands that wait for a thread: there may be only one thread for all."""
         self._jobs.put(progress)
 
     def _put(self, job: Job) -> None:
-        """Raises ExhaustedError: no thread would take the job, and it is not queued."""
+        """Raises ExhaustedError if no thread can take the job; it is not queued then."""
         if (number := len(self._threads)) < self._most:
             try:
                 self._threads.append(start_thread(f"{self._name}-{number}", self._work))

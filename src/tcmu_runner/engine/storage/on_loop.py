@@ -109,7 +109,7 @@ def _above_async(layer: Filter[Any], below: PerformAsync) -> PerformAsync:
 
 
 class AsyncExecutor:
-    """Commands as tasks of one asyncio loop, started in batches: one wake-up of the loop for each."""
+    """Runs commands as tasks of one asyncio loop, started in batches: one wake-up of the loop for each."""
 
     def __init__(
         self, perform: PerformAsync, end: End, publish: Publish, loop: asyncio.AbstractEventLoop
@@ -118,8 +118,8 @@ class AsyncExecutor:
         self._end = end
         self._publish = publish
         self._loop = loop
-        self.detector = BlockingDetector()  # of nothing: the loop is another thread
-        self.unfinished: Sized = ()  # each operation of a task gives way to others
+        self.detector = BlockingDetector()  # unused: no operation runs on the ring's thread
+        self.unfinished: Sized = ()  # always empty: tasks give way to each other at each operation
         self._batch: list[Job] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -132,10 +132,10 @@ class AsyncExecutor:
             self._batch = []
 
     def go_on(self) -> None:
-        """The loop does."""
+        """Nothing to do: the loop runs the tasks."""
 
     def finish(self) -> None:
-        """The loop does."""
+        """Nothing to do: the loop runs the tasks."""
 
     def _start(self, batch: list[Job]) -> None:
         for command, plan in batch:
@@ -148,7 +148,7 @@ class AsyncExecutor:
         self._publish()
 
     def withdraw(self, command: Command) -> bool:
-        return False  # the loop ends it, if it sees the mark before it starts the command
+        return False  # the loop ends the command if it sees the mark before it starts it
 
     async def _run(self, command: Command, plan: Plan) -> None:
         try:
@@ -164,4 +164,4 @@ class AsyncExecutor:
         await self._perform(operation)
 
     def close(self) -> None:
-        """The loop belongs to the worker, not to one LUN."""
+        """Nothing to do: the loop belongs to the process."""

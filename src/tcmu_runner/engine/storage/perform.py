@@ -1,4 +1,4 @@
-"""Performing storage operations on a handler: the one place that knows which method an operation is."""
+"""Performs storage operations: the one module that knows which method of a handler an operation calls."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ from tcmu_runner.scsi.sense import ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Capabilities, Unit
 
 Perform = Callable[[Operation], None]
-Neighbour = Callable[[Unit, Operation], None]  # does an operation on another LUN, blocking
+Neighbour = Callable[[Unit, Operation], None]  # performs an operation on another LUN; blocks
 
 
 class OperationError(Exception):
-    """Carries what a command raised together with the operation during which it did."""
+    """An exception of a command, with the operation that raised it."""
 
     def __init__(self, error: BaseException, operation: Operation | None) -> None:
         super().__init__(error)
@@ -47,15 +47,15 @@ class OperationError(Exception):
         self.operation = operation
 
     def unwrapped(self) -> BaseException:
-        """The error, to be raised instead of this, which lets it go: the circle of the two would keep its
-        frames, and the buffers in them, until the garbage collector comes."""
+        """The error to raise instead of this one. Breaks the reference cycle of the two, which would keep
+        frames and their buffers until a garbage collection."""
         error = self.error
         del self.error
         self.args, self.__cause__, self.__context__ = (), None, None
         return error
 
 
-ABORTED = ScsiStatusError(Status.TASK_ABORTED)  # what a command ends in that its initiator has given up
+ABORTED = ScsiStatusError(Status.TASK_ABORTED)  # for a command that its initiator has aborted
 
 
 class Storage:
@@ -93,8 +93,8 @@ class Storage:
 def rare_calls(
     handler: Handler[Any] | AsyncHandler[Any], can: Capabilities, operation: Operation
 ) -> Generator[object, object, None]:
-    """Calls the methods an operation means. Yields what each returns, an awaitable if the handler is
-    asynchronous, and expects the result in its place."""
+    """Calls the methods for an operation. Yields each result, an awaitable for an asyncio handler, and
+    expects the awaited value in its place."""
     match operation:
         case Flush():
             if can.flush:
@@ -135,7 +135,7 @@ def _hand_over(handler: Handler[Any], operation: HandleCommand) -> None:
 
 
 def carry_out(plan: Plan, perform: Perform) -> None:
-    """Runs a plan to its end. Raises OperationError; a failed operation is first offered to the plan."""
+    """Runs a plan to its end. A failed operation is first thrown into the plan. Raises OperationError."""
     if plan is None:
         return
     if isinstance(plan, Generator):
@@ -154,7 +154,7 @@ def _drive(steps: Steps, perform: Perform) -> None:
         while True:
             try:
                 perform(operation)
-            except Exception as error:  # the plan may have an answer to any failure of the storage
+            except Exception as error:  # the plan may handle any failure of the storage
                 operation = steps.throw(error)
             else:
                 operation = next(steps)
@@ -165,7 +165,7 @@ def _drive(steps: Steps, perform: Perform) -> None:
 
 
 def through(filters: Sequence[Filter[Any]], perform: Perform, clock: Clock = MACHINE) -> Perform:
-    """`perform` with filters above it; the first filter is the topmost. They pause by the clock."""
+    """`perform` through filters, of which the first is the topmost. clock: measures their pauses."""
     for layer in reversed(filters):
         perform = _above(layer, perform, clock)
     return perform
@@ -182,7 +182,7 @@ def _above(layer: Filter[Any], below: Perform, clock: Clock) -> Perform:
 
     def perform(operation: Operation) -> None:
         if clears and isinstance(operation, Read):
-            iov.zero(operation.into)  # as for a handler: what the filter does not fill is not told to anybody
+            iov.zero(operation.into)  # bytes that the filter does not fill must not be an earlier command's
         try:
             _drive(layer.handle(operation), perform_below)
         except OperationError as failure:

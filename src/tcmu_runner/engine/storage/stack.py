@@ -1,4 +1,4 @@
-"""A handler and the filters above it, open: what is below a unit."""
+"""Stack: an open handler and the filters above it, that is, a unit's storage."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ AnyOpen = Handler[Any] | AsyncHandler[Any]
 
 
 def _no_neighbour(_unit: Unit, _operation: Operation) -> None:
-    """Before a LUN is attached nobody copies to another one."""
+    """Before a LUN is attached, no command copies to another one."""
     raise AssertionError("no command reaches other LUNs before the LUN is attached")
 
 
 class Stack:
-    """filters, layers: the topmost first. identity: of what those above see, empty where nobody knows.
-    Methods may block; none is for a LUN's own threads."""
+    """filters, layers: the topmost first. identity: of the storage as seen from above; empty if unknown.
+    Methods may block; do not call them on a LUN's own threads."""
 
     def __init__(
         self,
@@ -59,15 +59,15 @@ class Stack:
         self.capabilities: Capabilities = reduce(
             lambda offered, layer: layer.capabilities(offered), reversed(filters), self._below
         )
-        if filters:  # what one of them changes such an operation would go round
+        if filters:  # raw commands would bypass the filters
             self.capabilities = replace(
                 self.capabilities, compare_and_write=False, write_same=False, atomic=False
             )
-        self.blocks = any(layer.threads for layer in filters)  # commands are not for the ring's thread
+        self.blocks = any(layer.threads for layer in filters)  # then commands do not run on the ring's thread
 
     @classmethod
     def open(cls, provider: Provider, options: object, device: Device) -> Stack:
-        """device: of the LUN. Raises TcmuError or OSError: nothing is left open then."""
+        """device: the LUN's. Raises TcmuError or OSError: nothing is left open then."""
         definition = (
             provider if isinstance(provider, StackDefinition) else StackDefinition(provider.subtype, provider)
         )
@@ -85,7 +85,8 @@ class Stack:
         return stack
 
     def with_filter(self, layer: Layer, below: Device, device: Device) -> Stack:
-        """This stack with one more filter on its top, which has started. device: as seen from above it."""
+        """Opens one more filter on top of this stack, and runs its `start`. device: as the filter's upper
+        side shows it."""
         device.storage = self.identity
         added = layer.filter.open(device, layer.options)
         try:
@@ -101,23 +102,24 @@ class Stack:
 
     @property
     def threads(self) -> int:
-        """How many threads shall carry out commands; 0: the ring's own."""
+        """How many threads carry out commands; 0: the ring's own."""
         own = 0 if isinstance(self.handler, AsyncHandler) else self.handler.threads
         return max([own, *(layer.threads for layer in self.filters)])
 
     @property
     def asynchronous(self) -> bool:
-        """Commands are for the asyncio loop: its handler is, and no filter blocks."""
+        """Whether commands run on the asyncio loop: the handler is asynchronous, and no filter blocks."""
         return isinstance(self.handler, AsyncHandler) and not self.blocks
 
     @property
     def direct(self) -> Handler[Any] | None:
-        """The handler, where a READ or WRITE is nothing but one call of it."""
+        """The handler, if a READ or WRITE is a single call of it; else None."""
         handler = self.handler
         return None if self.filters or isinstance(handler, AsyncHandler | RawHandler) else handler
 
     def perform(self, neighbour: Neighbour = _no_neighbour, clock: Clock = MACHINE) -> Perform:
-        """Does one operation through all layers, on the calling thread. Filters pause by the clock."""
+        """A function that performs one operation through all layers, on the calling thread. clock: measures
+        the pauses of filters."""
         handler = self.handler
         if isinstance(handler, AsyncHandler):
             asynchronous = AsyncStorage(handler, self._below, neighbour).perform
@@ -133,7 +135,7 @@ class Stack:
         return through_async(self.filters, AsyncStorage(self.handler, self._below, neighbour).perform)
 
     def resize(self, size: int) -> None:
-        """size: of the LUN. Raises OSError or ConfigError; then all is as before."""
+        """size: the LUN's, in bytes. Raises OSError or ConfigError: the size has not changed then."""
         base = reduce(lambda above, layer: layer.size_below(above), self._layers, size)
         resized = self.handler.resize(base)
         if resized is not None:
@@ -166,7 +168,7 @@ class Stack:
             try:
                 carry_out(layer.stop(), below)
             except OperationError as failure:
-                log.error("filter %s does not end well: %s", layer.name, failure.error)
+                log.error("filter %s: its end failed: %s", layer.name, failure.error)
             layer.close()
         closed = self.handler.close()
         if closed is not None:
@@ -174,7 +176,7 @@ class Stack:
 
 
 def _devices(device: Device, layers: Sequence[Layer]) -> list[Device]:
-    """The LUN as each layer sees it from above; the last one is the handler's."""
+    """The LUN as each layer's upper side shows it; the last one is the handler's."""
     found = [device]
     for layer in layers:
         size = layer.size_below(found[-1].size)
@@ -184,26 +186,26 @@ def _devices(device: Device, layers: Sequence[Layer]) -> list[Device]:
 
 
 def _named(subtype: str, config: str) -> str:
-    """By its config string, without options; empty without one."""
+    """An identity from the config string without options; empty without a config string."""
     return config and f"{subtype}/{split(config).rest.partition(';')[0]}"
 
 
 def _tell_upwards(layer: Layer, opened: Filter[Any], below: Device, above: Device) -> None:
-    """Events of the storage, as they look through this layer."""
+    """Passes the storage's events on, converted by this layer."""
 
     def resized(size: int) -> None:
         opened.resized(layer.size_above(size))
         above.on_resized(layer.size_above(size))
 
     def write_lost(error: OSError) -> None:
-        above.on_write_lost(error)  # looked up then: the engine listens only after the stack is open
+        above.on_write_lost(error)  # looked up at each call: the engine sets it after the stack is open
 
     below.on_resized = resized
     below.on_write_lost = write_lost
 
 
 def _at_most(calls: int, perform: Perform) -> Perform:
-    """A handler gets no more calls at once than it has asked for, however many threads its filters have."""
+    """Limits concurrent calls to what the handler asked for; filters may have more threads."""
     turn = BoundedSemaphore(calls)
 
     def one_of_them(operation: Operation) -> None:

@@ -1,4 +1,4 @@
-"""One connection to a server, in its transmission phase. On the event loop."""
+"""One connection to a server, in its transmission phase. All of it runs on the event loop."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tcmu_runner.handlers.nbd.request import Request
 from tcmu_runner.handlers.nbd.wire import REQUEST, REQUEST_MAGIC, Export, Kind, NbdError
 
 VECTORS = 256  # buffers of one sendmsg()
-RECORDS = 64 << 10  # bytes that are encrypted at once
-_WANTS = {"SSLWantReadError", "SSLWantWriteError"}  # named, since importing ssl would cost a worker 5 MB
+RECORDS = 64 << 10  # bytes that are encrypted by one call
+_WANTS = {"SSLWantReadError", "SSLWantWriteError"}  # by name: importing ssl would cost a worker 5 MB
 
 
 class Owner(Protocol):
-    """Who sends requests."""
+    """The sender of the requests; called on the event loop."""
 
     def answered(self, request: Request) -> None:
-        """Its reply has come; request.error may be set."""
+        """The reply to the request has come; request.error may be set."""
 
     def lost(self, connection: Connection, reason: str) -> None:
-        """Nothing more will come. `connection.unanswered` holds what waits for a reply."""
+        """The connection has ended. `connection.unanswered` are the requests without a reply."""
 
 
 class Connection:
-    """socket: connected and negotiated; it belongs to the connection from now on."""
+    """socket: connected and negotiated; the connection closes it."""
 
     def __init__(
         self, connected: socket.socket, export: Export, owner: Owner, loop: asyncio.AbstractEventLoop
@@ -43,25 +43,26 @@ class Connection:
         self._cookies = itertools.count(1)
         self._replies = Replies(self._pending, owner.answered)
         self._outgoing: deque[memoryview | bytes] = deque()
-        self._sending = False  # whether `_send` is coming anyway
+        self._sending = False  # whether `_send` is scheduled
         self.open = True
-        self._encrypted = hasattr(connected, "pending")  # a socket of the module ssl, not imported for this
+        self._encrypted = hasattr(connected, "pending")  # an SSLSocket; see _WANTS
         self._send_some = _send_encrypted if self._encrypted else _send_vectors
         connected.setblocking(False)
         loop.add_reader(connected, self._readable)
 
     def check(self) -> None:
-        """Raises ConnectionResetError when it has been lost: nobody would answer what is sent now."""
+        """Raises ConnectionResetError when the connection is lost: a request on it would get no reply."""
         if not self.open:
             raise ConnectionResetError(errno.ECONNRESET, "the connection is lost")
 
     @property
     def unanswered(self) -> list[Request]:
-        """In the order in which they were sent."""
+        """The requests without a reply, in the order in which they were sent."""
         return list(self._pending.values())
 
     def send(self, request: Request) -> None:
-        """Requests of one turn of the loop go out together. Raises what `check` does."""
+        """Queues the request: those of one iteration of the loop go out together. Raises what `check`
+        does."""
         self.check()
         cookie = next(self._cookies)
         self._pending[cookie] = request
@@ -92,7 +93,7 @@ class Connection:
     def _readable(self) -> None:
         try:
             self._receive()
-            while self._encrypted and self.open:  # what OpenSSL has read already makes no socket readable
+            while self._encrypted and self.open:  # bytes in OpenSSL's buffer do not make the socket readable
                 self._receive()
         except (OSError, NbdError) as error:
             if not _would_block(error):
@@ -110,7 +111,7 @@ class Connection:
             self._owner.lost(self, reason)
 
     def close(self) -> None:
-        """At once; nobody is told."""
+        """Closes at once, without calling `lost`."""
         if self.open:
             self.open = False
             self._outgoing.clear()
@@ -119,9 +120,9 @@ class Connection:
             self._socket.close()
 
     def disconnect(self) -> None:
-        """As the protocol wants it, when nothing is under way."""
+        """Sends NBD_CMD_DISC and closes. Call when no request is under way."""
         if self.open:
-            with suppress(OSError):  # it is gone anyway
+            with suppress(OSError):  # the server may have closed already
                 self._socket.send(REQUEST.pack(REQUEST_MAGIC, 0, Kind.DISC, 0, 0, 0))
             self.close()
 
@@ -141,7 +142,7 @@ def _send_vectors(connected: socket.socket, outgoing: deque[memoryview | bytes])
 
 
 def _send_encrypted(connected: socket.socket, outgoing: deque[memoryview | bytes]) -> None:
-    """An attempt that has to be repeated is made with the same bytes, as OpenSSL wants it."""
+    """OpenSSL requires a repeated write to pass the same bytes: they stay first in `outgoing`."""
     if len(outgoing) > 1 and len(outgoing[0]) < RECORDS:
         pieces, size = [], 0
         while outgoing and size < RECORDS:

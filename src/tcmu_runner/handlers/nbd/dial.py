@@ -1,4 +1,5 @@
-"""Making a connection: socket, negotiation, TLS. Blocking, with a time limit; for a thread of its own."""
+"""Makes a connection: socket, negotiation, TLS. Blocks, up to a time limit: call it on a thread of its
+own."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from tcmu_runner.handlers.nbd.wire import Export, NbdError
 
 SECONDS = 10.0  # for each step
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
-SILENT_MILLISECONDS = 30_000  # that a host may leave data unacknowledged
-BUFFER = 1 << 20  # bytes in a socket
+SILENT_MILLISECONDS = 30_000  # TCP_USER_TIMEOUT: unacknowledged for so long, the connection is lost
+BUFFER = 1 << 20  # bytes of a socket's buffer
 
 CA, CERTIFICATE, KEY = "ca-cert.pem", "client-cert.pem", "client-key.pem"  # as QEMU and nbdkit name them
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Of a server. host, port: over TCP; else `path`, of a unix socket."""
+    """A server's address. host, port: TCP; without a host `path`, a unix socket."""
 
     path: str = ""
     host: str = ""
@@ -32,8 +33,8 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an export is. tls: directory of certificates, or None: without TLS. hostname: what the server's
-    certificate is for, by default the host."""
+    """An export's place. tls: a directory of certificates; None: no TLS. hostname: the name in the server's
+    certificate; by default the host."""
 
     address: Address
     export: str = ""
@@ -45,7 +46,7 @@ class Place:
 
 
 def dial(place: Place) -> tuple[socket.socket, Export]:
-    """A connection in its transmission phase. Raises OSError, which names the place and the way out."""
+    """A connection in its transmission phase. Raises OSError; its text names place and way out."""
     connected = _connect(place.address)
     try:
         return _negotiate(connected, place)
@@ -84,7 +85,7 @@ def _connect(address: Address) -> socket.socket:
 
 
 def _tune(connected: socket.socket) -> None:
-    """Requests leave at once, and a host that is gone is noticed."""
+    """Sends requests without delay, and detects a host that has vanished."""
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in KEEPALIVE:
@@ -109,7 +110,7 @@ def _negotiate(connected: socket.socket, place: Place) -> tuple[socket.socket, E
         export: Export = end.value
         return connected, export
     except BaseException:
-        connected.close()  # that of TLS, which has taken over the other one
+        connected.close()  # the SSLSocket; it has detached the plain one
         raise
 
 
@@ -124,7 +125,7 @@ def _receive(connected: socket.socket, count: int) -> bytes:
 
 
 def _encrypt(connected: socket.socket, place: Place) -> socket.socket:
-    import ssl  # costs 5 MB, and few need it  # noqa: PLC0415
+    import ssl  # here: it costs a worker 5 MB, and few exports need it  # noqa: PLC0415
 
     assert place.tls is not None
     directory = Path(place.tls)

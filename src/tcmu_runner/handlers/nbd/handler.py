@@ -74,9 +74,9 @@ def _port(text: str) -> int:
 
 
 class ExportHandler(AsyncHandler[Options]):
-    """What all disks have in common that some NBD server exports. name: of the export, for messages."""
+    """The common part of handlers that use an NBD server. name: of the export, for messages."""
 
-    privileges = frozenset({"DAC_OVERRIDE"})  # images and sockets belong to whom they belong
+    privileges = frozenset({"DAC_OVERRIDE"})  # images and sockets may belong to any user
 
     def __init__(self, device: Device, name: str) -> None:
         self.device = device
@@ -85,16 +85,16 @@ class ExportHandler(AsyncHandler[Options]):
         self.link: Link
 
     async def begin(self, *, hold: float, keep: int) -> None:
-        """Connects. Raises OSError."""
+        """Connects to the server. Raises OSError."""
         self.link = Link(self.connect, self.check, self.device, hold=hold, keep=keep)
         await self.link.open()
 
     async def connect(self) -> Sequence[tuple[socket, Export]]:
-        """Connections that are ready for requests. Raises OSError. Called again when they are lost."""
+        """Connections that are ready for requests. Called again when they are lost. Raises OSError."""
         raise NotImplementedError
 
     def check(self, export: Export) -> None:
-        """Raises OSError where an export does not do for this LUN."""
+        """Raises OSError if the export does not suit this LUN."""
         if export.size < self.size:
             raise OSError(
                 errno.EINVAL,
@@ -114,7 +114,7 @@ class ExportHandler(AsyncHandler[Options]):
             )
 
     def capabilities(self) -> Capabilities:
-        """As the server has told."""
+        """From the export's transmission flags."""
         flags, extents = self.link.export.flags, self.link.export.context is not None
         if ExportFlag.READ_ONLY in flags:
             return Capabilities(extents=extents)
@@ -159,7 +159,7 @@ class ExportHandler(AsyncHandler[Options]):
 
     @property
     def _largest(self) -> int:
-        """In whole blocks."""
+        """The longest READ or WRITE in bytes, in whole blocks."""
         return min(self.link.export.maximum, LARGEST) // self.device.block_size * self.device.block_size
 
     async def _in_parts(self, transfer: Transfer, buffers: Buffers, offset: int, length: int) -> None:
@@ -171,7 +171,7 @@ class ExportHandler(AsyncHandler[Options]):
         await self.link.flush()
 
     async def unmap(self, offset: int, length: int) -> None:
-        """TRIM is but a hint, zeroes are not; servers give space back for them, too."""
+        """Prefers WRITE_ZEROES: servers free space for it as well, while TRIM is only a hint."""
         zeroes = ExportFlag.SEND_WRITE_ZEROES in self.link.export.flags
         await self._on_range(Kind.WRITE_ZEROES if zeroes else Kind.TRIM, offset, length, 0)
 
@@ -183,10 +183,10 @@ class ExportHandler(AsyncHandler[Options]):
             await self.link.change(kind, at, min(LONGEST, offset + length - at), flags, [])
 
     async def extents(self, offset: int, length: int) -> Iterable[Extent]:
-        """Whole blocks: one that is partly data is data."""
+        """In whole blocks; a block that is partly data counts as data."""
         found: list[Extent] = []
         end, block = offset + length, self.device.block_size
-        at = hole = offset  # up to where the states are known; where the hole begins that they end with
+        at = hole = offset  # at: states are known up to here. hole: start of the hole that ends at `at`
         while at < end:
             for size, state in await self.link.status(at, min(end - at, LONGEST)):
                 at, before = min(at + size, end), at
@@ -198,7 +198,7 @@ class ExportHandler(AsyncHandler[Options]):
         return found
 
     async def resize(self, size: int) -> None:
-        """The server has to have made the export large enough before."""
+        """Raises OSError unless the server's export is large enough by now."""
         if size > self.link.export.size:
             await self.link.renew()
         if size > self.link.export.size:
@@ -210,7 +210,7 @@ class ExportHandler(AsyncHandler[Options]):
 
 
 def _extend(found: list[Extent], start: int, end: int, *, mapped: bool) -> None:
-    """Another extent up to `end`, behind those that there are; neighbours of one kind become one."""
+    """Appends an extent up to `end`; merges it with the last one if both are of one kind."""
     if found:
         start = found[-1].offset + found[-1].length
     if start >= end:
@@ -227,19 +227,19 @@ class NbdHandler(ExportHandler[NbdOptions]):
     that of a unix socket without its first slash; HOST may be an IPv6 address, with or without brackets, with
     %3A for each colon where targetcli is to take it; the port is 10809 by default.
 
-      export        the export's name; without it the server's default
-      tls           directory with ca-cert.pem, and client-cert.pem and client-key.pem if the server wants to
-                    know who we are; the connection is encrypted then, or there is none
+      export        the export's name; without it the server's default export
+      tls           directory with ca-cert.pem, and client-cert.pem and client-key.pem if the server wants a
+                    client certificate; the connection is encrypted then, or there is none
       tls_hostname  the name in the server's certificate, where that is not HOST
-      connections   how many, if the server says that they may be several (1)
-      hold          seconds that commands wait for a lost connection to come back before they end in BUSY, so
-                    that initiators send them again (20, which is less than their own time-out)
-      keep          bytes of writes kept until they are flushed, to be sent again to a server that has died in
-                    between (64M). Set 0 where other hosts write to the same export: initiators are told of
-                    lost writes then (deferred error)
+      connections   how many, if the server allows several (1)
+      hold          seconds that commands wait for a lost connection before they end in BUSY, so that
+                    initiators send them again (20, which is less than their own time-out)
+      keep          bytes of writes kept until they are flushed, to be sent again if the server dies before
+                    (64M). Set 0 where other hosts write to the same export: initiators then get a deferred
+                    error for lost writes
 
-    The size of the LUN may be less than that of the export. UNMAP gives space back if the server does.
-    Commands of which the server answers none, while its connection stands, wait for it as long as it takes.
+    The LUN may be smaller than the export. UNMAP gives space back if the server does. While the connection
+    stands, commands wait for the server's answer without a limit.
 
     Examples: nbd/unix/run/disk.sock  nbd/tcp/storage1/10809;export=vol7;tls=/etc/pki/nbd  nbd/tcp/[::1]:10809
     """
@@ -275,7 +275,7 @@ class NbdHandler(ExportHandler[NbdOptions]):
         return handler
 
     def identity(self) -> str:
-        """The protocol gives an export a name and nothing else."""
+        """Only the export's place: the protocol has no identifier of its content."""
         return f"NBD {self.options.place}"
 
     async def connect(self) -> Sequence[tuple[socket, Export]]:

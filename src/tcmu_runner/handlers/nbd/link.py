@@ -1,4 +1,4 @@
-"""The way to an export over the time: connections come and go, requests stay. On the event loop."""
+"""Keeps connections to an export; requests outlive them. All of it runs on the event loop."""
 
 from __future__ import annotations
 
@@ -20,17 +20,16 @@ Connect = Callable[[], Awaitable[Sequence[tuple[socket.socket, Export]]]]
 Check = Callable[[Export], None]
 
 PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between attempts
-TICK = 0.5  # seconds between looks at what has waited too long
-AT_ONCE = 64  # writes that are sent again
+TICK = 0.5  # seconds between checks for requests that have waited too long
+AT_ONCE = 64  # writes sent again at a time
 
 
 class Link:
-    """connect: makes connections, one or more. check: raises OSError where an export is not what it was.
+    """connect: makes connections, one or more. check: raises OSError if the export does not suit the LUN.
 
-    While there is no connection, requests wait; after `hold` seconds they fail with ETIMEDOUT, which
-    initiators are told as BUSY. A request that the server has not answered is sent again, and so are writes
-    that were answered and not flushed, `keep` bytes of them, before anything else: for a server that dies
-    forgets them.
+    Without a connection, requests wait; after `hold` seconds they fail with ETIMEDOUT, which initiators see
+    as BUSY. After a reconnect the link first repeats writes that were answered but not flushed, up to `keep`
+    bytes of them, since a server that died has lost them; then the requests without a reply.
     """
 
     def __init__(self, connect: Connect, check: Check, device: Device, *, hold: float, keep: int) -> None:
@@ -44,19 +43,19 @@ class Link:
         self._next = 0
         self._waiting: list[Request] = []
         self._unflushed = Unflushed(keep)
-        self._relief: asyncio.Task[None] | None = None  # a flush of our own
+        self._relief: asyncio.Task[None] | None = None  # the flush that empties `_unflushed`
         self._reconnecting: asyncio.Task[None] | None = None
         self._ticking: asyncio.TimerHandle | None = None
         self._failure = ""  # why the last attempt to connect failed
 
     async def open(self) -> None:
-        """The first time. Raises OSError."""
+        """Connects for the first time. Raises OSError."""
         await self._establish()
 
     # Requests
 
     def send(self, kind: Kind, offset: int, length: int, flags: int, buffers: Buffers) -> Request:
-        """Its `done` ends with the reply, or raises OSError."""
+        """Starts a request. Its `done` ends with the reply, or raises OSError."""
         request = Request(kind, offset, length, flags, buffers, done=self._loop.create_future())
         self._submit(request)
         return request
@@ -73,7 +72,7 @@ class Link:
             connections[self._next].send(request)
 
     async def change(self, kind: Kind, offset: int, length: int, flags: int, buffers: Buffers) -> None:
-        """WRITE, TRIM or WRITE_ZEROES."""
+        """WRITE, TRIM or WRITE_ZEROES; waits while `_unflushed` is over its limit."""
         unflushed = self._unflushed
         while unflushed.size > unflushed.limit:
             await asyncio.wait([self._relieve()])
@@ -90,7 +89,8 @@ class Link:
         return self._relief
 
     async def _flush_for_ourselves(self) -> None:
-        """Initiators that never flush must not fill the memory. What they do not see fail, they are told."""
+        """Flushes for initiators that never do: else `_unflushed` would fill the memory. Reports a failure as
+        a lost write, since no initiator waits for this flush."""
         mark = self._unflushed.mark()
         try:
             await self.flush()
@@ -107,7 +107,7 @@ class Link:
         self._unflushed.flushed(mark)
 
     async def status(self, offset: int, length: int) -> list[tuple[int, int]]:
-        """BLOCK_STATUS: pairs of length and state from `offset` on, not necessarily of all."""
+        """BLOCK_STATUS: pairs of length and state from `offset` on; may cover only a part of the range."""
         request = self.send(Kind.BLOCK_STATUS, offset, length, 0, [])
         await request.done
         return request.states
@@ -119,7 +119,7 @@ class Link:
             return
         if not request.error:
             request.done.set_result(None)
-        elif request.error == errno.ESHUTDOWN:  # the server is on its way down: the next one will do it
+        elif request.error == errno.ESHUTDOWN:  # the server shuts down: repeat the request on its successor
             request.since = self._loop.time()
             self._waiting.append(request)
         else:
@@ -166,20 +166,20 @@ class Link:
         self._device.log.info("connected again")
 
     def _note_failure(self, text: str) -> None:
-        """Said once, not at each attempt."""
+        """Logs a failure to connect once, not for each attempt."""
         if text != self._failure:
             self._failure = text
             self._device.log.info("cannot connect: %s", text)
 
     async def _establish(self) -> None:
-        """Connects, brings the server to where the last one was, and sends what waits."""
+        """Connects, repeats unflushed writes, and sends the requests that wait."""
         made = await self._connect()
         connections = [Connection(connected, export, self, self._loop) for connected, export in made]
         try:
             self._check(made[0][1])
             await self._do_again(connections[0])
             for connection in connections:
-                connection.check()  # it may have been lost meanwhile, when nobody waited for it
+                connection.check()  # it may have been lost while no request waited for it
         except BaseException:
             for connection in connections:
                 connection.close()
@@ -192,7 +192,7 @@ class Link:
             self._submit(request)
 
     async def _do_again(self, connection: Connection) -> None:
-        """Writes that were not flushed, in their order where they may overlap."""
+        """Repeats unflushed writes; those that may overlap in their order."""
         unflushed = self._unflushed
         if unflushed and not unflushed.limit:
             unflushed.flushed(unflushed.mark())
@@ -222,13 +222,13 @@ class Link:
                 self._device.write_lost(result)
 
     async def renew(self) -> None:
-        """New connections instead of the present ones, which end well before: an export may have another size
-        then. Raises OSError when there are none for `hold` seconds."""
+        """Replaces the connections, after their requests have ended: an export's new size shows only on a new
+        one. Raises OSError when there is none within `hold` seconds."""
         old, self._connections = self._connections, []
         while any(connection.open and connection.unanswered for connection in old):
             await asyncio.sleep(PAUSE / 10)
         if old and ExportFlag.SEND_FLUSH in self.export.flags:
-            with suppress(ConnectionResetError):  # then the new ones are sent what was not flushed
+            with suppress(ConnectionResetError):  # `_establish` then repeats what was not flushed
                 await self._flush_over(old[0])
         for connection in old:
             connection.disconnect()
@@ -247,7 +247,7 @@ class Link:
         self._unflushed.flushed(mark)
 
     def _tick(self) -> None:
-        """Requests that have waited too long end."""
+        """Fails requests that have waited for `hold` seconds."""
         limit = self._loop.time() - self._hold
         for request in [each for each in self._waiting if each.since <= limit]:
             self._waiting.remove(request)
@@ -257,7 +257,7 @@ class Link:
             self._ticking = self._loop.call_later(TICK, self._tick)
 
     async def close(self) -> None:
-        """Nothing is under way any more."""
+        """Call when no request is under way."""
         if self._reconnecting is not None:
             self._reconnecting.cancel()
         if self._ticking is not None:
@@ -265,7 +265,7 @@ class Link:
         if self._relief is not None and self._connections:
             await asyncio.wait([self._relief], timeout=self._hold)
         if self._unflushed and not self._connections:
-            self._device.log.error("closed without a connection: what was not flushed may be lost")
+            self._device.log.error("closed without a connection: writes that were not flushed may be lost")
         for connection in self._connections:
             connection.disconnect()
         self._connections = []

@@ -1,4 +1,4 @@
-"""The negotiation, without a socket: a generator that says what to send and how much to receive."""
+"""The negotiation without I/O: a generator that yields what to send and how many bytes to receive."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from tcmu_runner.handlers.nbd.wire import (
 
 
 class Tls(Enum):
-    """A step of the negotiation."""
+    """Steps that are neither bytes to send nor a number of bytes to receive."""
 
     START = "start"
 
 
-Steps = Generator[bytes | int | Tls, bytes, Export]  # send these; receive so many; from here on over TLS
+Steps = Generator[bytes | int | Tls, bytes, Export]  # bytes: send; int: receive so many; Tls: start TLS
 Replies = Generator[bytes | int | Tls, bytes, list[tuple[int, bytes]]]
 
-MOST = 64  # replies to an option: some about the export, one about the context, and the last
-LONGEST = 1 << 16  # of a reply: names, descriptions and errors are shorter
+MOST = 64  # replies to one option: some about the export, one about the context, and the last
+LONGEST = 1 << 16  # bytes of a reply: names, descriptions and errors are shorter
 _REASONS = {
     OptionReply.ERR_POLICY: "it is not allowed to this client: see the server's configuration",
     OptionReply.ERR_TLS_REQD: "the server demands TLS: add ;tls=DIRECTORY with the certificates",
@@ -47,7 +47,7 @@ _REASONS = {
 
 
 def negotiate(name: str, *, tls: bool) -> Steps:
-    """Into transmission of the export `name`. Raises NbdError."""
+    """Leads to the transmission phase of the export `name`. Raises NbdError."""
     yield from _greet()
     if tls:
         yield from _start_tls()
@@ -104,7 +104,7 @@ def _text(kind: int, data: bytes) -> str:
 
 
 def _ask(option: Option, data: bytes = b"") -> Replies:
-    """All replies to an option, the last one is an acknowledgement or an error."""
+    """Sends an option; returns all its replies, of which the last is an acknowledgement or an error."""
     yield OPTION.pack(OPTION_MAGIC, option, len(data)) + data
     replies: list[tuple[int, bytes]] = []
     while True:

@@ -1,4 +1,4 @@
-"""Replies of a server, simple and structured ones, from bytes as they come: no socket here."""
+"""Decodes a server's replies, simple and structured ones, from bytes as they come. No I/O."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from tcmu_runner.handlers.nbd.wire import (
 from tcmu_runner.iov import Buffers
 
 ROOM = 256 << 10
-LARGEST_CHUNK = 4 << 20  # of those that hold no data: half a million extents
-DIRECT = 16 << 10  # bytes of data from which on they are received where they belong
+LARGEST_CHUNK = 4 << 20  # bytes of a chunk without data: half a million extents
+DIRECT = 16 << 10  # bytes of data from which on they are received straight into the request's buffer
 
 
 class Replies:
-    """Receive into `space`, then say `received`. pending: by cookie, the requests that wait for a reply; each
-    is taken out when it has all of it. answered: is told of that."""
+    """Receive into `space`, then call `received`. pending: requests that wait for a reply, by cookie; each is
+    removed when its reply is complete. answered: called with it then."""
 
     def __init__(self, pending: dict[int, Request], answered: Callable[[Request], None]) -> None:
         self._pending = pending
         self._answered = answered
         self._buffer = memoryview(bytearray(ROOM))
         self._start = self._end = 0
-        self._filling: Buffers = []  # where the data of the present reply goes
-        self._present: int | None = None  # the cookie of that reply, where it ends with this data
+        self._filling: Buffers = []  # the buffers for the data of the present reply
+        self._present: int | None = None  # the reply's cookie, if the reply ends with this data
 
     def space(self) -> memoryview:
-        """Where the next bytes belong; never empty."""
+        """The memory for the next bytes; never empty."""
         if self._start == self._end:
             self._start = self._end = 0
             if self._filling and len(self._filling[0]) >= DIRECT:
@@ -46,7 +46,7 @@ class Replies:
         return self._buffer[self._end :]
 
     def received(self, count: int) -> None:
-        """Raises NbdError when the server does not keep to the protocol."""
+        """`count` bytes are in `space`. Raises NbdError when the server breaks the protocol."""
         if self._start == self._end and self._filling and len(self._filling[0]) >= DIRECT:
             self._advance(count)
         else:
@@ -57,13 +57,13 @@ class Replies:
             self._move(self._buffer)
 
     def _move(self, room: memoryview) -> None:
-        """What is left, to the beginning of `room`."""
+        """Moves the undecoded bytes to the beginning of `room`."""
         left = bytes(self._buffer[self._start : self._end])
         self._buffer, self._start, self._end = room, 0, len(left)
         room[: len(left)] = left
 
     def _step(self) -> bool:
-        """Takes one piece; False where more has to come first."""
+        """Decodes one piece; False when more bytes are needed first."""
         if self._filling:
             return self._fill()
         if self._end - self._start < SIMPLE_REPLY.size:
@@ -78,7 +78,7 @@ class Replies:
         raise NbdError(f"a reply begins with {magic:#x}, which no reply does")
 
     def _fill(self) -> bool:
-        """Data, from the buffer to where they belong."""
+        """Copies data from our buffer to the request's."""
         while self._filling and self._start < self._end:
             into = self._filling[0]
             count = min(len(into), self._end - self._start)
@@ -88,7 +88,7 @@ class Replies:
         return not self._filling
 
     def _advance(self, count: int) -> None:
-        """So many bytes are where they belong."""
+        """`count` bytes of data are in the request's buffers."""
         into = self._filling[0]
         if count < len(into):
             self._filling[0] = into[count:]
@@ -119,7 +119,7 @@ class Replies:
     def _chunk(self) -> bool:
         _, flags, kind, cookie, length = CHUNK.unpack_from(self._buffer, self._start)
         request = self._find(cookie)
-        head = 8 if kind == Chunk.OFFSET_DATA else length  # what has to be here before it can be looked at
+        head = 8 if kind == Chunk.OFFSET_DATA else length  # bytes needed before the chunk can be decoded
         if self._end - self._start < CHUNK.size + head:
             self._make_room(CHUNK.size + head)
             return False
@@ -156,7 +156,7 @@ class Replies:
 
     @staticmethod
     def _states(request: Request, data: memoryview) -> None:
-        """One chunk has all of them (proto.md, NBD_REPLY_TYPE_BLOCK_STATUS), of blocks that are there."""
+        """Takes the states of one chunk, which has all of them (proto.md, NBD_REPLY_TYPE_BLOCK_STATUS)."""
         states = list(struct.iter_unpack(">II", data))
         if request.kind != Kind.BLOCK_STATUS or request.states:
             raise NbdError("a reply has states of blocks that were not asked for")
@@ -166,7 +166,7 @@ class Replies:
 
     @staticmethod
     def _part(request: Request, offset: int, length: int) -> Buffers:
-        """Where these bytes of the export go."""
+        """The request's buffers for these bytes of the export."""
         start = offset - request.offset
         if request.kind != Kind.READ or start < 0 or length <= 0 or start + length > request.length:
             raise NbdError(f"a reply has bytes {offset}+{length}, which were not asked for")

@@ -9,11 +9,11 @@ from tcmu_runner.iov import Buffers
 
 
 class Request:
-    """One command. buffers: what a READ fills, or a WRITE sends. done: ends with the reply.
+    """One request. buffers: filled by READ, sent by WRITE. done: ends with the reply.
 
     filled: bytes of a READ that have come. error: the server's errno. states: of BLOCK_STATUS, pairs of
-    length and flags. since: when it began to wait for a connection. again: it repeats one that was answered
-    by a server which has gone away since, and fails with its connection.
+    length and flags. since: loop time at which it began to wait for a connection. again: it repeats a request
+    that a dead server had answered, and fails with its connection.
     """
 
     __slots__ = (
@@ -37,6 +37,6 @@ class Request:
         self.since = 0.0
 
     def restart(self) -> None:
-        """It is sent anew: whatever came of it so far does not count."""
+        """Clears what came of it: it is sent again on another connection."""
         self.filled = self.error = 0
         self.states = []

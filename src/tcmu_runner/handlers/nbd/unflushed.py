@@ -13,7 +13,7 @@ ENTRY = 256  # bytes of memory for one change without its data
 
 
 class Change(NamedTuple):
-    """What is to be done again. number: of the change, counted from the first one."""
+    """A change that may have to be repeated. number: counted from the first change of the link."""
 
     number: int
     kind: Kind
@@ -24,10 +24,10 @@ class Change(NamedTuple):
 
 
 class Unflushed:
-    """Copies of them, in the order of their answers, until a flush was answered that was sent after them.
+    """Copies of changes in the order of their replies, until the reply to a FLUSH that was sent after them.
 
-    limit: bytes of memory that it shall take; `size` tells how many it does. With limit 0 it keeps none, and
-    only knows that there are some.
+    limit: bytes of memory for copies; `size`: bytes in use. With limit 0 it keeps none, and only knows
+    whether there are unflushed changes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -41,8 +41,8 @@ class Unflushed:
         return self._count > self._flushed
 
     def add(self, request: Request) -> None:
-        """A change that was answered; those with FUA, too: older ones must not overwrite them when all are
-        done again."""
+        """Keeps an answered change, also one with FUA: if all are repeated, older ones must not overwrite
+        it."""
         self._count += 1
         if self.limit:
             data = iov.gather(request.buffers) if request.kind == Kind.WRITE else b""
@@ -51,11 +51,11 @@ class Unflushed:
             self.size += ENTRY + len(data)
 
     def mark(self) -> int:
-        """A flush is sent now: what it covers."""
+        """Call when a FLUSH is sent: the number of the last change that it covers."""
         return self._count
 
     def flushed(self, mark: int) -> None:
-        """It was answered."""
+        """Call with its mark when a FLUSH has been answered: drops the changes that it covers."""
         self._flushed = max(self._flushed, mark)
         while self._changes and self._changes[0].number <= mark:
             self.size -= ENTRY + len(self._changes.popleft().data)

@@ -1,4 +1,4 @@
-"""What travels between an NBD client and a server: numbers and their layouts, by the names of proto.md."""
+"""Numbers and layouts of messages between NBD client and server, by the names of proto.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Option(IntEnum):
 
 
 class OptionReply(IntEnum):
-    """Types; those of errors have bit 31."""
+    """Types of replies; those of errors have bit 31."""
 
     ACK = 1
     INFO = 3
@@ -89,17 +89,17 @@ class Chunk(IntEnum):
 
 
 CHUNK_ERROR = 1 << 15
-UNTOLD = (1, 32 << 20)  # minimum and maximum of servers that do not tell them
+UNTOLD = (1, 32 << 20)  # block sizes, minimum and maximum, for servers that do not report them
 HOLE, ZERO = 1, 2  # states of base:allocation
 CONTEXT = b"base:allocation"
-DF_LIMIT = 65536  # bytes that a server has to read in one piece when it is asked to
+DF_LIMIT = 65536  # bytes that a server must be able to send as one chunk when asked for it (flag DF)
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What a server says of one. size: bytes. minimum, maximum: bytes that one request may have; a maximum
-    does not bound TRIM, WRITE_ZEROES and BLOCK_STATUS. context: the number of base:allocation, None: the
-    server cannot tell of holes."""
+    """An export as the server describes it. size: bytes. minimum, maximum: bytes of one request; the maximum
+    does not limit TRIM, WRITE_ZEROES and BLOCK_STATUS. context: the id of base:allocation; None: the server
+    does not report holes."""
 
     size: int
     flags: ExportFlag

@@ -1,4 +1,4 @@
-"""A qemu-storage-daemon of our own. Blocking, for one thread at a time."""
+"""A qemu-storage-daemon that we start. Methods block; one thread at a time."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tcmu_runner.handlers.qemu.monitor import Monitor
 
 PROGRAM = "qemu-storage-daemon"
 LOCKED = '" lock'  # Failed to get "write" lock
-END_SECONDS = 30.0  # to write what it has in memory, and then let go of the image
-LOCK_SECONDS = 1.0  # where another LUN or a live process has it
+END_SECONDS = 30.0  # for it to write what it has in memory, and to release the image
+LOCK_SECONDS = 1.0  # to wait for the lock while another LUN or a live process has it
 LOCK_PAUSE = 0.1
 # A shell between us and the daemon, for `sh -c KEEPER sh OUR_PID WORD...`. setpriv(1) has the kernel send the
 # shell SIGUSR2 when the thread that started it ends. The shell then repeats SIGHUP until the daemon is gone:
@@ -41,11 +41,11 @@ while [ "$orphaned" ] && kill -s HUP $! 2>/dev/null; do sleep 0.1; done
 
 
 class Daemon:
-    """Serves one image. `connect` starts it when it does not run. refusal: why it did not grow.
+    """Serves one image. `connect` starts it when it does not run. refusal: why the image could not grow.
 
-    The image is locked from the first start until `close`. QEMU's own locks let two of its processes write to
-    one raw image, and no other handler sees them. A qemu-storage-daemon inherits our lock, so that one which
-    outlives us, to write what it has in memory, keeps a successor waiting.
+    We lock the image from the first start until `close`: QEMU's own locks let two of its processes write to
+    one raw image, and no other handler sees them. A qemu-storage-daemon inherits our lock: if it outlives us
+    to write what it has in memory, a successor waits for it.
     """
 
     def __init__(self, image: Image, device: Device) -> None:
@@ -60,18 +60,18 @@ class Daemon:
         self._exposed = False
 
     def connect(self, size: int) -> tuple[socket.socket, Export]:
-        """A connection over NBD; there is one at a time. size: the image grows to so many bytes, if it has
-        less, or there is a refusal. Raises OSError."""
+        """A connection over NBD; one at a time. size: the image grows to so many bytes if it has less; if it
+        cannot, `refusal` says why. Raises OSError."""
         if self._process is not None:
             try:
                 return self._expose(size)
             except OSError as error:
-                self._log.error("its %s is started again: %s", PROGRAM, self.end() or error)
+                self._log.error("its %s failed: %s: starting another", PROGRAM, self.end() or error)
         self._start()
         return self._expose(size)
 
     def _start(self) -> None:
-        """A predecessor whose parent has died keeps its locks until it has written everything."""
+        """Waits for the daemon of a worker that died: it keeps its locks until it has written everything."""
         path, began = Path(self.image.path), time.monotonic()
         while True:
             try:
@@ -106,9 +106,9 @@ class Daemon:
             raise OSError(error.errno or errno.EIO, f"{self.image.path}: {said or error}") from None
 
     def _expose(self, size: int) -> tuple[socket.socket, Export]:
-        """The image over NBD, anew, on a socket that has a name only until we are connected."""
+        """Exports the image anew over NBD, on a socket that has a name only until we are connected."""
         if self._exposed:
-            self._monitor.execute("nbd-server-stop")  # and with it the exports
+            self._monitor.execute("nbd-server-stop")  # also ends the exports
             self._exposed = False
         self._grow(size)
         with tempfile.TemporaryDirectory(prefix="tcmu-") as directory:
@@ -132,14 +132,14 @@ class Daemon:
             self.refusal = str(error)
 
     def close(self) -> None:
-        """Ends it and lets go of the image."""
+        """Ends the daemon and releases the image."""
         self.end()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def end(self) -> str:
-        """Lets it write what it has, and waits; what it has said to stderr."""
+        """Has the daemon write what it has in memory, and waits for its end. Returns its output on stderr."""
         if self._process is None:
             return ""
         process, self._process, self._exposed = self._process, None, False

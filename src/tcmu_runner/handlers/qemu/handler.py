@@ -23,8 +23,8 @@ from tcmu_runner.handlers.qemu.daemon import Daemon
 from tcmu_runner.handlers.qemu.image import FORMATS, MAGIC, Image, guess
 from tcmu_runner.iov import Buffers
 
-HOLD = 20.0  # seconds
-KEEP = 64 << 20  # bytes
+HOLD = 20.0  # seconds; see NbdOptions.hold
+KEEP = 64 << 20  # bytes; see NbdOptions.keep
 _CHOICES = {
     "format": FORMATS,
     "aio": ("threads", "native", "io_uring"),
@@ -46,14 +46,14 @@ class ImageOptions:
 
 
 class ImageHandler(ExportHandler[ImageOptions]):
-    """An image, served to us by a daemon that lives as long as we do."""
+    """A disk in an image that a qemu-storage-daemon serves to us; it lives as long as this object."""
 
     formats: ClassVar[Sequence[str]] = FORMATS
 
     def __init__(self, device: Device, image: Image) -> None:
         super().__init__(device, image.path)
         self.daemon = Daemon(image, device)
-        self._wanted = 0  # bytes that the image shall grow to
+        self._wanted = 0  # bytes that `connect` has the image grow to
 
     @classmethod
     def parse(cls, config: str) -> ImageOptions:
@@ -91,7 +91,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
         return handler
 
     def identity(self) -> str:
-        """Of the image; its backing files are its own matter."""
+        """That of the image file; backing files do not count."""
         descriptor = os.open(self.name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return identity_of(descriptor, self.name)
@@ -102,7 +102,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
         return [await asyncio.to_thread(self.daemon.connect, self._wanted)]
 
     async def resize(self, size: int) -> None:
-        """An image grows where it is too small and is never cut."""
+        """An image that is too small grows; a larger one is not cut."""
         self._wanted, self.daemon.refusal = size, ""
         try:
             await super().resize(size)
@@ -119,7 +119,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
 
 
 def _image(config: ImageOptions) -> Image:
-    """Raises OSError where there is none."""
+    """Raises OSError if the file is missing or neither file nor block device."""
     try:
         found = config.format or guess(config.path)
         mode = Path(config.path).stat().st_mode
@@ -144,13 +144,13 @@ class QemuHandler(ImageHandler):
     external data files are QEMU's own: a qemu-storage-daemon serves the image to us and ends with us. It is
     in Debian's package qemu-system-common.
 
-      format         what the image is; its content is never asked
+      format         the image's format; it is never guessed from the content
       read_only      a write-protected disk
       direct         bypass the page cache (O_DIRECT)
       aio            how QEMU waits for the file: threads (default), io_uring, or native, which needs direct
       detect_zeroes  written zeroes take no space: off (default), on, or unmap, which gives space back, too
-      shared         do not lock the image: for a raw one that several LUNs have, each with this option, whose
-                     initiators see to it that they do not destroy each other's data. Any other format breaks
+      shared         do not lock the image: for a raw one that several LUNs have, each with this option; their
+                     initiators coordinate their writes. Any other format would be damaged
 
     The image has to exist (qemu-img create) and may be larger than the disk; it grows when the LUN does. An
     image with a backing file has to record its format (qemu-img rebase -u -F). Serve only images that you
@@ -172,12 +172,12 @@ class QemuHandler(ImageHandler):
 class QcowHandler(ImageHandler):
     """qcow//ABSOLUTE/PATH[;format=qcow2|qcow|raw][;OPTION...]
 
-    As the C daemon has it: a disk in a qcow2 or qcow image, or in a raw file. Options and the rest are as
-    with qemu//, which serves the image.
+    As in the C daemon: a disk in a qcow2 or qcow image, or in a raw file. The other options are those of
+    qemu//, which serves the image.
 
-    Without `format` a file that begins as a qcow2 or qcow image is one, any other file is raw. A disk in a
-    raw file then refuses to be written so that it would be taken for an image the next time: with such a
-    header a guest could read other files of this host. Add ;format=raw to allow it.
+    Without `format` a file that begins as a qcow2 or qcow image is one, any other file is raw. Such a raw
+    disk refuses writes that would make it look like an image the next time: by such a header a guest could
+    read other files of this host. Add ;format=raw to allow them.
 
     Examples: qcow//srv/disk.qcow2  qcow//srv/disk.img;format=raw
     """

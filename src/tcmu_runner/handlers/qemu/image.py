@@ -1,4 +1,4 @@
-"""Image files: their formats, and what QEMU is told of them."""
+"""Image files: their formats, and the options that QEMU gets for one."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import cast
 FORMATS = (
     "bochs", "cloop", "dmg", "parallels", "qcow", "qcow2", "qed", "raw", "vdi", "vhdx", "vmdk", "vpc",
 )  # fmt: skip
-MAGIC = b"QFI\xfb"  # of qcow and qcow2, followed by the version
+MAGIC = b"QFI\xfb"  # qcow and qcow2; the version follows
 NODE = "disk"
 Json = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """format: of FORMATS. aio, detect_zeroes: as QEMU has them. direct: bypass the page cache. shared:
-    without a lock."""
+    """format: of FORMATS. aio, detect_zeroes: QEMU's values. direct: bypass the page cache. shared: do not
+    lock."""
 
     path: str
     format: str
@@ -31,7 +31,7 @@ class Image:
     shared: bool = False
 
     def node(self) -> Json:
-        """What blockdev-add takes (qapi/block-core.json). Nothing in it is left to QEMU's guessing."""
+        """The argument of blockdev-add (qapi/block-core.json). Leaves nothing for QEMU to guess."""
         cache = {"direct": self.direct, "no-flush": False}
         file = {
             "driver": "host_device" if _is_block_device(self.path) else "file",
@@ -49,7 +49,7 @@ def _is_block_device(path: str) -> bool:
 
 
 def guess(path: str) -> str:
-    """qcow2 or qcow where the file begins so, else raw. Raises OSError."""
+    """qcow2 or qcow if the file has their magic number, else raw. Raises OSError."""
     with open(path, "rb") as file:
         head = file.read(8)
     if head[:4] != MAGIC:
@@ -58,9 +58,9 @@ def guess(path: str) -> str:
 
 
 def check_chain(nodes: Sequence[Json]) -> None:
-    """nodes: from query-named-block-nodes. A backing file whose format is not recorded would be guessed from
-    its content, which may be a guest's: one that writes the header of an image with a backing file of its
-    choice reads that file (CVE-2008-2004). Raises OSError."""
+    """nodes: from query-named-block-nodes. Raises OSError for a backing file without a recorded format: QEMU
+    would guess it from content that a guest may have written. A guest that writes an image header with a
+    backing file of its choice would read that file (CVE-2008-2004)."""
     for node in nodes:
         image = cast("Json", node["image"])
         backing = image.get("backing-filename")

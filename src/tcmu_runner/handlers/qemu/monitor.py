@@ -1,4 +1,4 @@
-"""QMP, the language of QEMU's monitors (docs/interop/qmp-spec.txt): JSON objects, one a line. Blocking."""
+"""QMP, the protocol of QEMU's monitors (docs/interop/qmp-spec.txt): one JSON object a line. Blocking."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import errno
 import json
 import socket
 
-OPEN_SECONDS = 60.0  # for an image to be opened
-SECONDS = 10.0  # for one answer
+OPEN_SECONDS = 60.0  # for the daemon to open its image
+SECONDS = 10.0  # for one reply
 
 
 class Monitor:
-    """The other end of a daemon's monitor. Methods raise OSError: EOFs and time-outs have ECONNRESET and
-    ETIMEDOUT, errors of the daemon EIO with its text."""
+    """The client's end of a monitor. Methods raise OSError: ECONNRESET at end of file, ETIMEDOUT, and EIO
+    with the daemon's text for its errors."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
@@ -26,7 +26,7 @@ class Monitor:
         self.execute("qmp_capabilities")
 
     def execute(self, command: str, **arguments: object) -> object:
-        """What the daemon returns. Names are written with '_' for '-'."""
+        """The command's result. Write '_' for '-' in argument names."""
         named = {name.replace("_", "-"): value for name, value in arguments.items()}
         self._socket.sendall(json.dumps({"execute": command, "arguments": named}).encode() + b"\n")
         while True:
@@ -37,7 +37,7 @@ class Monitor:
                 return answer["return"]
 
     def _next(self) -> dict[str, dict[str, str]]:
-        """Any message; also events, which come in between."""
+        """The next message: a reply, or an event, which may come in between."""
         line = self._lines.readline()
         if not line:
             raise ConnectionResetError(errno.ECONNRESET, "qemu-storage-daemon has ended")

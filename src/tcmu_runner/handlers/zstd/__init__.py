@@ -1,7 +1,7 @@
-"""`zstd`: a thin disk whose content is compressed, in one SQLite database.
+"""`zstd`: a thin disk with compressed content, in one SQLite database.
 
-chunk     a run of bytes of the disk that is compressed as a whole; where there is none, the disk is zeroes.
-commit    changes that are in the database together or not at all, and outlive the process from then on.
+chunk: a run of bytes of the disk, compressed as a whole; a chunk that is not stored reads as zeroes.
+commit: a transaction: its changes are stored together or not at all, and survive the process's death.
 
 codec    chunks to zstd frames, and back
 handler  the handler

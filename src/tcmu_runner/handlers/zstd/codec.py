@@ -10,13 +10,13 @@ from tcmu_runner.errors import ConfigError
 
 try:
     import zstandard
-except ImportError:  # `Codec` says so; the handler's other half, its options, works without
+except ImportError:  # Codec.__init__ reports it; parsing options works without
     zstandard = None  # type: ignore[assignment]
 
 
 class Codec:
-    """size: bytes of a chunk. Any thread: each has contexts of its own, and works without the interpreter
-    lock."""
+    """size: bytes of a chunk. Methods may be called on any thread: each thread has zstd contexts of its own,
+    which work without the interpreter lock."""
 
     def __init__(self, size: int, level: int) -> None:
         if zstandard is None:
@@ -27,14 +27,14 @@ class Codec:
         self._contexts = threading.local()
 
     def pack(self, data: bytes) -> bytes | None:
-        """None: there is nothing but zeroes, which need not be kept."""
+        """None for a chunk of zeroes, which is not stored."""
         if data == self._zeroes:
             return None
         frame: bytes = self._own("packer", self._packer).compress(data)
         return frame
 
     def unpack(self, number: int, frame: bytes | None) -> bytes:
-        """Raises OSError EIO for a frame that was damaged."""
+        """Raises OSError EIO for a damaged frame. frame None: zeroes."""
         if frame is None:
             return self._zeroes
         try:
@@ -45,9 +45,8 @@ class Codec:
         return data
 
     def _check(self, number: int, frame: bytes) -> None:
-        """Before memory is taken for it: `decompress` allocates what the frame's head says, not what it is
-        allowed. `pack` writes the content's size into each head (RFC 8878, 3.1.1.1.4), and no larger
-        window."""
+        """Call before decompressing, which allocates as many bytes as the frame's header names. `pack` writes
+        the content size into each header (RFC 8878, 3.1.1.1.4), and uses no larger window."""
         head = zstandard.get_frame_parameters(frame)
         if head.content_size == zstandard.CONTENTSIZE_UNKNOWN:
             raise OSError(errno.EIO, f"chunk {number} does not say how many bytes it has")

@@ -24,12 +24,12 @@ CHUNK = 16 << 10
 CHUNKS = (4 << 10, 1 << 20)  # bytes, the smallest and the largest
 LEVELS = range(1, 20)
 LOCKS = 64
-DELETED = 4096  # chunks at once
+DELETED = 4096  # chunks deleted in one transaction
 
 
 @dataclass(frozen=True, slots=True)
 class ZstdOptions:
-    """chunk: bytes compressed together, None: as it was made, or 16 KiB. level: of compression."""
+    """chunk: bytes compressed together; None: as the disk was created, or 16 KiB. level: of compression."""
 
     path: str
     chunk: int | None = None
@@ -49,23 +49,23 @@ class ZstdOptions:
 class ZstdHandler(Handler[ZstdOptions]):
     """zstd//ABSOLUTE/PATH[;chunk=SIZE][;level=N]
 
-    A thin disk whose content is compressed with zstd, in an SQLite database that is created for a new LUN.
-    Zeroes take no space, UNMAP gives space back to the file system, and each chunk has a checksum. What was
-    written outlives this process, and what was flushed, a power loss.
+    A thin disk with compressed content with zstd, in an SQLite database that is created for a new LUN.
+    Zeroes take no space, UNMAP gives space back to the file system, and each chunk has a checksum. Writes
+    survive the death of this process, flushed ones also a power loss.
 
       chunk   bytes that are compressed together (16K): larger ones take less space, small writes more time;
-              a disk keeps the size that it was made with
+              a disk keeps the size that it was created with
       level   from 1 (fast, the default) to 19 (small)
 
-    While it is open there is a log beside the database, PATH-wal: both belong together. Writes are refused
-    when the file system has 8 MiB left: UNMAP needs them to give space back.
+    While it is open there is a log beside the database, PATH-wal: copy or move both together. Writes are
+    refused when the file system has 8 MiB left: UNMAP needs them to give space back.
 
     Examples: zstd//srv/disk.zdb  zstd//srv/archive.zdb;chunk=128K;level=9
     """
 
     subtype = "zstd"
     threads = 8
-    privileges = frozenset({"DAC_OVERRIDE"})  # disk images belong to whom they belong
+    privileges = frozenset({"DAC_OVERRIDE"})  # images may belong to any user
 
     def __init__(self, device: Device, store: Store, chunk: int, level: int) -> None:
         self._device = device
@@ -88,7 +88,7 @@ class ZstdHandler(Handler[ZstdOptions]):
     def open(cls, device: Device, config: ZstdOptions) -> ZstdHandler:
         path = Path(config.path)
         _check_place(path)
-        Codec(CHUNK, config.level)  # before anything is made: whether there is zstd at all
+        Codec(CHUNK, config.level)  # raises without zstd, before any file is made
         if not path.exists():
             device.missing(str(path), f"touch {path}")
         try:
@@ -110,7 +110,7 @@ class ZstdHandler(Handler[ZstdOptions]):
         self._store.close()
 
     def status(self) -> str:
-        """For people: how much is stored in how much, and the ratio."""
+        """For the log: bytes stored, bytes of the file, and the ratio."""
         kept, used = self._store.count() * self._chunk, self._store.used
         return f"{format_size(kept)} of data in {format_size(used)}, {kept / used:.2f} to 1"
 
@@ -137,7 +137,7 @@ class ZstdHandler(Handler[ZstdOptions]):
             self._store.commit(changes)
 
     def _changed(self, number: int, start: int, piece: bytes) -> Change:
-        """The chunk with the piece in it; a partial one is read for that."""
+        """(number, frame) of the chunk after a write of `piece` at `start`; reads a chunk written in part."""
         if len(piece) < self._chunk:
             before = self._codec.unpack(number, self._store.frames(number, number).get(number))
             piece = before[:start] + piece + before[start + len(piece) :]
@@ -155,7 +155,7 @@ class ZstdHandler(Handler[ZstdOptions]):
         self.unmap(offset, length)
 
     def _clear(self, offset: int, length: int) -> None:
-        """Whole chunks go, of others a part becomes zeroes. `_alone`."""
+        """Deletes whole chunks and zeroes parts of others. Call within `_alone`."""
         first, end = -(-offset // self._chunk), (offset + length) // self._chunk
         for start in range(first, end, DELETED):
             self._store.delete(start, min(start + DELETED, end) - 1)
@@ -169,7 +169,7 @@ class ZstdHandler(Handler[ZstdOptions]):
             self._store.commit(changes)
 
     def extents(self, offset: int, length: int) -> Iterable[Extent]:
-        """In whole chunks, as far as they are in the range."""
+        """In whole chunks, cut at the ends of the range."""
         end, at = offset + length, offset
         for first, last in _runs(self._store.present(*self._touched(offset, length))):
             start, stop = max(first * self._chunk, offset), min((last + 1) * self._chunk, end)
@@ -184,7 +184,7 @@ class ZstdHandler(Handler[ZstdOptions]):
         return Space(self._store.used, max(self._store.available, 0))
 
     def resize(self, size: int) -> None:
-        """What is cut off is forgotten: it reads as zeroes should the disk grow again."""
+        """Clears what is cut off: it reads as zeroes if the disk grows again."""
         if size < self._size:
             self.unmap(size, self._size - size)
         self._size = size
@@ -192,7 +192,7 @@ class ZstdHandler(Handler[ZstdOptions]):
     # chunks
 
     def _touched(self, offset: int, length: int) -> tuple[int, int]:
-        """The first and the last chunk of which there are bytes in the range."""
+        """The first and the last chunk with bytes in the range."""
         return offset // self._chunk, (offset + length - 1) // self._chunk
 
     def _pieces(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
@@ -202,13 +202,13 @@ class ZstdHandler(Handler[ZstdOptions]):
             yield number, *self._piece(number, offset, length)
 
     def _piece(self, number: int, offset: int, length: int) -> tuple[int, int]:
-        """Which bytes of a chunk are in the range: (start, end)."""
+        """(start, end): the chunk's bytes in the range."""
         base = offset - number * self._chunk
         return max(base, 0), min(base + length, self._chunk)
 
     @contextmanager
     def _alone(self, offset: int, length: int) -> Iterator[None]:
-        """No other thread changes chunks of the range meanwhile."""
+        """Locks the range's chunks against other threads."""
         first, last = self._touched(offset, length)
         count = min(last - first + 1, LOCKS)
         with ExitStack() as held:
@@ -231,7 +231,7 @@ def _chunk_size(store: Store, path: Path, wanted: int | None) -> int:
 
 
 def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """(first, last) of those that follow each other."""
+    """(first, last) of each run of consecutive numbers."""
     first = last = -1
     for number in numbers:
         if number != last + 1 or first < 0:
@@ -244,7 +244,7 @@ def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 
 def _check_place(path: Path) -> None:
-    """SQLite would only say that it cannot open it."""
+    """Raises OSError with the cause; SQLite would only report that it cannot open the file."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:

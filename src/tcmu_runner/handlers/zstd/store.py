@@ -1,7 +1,7 @@
 """Chunks in an SQLite database: one file, and while it is open its write-ahead log beside it.
 
-With `synchronous=NORMAL` a commit is a write to the log: it outlives this process, as a write to a plain file
-does. What was committed before an fdatasync of the log outlives a power loss; SQLite itself syncs log and
+With `synchronous=NORMAL` a commit is a write to the log: it survives this process's death, as a write to a
+plain file does. Commits before an fdatasync of the log survive a power loss; SQLite itself syncs log and
 database around a checkpoint, and finds the end of a torn log by its checksums (https://sqlite.org/wal.html).
 That is what a disk with a volatile cache promises, so FLUSH is that fdatasync.
 """
@@ -20,14 +20,14 @@ from uuid import uuid4
 
 from tcmu_runner import files
 
-APPLICATION = 0x746D757A  # in the database's header: it is one of ours
+APPLICATION = 0x746D757A  # application_id in the header of our databases
 FORMAT = 1
-LONGEST = 2 << 20  # bytes of a value: a frame of a chunk of 1 MiB, and more than its head
+LONGEST = 2 << 20  # bytes of a value: more than the frame of an incompressible chunk of 1 MiB
 PAGE = 4096  # bytes
 CHECKPOINT = 1024  # pages in the log
 SLACK = 1024  # free pages that the database keeps for the next writes
-VACUUM = 1024  # pages given back at once, while others wait
-RESERVE = 2 * CHECKPOINT * PAGE  # bytes of the file system left to UNMAP, which needs the log to free space
+VACUUM = 1024  # pages given back while the lock is held
+RESERVE = 2 * CHECKPOINT * PAGE  # free bytes that writes must leave: UNMAP needs log space to free space
 _SCHEMA = f"""
     PRAGMA application_id = {APPLICATION};
     PRAGMA user_version = {FORMAT};
@@ -43,12 +43,12 @@ _CODES = {
     sqlite3.SQLITE_NOMEM: errno.ENOMEM,
 }
 
-Change = tuple[int, bytes | None]  # chunk number and frame; None: it is not kept any more
+Change = tuple[int, bytes | None]  # chunk number and frame; None: delete it
 
 
 @dataclass(eq=False, slots=True)
 class _Changes:
-    """What one caller waits for. error: why it failed, once it is done."""
+    """The changes of one caller of `commit`. error: why they failed, once `done`."""
 
     changes: Sequence[Change]
     done: bool = False
@@ -60,19 +60,19 @@ class _Changes:
 
 
 class Store:
-    """Any thread may call. Methods raise OSError."""
+    """Methods may be called on any thread; they raise OSError."""
 
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         self._path = path
         self._database = database
-        self._lock = threading.Lock()  # of the database
+        self._lock = threading.Lock()  # one thread at a time uses the connection
         self._waiting: list[_Changes] = []
         self._waiting_lock = threading.Lock()
         self._log = os.open(f"{path}-wal", os.O_RDONLY | os.O_CLOEXEC)
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """Made if it is not there, or empty. It is this process's alone."""
+        """Opens or creates the database and locks it for this process."""
         with _explained(path):
             database = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
             try:
@@ -90,7 +90,7 @@ class Store:
             os.close(self._log)
 
     def setting(self, name: str, default: int) -> int:
-        """What the store was made with; `default` from now on, where it says nothing."""
+        """A setting that was stored when the database was created; stores `default` if there is none."""
         with self._lock, _explained(self._path):
             self._database.execute("INSERT OR IGNORE INTO settings VALUES (?, ?)", (name, default))
             value = self._one("SELECT value FROM settings WHERE name = ?", name)
@@ -99,20 +99,20 @@ class Store:
         return value
 
     def uuid(self) -> str:
-        """Of this disk, wherever its file is moved to; made by who asks first."""
+        """The disk's own id, kept when the file is moved; the first call creates it."""
         with self._lock, _explained(self._path):
             query = "INSERT OR IGNORE INTO settings VALUES ('uuid', ?)"
             self._database.execute(query, (str(uuid4()),))
             return str(self._database.execute("SELECT value FROM settings WHERE name = 'uuid'").fetchone()[0])
 
     def frames(self, first: int, last: int) -> dict[int, bytes]:
-        """Those that are kept of the chunks first..last."""
+        """The stored frames of the chunks first..last."""
         with self._lock, _explained(self._path):
             query = "SELECT number, frame FROM chunks WHERE number BETWEEN ? AND ?"
             return dict(self._database.execute(query, (first, last)).fetchall())
 
     def present(self, first: int, last: int) -> list[int]:
-        """Numbers of those that are kept, in order."""
+        """The numbers of the stored chunks of first..last, ascending."""
         with self._lock, _explained(self._path):
             query = (
                 "SELECT number FROM chunks INDEXED BY present WHERE number BETWEEN ? AND ? ORDER BY number"
@@ -120,7 +120,8 @@ class Store:
             return [number for (number,) in self._database.execute(query, (first, last))]
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Returns when they are in the database. Callers that come meanwhile share the next transaction."""
+        """Returns when the changes are committed. Callers that arrive meanwhile share the next
+        transaction."""
         mine = _Changes(changes)
         with self._waiting_lock:
             self._waiting.append(mine)
@@ -133,10 +134,10 @@ class Store:
             try:
                 raise mine.error
             finally:
-                del mine  # a circle of error and frame would keep the callers' buffers
+                del mine  # else a reference cycle of error and frame would keep the callers' buffers
 
     def _commit_all(self, batch: list[_Changes]) -> None:
-        """Should all of them together fail, each is tried by itself."""
+        """One transaction for all; if it fails, one for each caller."""
         parts = [batch]
         while parts:
             part = parts.pop()
@@ -165,7 +166,7 @@ class Store:
                 self._database.executemany("DELETE FROM chunks WHERE number = ?", gone)
 
     def delete(self, first: int, last: int) -> None:
-        """The chunks first..last."""
+        """Deletes the chunks first..last."""
         with self._lock, _explained(self._path), self._transaction():
             self._database.execute("DELETE FROM chunks WHERE number BETWEEN ? AND ?", (first, last))
 
@@ -176,18 +177,18 @@ class Store:
             yield
             self._database.execute("COMMIT")
         except BaseException:
-            if self._database.in_transaction:  # SQLite itself undoes it after some errors
+            if self._database.in_transaction:  # after some errors SQLite has rolled back already
                 self._database.execute("ROLLBACK")
             raise
 
     def give_back(self) -> None:
-        """Free pages, but for some, to the file system. Others get their turn in between."""
+        """Gives free pages, except SLACK, back to the file system; releases the lock in between."""
         gave = False
         while self._vacuum_some():
             gave = True
         if gave:
             with self._lock, _explained(self._path):
-                self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # now the file is cut
+                self._database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()  # truncates the file
 
     def _vacuum_some(self) -> bool:
         with self._lock, _explained(self._path):
@@ -198,25 +199,25 @@ class Store:
             return self._pragma("freelist_count") < surplus + SLACK
 
     def flush(self) -> None:
-        """What was committed before survives a power loss."""
+        """Makes earlier commits survive a power loss."""
         os.fdatasync(self._log)
 
     # what it takes
 
     @property
     def used(self) -> int:
-        """Bytes of chunks and what keeps them in order; without free pages and the log."""
+        """Bytes of the database, without free pages and log."""
         with self._lock, _explained(self._path):
             return (self._pragma("page_count") - self._pragma("freelist_count")) * PAGE
 
     @property
     def available(self) -> int:
-        """Bytes of the file system."""
+        """Free bytes of the file system."""
         system = os.statvfs(self._path)
         return system.f_bavail * system.f_frsize
 
     def count(self) -> int:
-        """Chunks that are kept. Looks at an index of all of them: some ten million each second."""
+        """Stored chunks. Scans an index: about ten million entries a second."""
         with self._lock, _explained(self._path):
             return int(self._one("SELECT count(*) FROM chunks INDEXED BY present"))
 
@@ -229,7 +230,7 @@ class Store:
 
 
 def _prepare(path: Path, database: sqlite3.Connection) -> None:
-    """Locks the database, and leaves it with a log that is on stable storage."""
+    """Locks the database and leaves it with an empty log on stable storage."""
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     empty = path.stat().st_size == 0
@@ -254,7 +255,7 @@ def _prepare(path: Path, database: sqlite3.Connection) -> None:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """SQLite's errors as OSErrors that name the file."""
+    """Turns SQLite's errors into OSErrors that name the file."""
     try:
         yield
     except sqlite3.Error as error:

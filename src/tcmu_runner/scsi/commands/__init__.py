@@ -1,4 +1,4 @@
-"""The commands of a disk, one file per family; a command function takes (unit, command), returns a plan.
+"""The commands of a disk, one module per family; a command's function takes (unit, command), returns a plan.
 
 alua                REPORT and SET TARGET PORT GROUPS
 comparing           VERIFY, WRITE AND VERIFY, COMPARE AND WRITE

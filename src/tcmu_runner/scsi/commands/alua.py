@@ -1,4 +1,4 @@
-"""REPORT TARGET PORT GROUPS and SET TARGET PORT GROUPS (SPC-5 6.37, 6.45)."""
+"""REPORT TARGET PORT GROUPS and SET TARGET PORT GROUPS (SPC-4 6.37, 6.45)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _descriptor(group: TargetPortGroup) -> bytes:
 
 
 def set_target_port_groups(unit: Unit, command: Command) -> Steps:
-    """All descriptors are checked before the first change."""
+    """Checks all descriptors before the first change."""
     size = command.data_length
     parameters = command.parameter_list(size)
     if size and (len(parameters) < size or size < 4 or size % 4):
@@ -71,7 +71,7 @@ def set_target_port_groups(unit: Unit, command: Command) -> Steps:
 def _change(
     known: dict[int, TargetPortGroup], descriptor: bytes, at: int
 ) -> tuple[TargetPortGroup, AccessState]:
-    """SPC-5 table 357. A state that is asked for must be one the group supports."""
+    """SPC-5 table 357. The group has to support the requested state."""
     state, group = descriptor[0] & 0x0F, known.get(int.from_bytes(descriptor[2:4], "big"))
     if group is None:
         raise ScsiError(INVALID_FIELD_IN_PARAMETER_LIST.at(at + 2, in_cdb=False))
@@ -81,8 +81,7 @@ def _change(
 
 
 def _set_states(unit: Unit, command: Command, changes: list[tuple[TargetPortGroup, AccessState]]) -> Steps:
-    """A generator, although it asks nothing of the storage: the front end's call may block, and a generator
-    runs where that harms nobody."""
+    """A generator, although it has no operations: Unit.begin must not block, and the front end's call may."""
     for group, state in changes:
         if state == group.state:
             continue

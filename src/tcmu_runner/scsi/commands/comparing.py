@@ -1,8 +1,7 @@
 """Commands that compare data with the medium: VERIFY, WRITE AND VERIFY, COMPARE AND WRITE (SBC-4 5.36 ff.,
 5.44 ff., 5.3).
 
-That no other command touches the blocks of the last two meanwhile is what `exclusive` in their rows asks of
-the engine.
+`exclusive` in the rows of the last two has the engine keep other commands off their blocks meanwhile.
 """
 
 from tcmu_runner import iov
@@ -21,12 +20,12 @@ def _bytchk(cdb: bytes) -> int:
 
 
 def blocks_sent(cdb: bytes, count: int) -> int:
-    """The data of a VERIFY, by BYTCHK (SBC-4 5.36): all blocks, one for all, or none."""
+    """Blocks of data of a VERIFY, by BYTCHK (SBC-4 5.36): all, one for all, or none."""
     return {ALL_DATA: count, ONE_BLOCK: min(count, 1)}.get(_bytchk(cdb), 0)
 
 
 def verify(unit: Unit, command: Command) -> Plan:
-    """Reads the blocks, or compares them with the data, or each of them with the one block sent."""
+    """Reads the blocks, or compares them with the data, or each of them with the one block that was sent."""
     offset, length = unit.extent(command)
     check = _bytchk(command.cdb)
     if check == MEDIUM:
@@ -74,8 +73,8 @@ def _check_equal(on_medium: Buffers, data: Buffers, start: int, at: int) -> None
 
 
 def write_and_verify(unit: Unit, command: Command) -> Steps:
-    """Writes, then reads again; with BYTCHK 01b it compares. What is stored is verified, so the write goes
-    through to stable storage."""
+    """Writes, then reads again; with BYTCHK 01b compares. The write goes to stable storage, since that is
+    what has to be verified."""
     offset, length = unit.transfer(command)
     check = _bytchk(command.cdb)
     if check not in (MEDIUM, ALL_DATA):

@@ -1,4 +1,4 @@
-"""RECEIVE COPY RESULTS (SPC-5 6.25 to 6.28): what became of an EXTENDED COPY, and what one may ask for."""
+"""RECEIVE COPY RESULTS (SPC-5 6.25 to 6.28): the results of an EXTENDED COPY, and the limits of one."""
 
 from tcmu_runner.scsi import xcopy
 from tcmu_runner.scsi.command import Command
@@ -8,7 +8,7 @@ from tcmu_runner.scsi.xcopy import IN_PROGRESS
 
 
 def copy_status(unit: Unit, command: Command) -> None:
-    """COPY STATUS(LID1) (SPC-5 table 313); the results of a finished copy are told once."""
+    """COPY STATUS(LID1) (SPC-5 table 313); the results of a finished copy can be read once."""
     key = command.nexus, command.cdb[2]
     results = unit.copies.get(key)
     if results is None:
@@ -46,5 +46,5 @@ def operating_parameters(unit: Unit, command: Command) -> None:
 
 
 def failed_segment_details(unit: Unit, command: Command) -> None:
-    """SPC-5 6.28: sense data of a failed copy is told with the EXTENDED COPY itself, so none is kept."""
+    """SPC-5 6.28: a failed EXTENDED COPY returns its sense data itself, so none is kept."""
     command.reply(bytes((0, 0, 0, 0)))

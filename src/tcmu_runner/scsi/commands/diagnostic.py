@@ -19,7 +19,7 @@ PASSED, FAILED = 0x0, 0x7
 
 
 def send_diagnostic(unit: Unit, command: Command) -> Plan:
-    """A self-test reads the first block. It is over when the command is, so there is none to abort."""
+    """A self-test reads the first block. It ends with the command, so there is none to abort."""
     code, size = command.cdb[1] >> 5, command.data_length
     default_test = bool(command.cdb[1] & 0x04)
     if code and (default_test or size):
@@ -34,7 +34,7 @@ def send_diagnostic(unit: Unit, command: Command) -> Plan:
 
 
 def _check_page(command: Command, size: int) -> None:
-    """The one page is the list of pages (SPC-5 7.2.4)."""
+    """Only the page with the list of pages is supported (SPC-5 7.2.4)."""
     parameters = command.parameter_list(size)
     if len(parameters) < size or size < 4:
         raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
@@ -50,20 +50,20 @@ def _self_test(unit: Unit, code: int) -> Steps:
     except Exception as error:
         raise ScsiError(SELF_TEST_FAILED) from error
     finally:
-        # SPC-5 table 417: code and result, then when and where, which this unit does not know
+        # SPC-5 table 417: code and result; the time and place of a failure, not known, are zeroes
         unit.self_tests.appendleft(bytes((code << 5 | result,)) + bytes(15))
         unit.remember()
 
 
 def receive_diagnostic_results(unit: Unit, command: Command) -> None:
-    """The list of pages: itself (SPC-5 table 344)."""
+    """The list of pages, which contains only itself (SPC-5 table 344)."""
     if command.cdb[1] & 0x01 and command.cdb[2]:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
     command.reply(bytes((0, 0, 0, 1, 0)))
 
 
 def read_buffer(unit: Unit, command: Command) -> None:
-    """One buffer for all, number 0, and an echo buffer for each nexus."""
+    """One buffer, number 0, for all nexuses, and an echo buffer for each nexus."""
     mode, offset = command.cdb[1] & 0x1F, command.field(3, 3)
     if mode == DESCRIPTOR:
         size = BUFFER_SIZE if command.cdb[2] == 0 else 0
@@ -81,14 +81,14 @@ def read_buffer(unit: Unit, command: Command) -> None:
 
 
 def _echo(command: Command) -> bytes:
-    """Only what the same nexus has written before (SPC-5 6.18.9)."""
+    """What the same nexus has written before (SPC-4 6.18.9)."""
     if command.nexus.echo is None:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 4))
     return command.nexus.echo
 
 
 def write_buffer(unit: Unit, command: Command) -> None:
-    """Data and echo; firmware cannot be loaded into a program."""
+    """Writes data or echo; microcode modes are refused."""
     mode, offset, size = command.cdb[1] & 0x1F, command.field(3, 3), command.data_length
     if mode not in (DATA, ECHO):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 4))

@@ -30,7 +30,7 @@ from tcmu_runner.scsi.unit import Unit
 from tcmu_runner.scsi.xcopy import COMPLETED, FAILED, IN_PROGRESS, CopyResults, Designator, Peer
 
 HEADER = 16
-CHUNK = 1 << 20  # bytes read and written at once
+CHUNK = 1 << 20  # bytes of one read and write
 HOLD, NO_LIST = 0b00, 0b11  # LIST ID USAGE (SPC-5 table 129); 10b discards the results like 11b
 
 
@@ -100,7 +100,7 @@ def _header(parameters: bytes) -> Header:
 
 
 def _split(data: bytes, sizes: Mapping[int, int], unsupported: Sense) -> list[bytes]:
-    """Descriptors of the types that are known; how long others would be does not matter."""
+    """Splits descriptors of known types; the length of an unknown type is unknown, so it ends the list."""
     descriptors, at = [], 0
     while at < len(data):
         if data[at] not in sizes:
@@ -113,10 +113,10 @@ def _split(data: bytes, sizes: Mapping[int, int], unsupported: Sense) -> list[by
 
 
 def _cscd(unit: Unit, command: Command, descriptor: bytes) -> Peer | None:
-    """The LUN an identification descriptor names (SPC-5 table 136), None where there is no such one. LU ID
-    TYPE means nothing in this kind of descriptor."""
+    """The LUN that an identification descriptor names (SPC-5 table 136), None without one. LU ID TYPE has no
+    meaning in this kind of descriptor."""
     if descriptor[1] & 0x20 or descriptor[7] > 20:
-        return None  # NUL: a device that is none
+        return None  # NUL: a null device
     name = Designator(descriptor[4] & 0x0F, descriptor[5] & 0x3F, descriptor[8 : 8 + descriptor[7]])
     if name in vpd.designators(unit):
         return _of_block_length(Peer(unit, command.nexus), descriptor)
@@ -148,7 +148,7 @@ def _segment(descriptor: bytes) -> Segment:
 
 
 class Copying(NamedTuple):
-    """A segment resolved: bytes from one unit to one unit."""
+    """A resolved segment: bytes from one unit to one unit."""
 
     source: Unit
     destination: Unit
@@ -158,7 +158,7 @@ class Copying(NamedTuple):
 
 
 def _resolve(segment: Segment, devices: list[Peer | None]) -> Copying:
-    """Errors of a segment end the copy in COPY ABORTED (SPC-5 6.6.1)."""
+    """A segment's errors end the command in COPY ABORTED (SPC-5 6.6.1)."""
     source, destination = _device(segment.source, devices), _device(segment.destination, devices)
     source.unit.check_access(source.nexus, Access.READS)
     destination.unit.check_access(destination.nexus, Access.WRITES)
@@ -196,7 +196,7 @@ def _fits(copy: Copying, *, in_blocks: bool) -> bool:
 def _copy_all(
     unit: Unit, command: Command, header: Header, devices: list[Peer | None], segments: list[Segment]
 ) -> Steps:
-    """A generator that keeps the results, in the end and on the way there, if the initiator wants them."""
+    """Copies all segments; keeps the results, also intermediate ones, if the initiator wants them."""
     results = CopyResults(IN_PROGRESS, 0, 0)
     status = FAILED
     try:
@@ -218,7 +218,7 @@ def _check_unused(unit: Unit, command: Command, header: Header) -> None:
 
 
 def _hold(unit: Unit, command: Command, header: Header, results: CopyResults) -> None:
-    """Results are discarded when they were read, or for lack of room, the oldest first."""
+    """Keeps results until they are read; without room it discards the nexus's oldest ones."""
     if header.usage != HOLD:
         return
     unit.copies.pop((command.nexus, header.list_id), None)
@@ -230,7 +230,7 @@ def _hold(unit: Unit, command: Command, header: Header, results: CopyResults) ->
 
 
 def _copy(unit: Unit, copy: Copying) -> Steps:
-    """In chunks, from the end where the destination overlaps what is still to be read."""
+    """Copies in chunks; from the end if the destination overlaps source that is still to be read."""
     scratch = iov.allocate(min(CHUNK, copy.length) + 2 * copy.source.block_size)
     starts = range(0, copy.length, CHUNK)
     for at in reversed(starts) if _overwrites_source(copy) else starts:
@@ -243,7 +243,7 @@ def _copy(unit: Unit, copy: Copying) -> Steps:
 
 
 def _store(unit: Unit, to: Unit, offset: int, data: Buffers) -> Steps:
-    """Writes bytes; what else is in their first and last block stays."""
+    """Writes bytes; keeps the other bytes of the first and last block."""
     length = iov.length(data)
     first, size = _whole_blocks(to, offset, length)
     if size != length:
@@ -255,7 +255,7 @@ def _store(unit: Unit, to: Unit, offset: int, data: Buffers) -> Steps:
 
 
 def _whole_blocks(unit: Unit, offset: int, length: int) -> tuple[int, int]:
-    """Offset and length of the blocks in which these bytes are."""
+    """Offset and length of the blocks that contain these bytes."""
     first = offset // unit.block_size * unit.block_size
     return first, -(-(offset + length) // unit.block_size) * unit.block_size - first
 

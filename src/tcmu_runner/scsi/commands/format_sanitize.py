@@ -20,7 +20,7 @@ IMMED = 0x80  # of SANITIZE
 
 
 def format_unit(unit: Unit, command: Command) -> Plan:
-    """Every block reads as zeroes, or as the initialization pattern, afterwards."""
+    """Afterwards every block reads as zeroes, or as the initialization pattern."""
     _check_idle(unit)
     immediate, block = _format_parameters(unit, command) if command.cdb[1] & 0x10 else (False, None)
     if block is None or block.count(0) == len(block):
@@ -32,8 +32,8 @@ def format_unit(unit: Unit, command: Command) -> Plan:
 
 
 def _format_parameters(unit: Unit, command: Command) -> tuple[bool, bytes | None]:
-    """(IMMED, the block to write) of a short or long parameter list header (SBC-4 tables 43 and 44). A defect
-    list of the initiator's must be empty: whatever the storage does about bad blocks, it does by itself."""
+    """(IMMED, the block to write) of a short or long parameter list header (SBC-4 tables 43 and 44). The
+    initiator's defect list must be empty: the storage handles bad blocks itself."""
     long = bool(command.cdb[1] & 0x20)
     size = 8 if long else 4
     parameters = iov.gather(command.data)
@@ -52,7 +52,7 @@ def _format_parameters(unit: Unit, command: Command) -> tuple[bool, bytes | None
 
 
 def _format_pattern(unit: Unit, descriptor: bytes, at: int) -> bytes | None:
-    """One block of the initialization pattern (SBC-4 table 47); None where the default is asked for."""
+    """One block of the initialization pattern (SBC-4 table 47); None for the default."""
     if len(descriptor) < 4:
         raise ScsiError(PARAMETER_LIST_LENGTH_ERROR)
     modifier, kind, length = descriptor[0] >> 6, descriptor[1], int.from_bytes(descriptor[2:4], "big")
@@ -70,7 +70,7 @@ def _block_of(unit: Unit, pattern: bytes) -> bytes:
 
 
 def sanitize_overwrite(unit: Unit, command: Command) -> Plan:
-    """Writes the pattern as often as asked, the last time as it was given (SBC-4 5.30)."""
+    """Writes the pattern as often as requested, the last time as given (SBC-4 5.30)."""
     _check_idle(unit)
     size = command.data_length
     if not 4 < size <= unit.block_size + 4:
@@ -92,7 +92,7 @@ def _overwrite(unit: Unit, block: bytes, passes: int, *, inverts: bool) -> Steps
     inverted = bytes(byte ^ 0xFF for byte in block)
     for left in reversed(range(passes)):
         yield from repeat(0, unit.size, inverted if inverts and left % 2 else block, fua=False)
-        yield Flush()  # what stays in a cache is not overwritten
+        yield Flush()  # a pass that stays in a cache does not overwrite the medium
 
 
 def sanitize_block_erase(unit: Unit, command: Command) -> Plan:
@@ -132,7 +132,7 @@ def _check_no_parameters(command: Command) -> None:
 
 
 def _check_idle(unit: Unit) -> None:
-    """These commands are what gets a medium out of its failure, but they need one that is there and idle."""
+    """These commands repair a failed medium, so a failure does not refuse them; any other obstacle does."""
     obstacle = unit.medium.obstacle()
     if obstacle is not None and not unit.medium.idle:
         raise ScsiError(obstacle)
@@ -145,7 +145,7 @@ def _sanitize(unit: Unit, command: Command, steps: Steps, passes: int = 1) -> Pl
 
 
 def _start(unit: Unit, job: Job, steps: Steps, *, immediate: bool) -> Plan:
-    """With IMMED the command ends now, if there is someone to run the rest of it."""
+    """With IMMED the command ends now, and `spawn` runs the steps in the background if the unit has it."""
     if not immediate or unit.spawn is None:
         return _supervised(unit, job, steps)
     unit.medium.begin(job)
@@ -154,8 +154,8 @@ def _start(unit: Unit, job: Job, steps: Steps, *, immediate: bool) -> Plan:
 
 
 def _supervised(unit: Unit, job: Job, steps: Steps) -> Steps:
-    """Keeps count of what is done. The first failure ends it, and the medium says so from then on, also when
-    the job was given up: what is on the medium is not what was asked for."""
+    """Counts progress. The first failure ends the job, and the medium reports it from then on, also when the
+    job was given up: the medium is not in the requested state."""
     if unit.medium.job is not job:
         _check_idle(unit)
         unit.medium.begin(job)
@@ -180,7 +180,7 @@ def _size(operation: object) -> int:
 
 
 def read_defect_data_10(unit: Unit, command: Command) -> None:
-    """No defects are known: bad blocks are the storage's own affair (SBC-4 table 81)."""
+    """An empty list: the storage handles bad blocks itself (SBC-4 table 81)."""
     lists = command.cdb[2] & 0x1F
     command.reply(bytes((0, lists, 0, 0)))
 

@@ -1,6 +1,6 @@
 """What a unit says of itself: INQUIRY (SPC-5 6.7), READ CAPACITY(10) and (16) (SBC-4 5.20, 5.21), REPORT
 SUPPORTED OPERATION CODES, answered from the opcode table, REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS, and
-REPORT LUNS (SPC-5 6.35, 6.36, 6.33)."""
+REPORT LUNS (SPC-4 6.35, 6.36, 6.33)."""
 
 from tcmu_runner.scsi import vpd
 from tcmu_runner.scsi.command import Command
@@ -63,8 +63,8 @@ PMI = 0x01
 
 
 def read_capacity_10(unit: Unit, command: Command) -> None:
-    """LOGICAL BLOCK ADDRESS and PMI are obsolete. SBC-2 5.10.1 has the address refused without PMI, which LIO
-    does and programs check. With PMI the last block is the answer, since no block is slower to reach."""
+    """LOGICAL BLOCK ADDRESS and PMI are obsolete. SBC-2 5.10.1 refuses an address without PMI, which LIO does
+    and programs check. With PMI the last block is the answer, since all blocks are equally fast."""
     if command.lba and not command.cdb[8] & PMI:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
     last = min(unit.blocks - 1, 0xFFFFFFFF)  # FFFFFFFFh: ask with READ CAPACITY(16)
@@ -82,7 +82,7 @@ def read_capacity_16(unit: Unit, command: Command) -> None:
 
 
 NOT_SUPPORTED, SUPPORTED = 0x01, 0x03
-NO_TIMEOUTS = b"\x00\x0a" + bytes(10)  # timeouts descriptor (SPC-5 6.35.4): nothing is indicated
+NO_TIMEOUTS = b"\x00\x0a" + bytes(10)  # timeouts descriptor (SPC-4 6.35.4): no timeouts are reported
 
 
 def report_supported_operation_codes(unit: Unit, command: Command) -> None:
@@ -111,7 +111,7 @@ def _descriptor(row: Row, *, timeouts: bool) -> bytes:
 
 
 def _requested(rows: list[Row], option: int, opcode: int, action: int) -> Row | None:
-    """REPORTING OPTIONS 1 wants an opcode without, 2 one with service actions, 3 takes either (table 299)."""
+    """REPORTING OPTIONS 1: an opcode without service actions; 2: with; 3: either (table 299)."""
     found = [row for row in rows if row.opcode == opcode]
     has_actions = any(row.action is not None for row in found)
     if (option == 1 and has_actions) or (option == 2 and found and not has_actions):
@@ -132,7 +132,7 @@ def _one(row: Row | None, *, timeouts: bool) -> bytes:
 
 
 def usage(row: Row) -> bytes:
-    """CDB usage data: the mask with the opcode, and the service action where there is one, in place."""
+    """CDB usage data: the row's mask, which contains opcode and service action."""
     data = bytearray(row.mask)
     assert data[0] == row.opcode
     assert row.action is None or action_of(data) == row.action
@@ -147,8 +147,7 @@ def report_supported_task_management_functions(unit: Unit, command: Command) -> 
 
 
 def report_luns(unit: Unit, command: Command) -> None:
-    """SELECT REPORT 00h and 02h name all there are, since none is well known; the others name none (SPC-5
-    table 297)."""
+    """SELECT REPORT 00h and 02h: all LUNs, since none is well known; the others: none (SPC-5 table 297)."""
     assert unit.luns is not None, "the row of this command needs them"
     select = command.cdb[2]
     if select not in (0x00, 0x01, 0x02, 0x10, 0x11, 0x12):

@@ -17,13 +17,13 @@ UNKNOWN_TEMPERATURE = 0xFF
 
 
 def log_sense(unit: Unit, command: Command) -> Plan:
-    """The parameters of a page from PARAMETER POINTER on."""
+    """The parameters of a page, from PARAMETER POINTER on."""
     control, code = command.cdb[2] >> 6, (command.cdb[2] & 0x3F, command.cdb[3])
     if command.cdb[1] & 0x01:
         raise ScsiError(SAVING_NOT_SUPPORTED)
     if code not in supported(unit):
         raise ScsiError(INVALID_FIELD_IN_CDB.at(3 if code[1] else 2))
-    if control not in (CUMULATIVE, 0b00):  # thresholds, like the values since a reset, are not kept
+    if control not in (CUMULATIVE, 0b00):  # no thresholds are kept
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2, 7))
     if code == PROVISIONING:
         return _tell_space(unit, command)
@@ -32,7 +32,7 @@ def log_sense(unit: Unit, command: Command) -> Plan:
 
 
 def log_select(unit: Unit, command: Command) -> Plan:
-    """There is nothing here that could be set; resetting all parameters (PCR) is no error."""
+    """No parameter can be set; resetting all (PCR) is accepted."""
     if command.cdb[1] & 0x01:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 0))  # SP
     if command.data_length:
@@ -44,7 +44,7 @@ def log_select(unit: Unit, command: Command) -> Plan:
 
 
 def supported(unit: Unit) -> list[PageCode]:
-    """In ascending order; of a thin unit there is something to tell where its space is known."""
+    """In ascending order; with Logical Block Provisioning if the storage knows its space."""
     codes = [SUPPORTED, SUPPORTED_WITH_SUBPAGES, PROVISIONING, *_PARAMETERS]
     return [code for code in codes if code != PROVISIONING or unit.capabilities.space]
 

@@ -104,7 +104,7 @@ def _select(unit: Unit, command: Command, header: int) -> Plan:
 
 
 def _check_descriptor(unit: Unit, parameters: bytes, header: int) -> int:
-    """Accepts a block descriptor that says what is so anyway; returns its length."""
+    """Accepts a block descriptor with the present values only; returns its length."""
     length = parameters[3] if header == 4 else int.from_bytes(parameters[6:8], "big")
     if length == 0:
         return 0

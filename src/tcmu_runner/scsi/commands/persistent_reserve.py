@@ -1,4 +1,4 @@
-"""PERSISTENT RESERVE IN and OUT, RESERVE and RELEASE (SPC-5 6.15, 6.16; SPC-2 7.17 ff.), for a unit that
+"""PERSISTENT RESERVE IN and OUT, RESERVE and RELEASE (SPC-4 6.15, 6.16; SPC-2 7.17 ff.), for a unit that
 keeps reservations itself. Behind LIO the kernel answers these commands."""
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def read_reservation(unit: Unit, command: Command) -> None:
 
 
 def report_capabilities(unit: Unit, command: Command) -> None:
-    """SPC-5 table 231: CRH; all types; nothing outlives a loss of power."""
+    """SPC-5 table 231: CRH; all types; nothing is kept across a power loss."""
     command.reply(bytes((0, 8, 0x10, 0x80, 0xEA, 0x01, 0, 0)))
 
 
@@ -81,7 +81,7 @@ def _status(kept: Reservations, who: tuple[bytes, int], key: int) -> bytes:
 
 
 def _parameters(command: Command) -> bytes:
-    """The basic parameter list (SPC-5 table 239): 24 bytes, neither more nor less."""
+    """The basic parameter list (SPC-5 table 239): exactly 24 bytes."""
     size = command.data_length
     parameters = command.parameter_list(24)
     if size != 24 or len(parameters) < 24:
@@ -97,7 +97,7 @@ def _keys(parameters: bytes) -> tuple[int, int]:
 
 
 def _type(command: Command) -> Type:
-    """SCOPE other than the logical unit, and obsolete types, are refused (SPC-5 6.16.2)."""
+    """Refuses a SCOPE other than the logical unit, and obsolete types (SPC-4 6.16.2)."""
     kind = _known_type(command)
     if kind is None:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(2))
@@ -147,7 +147,7 @@ def preempt(unit: Unit, command: Command) -> None:
 
 
 def preempt_and_abort(unit: Unit, command: Command) -> None:
-    """Also ends the commands of those who lost their registrations."""
+    """Also aborts the commands of nexuses that lost their registrations."""
     losers = {who for who, sense in _preempt(unit, command) if sense is REGISTRATIONS_PREEMPTED}
     if unit.abort is not None:
         for nexus in tuple(unit.nexuses):

@@ -1,6 +1,6 @@
 """UNMAP, WRITE SAME and GET LBA STATUS (SBC-4 5.6, 5.35, 5.52, 5.53).
 
-`fill` and `clear` fill ranges of the medium, in pieces small enough that others get their turn in between.
+`fill` and `clear` fill ranges of the medium, in pieces small enough that other commands get a turn.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tcmu_runner.scsi.sense import (
 )
 from tcmu_runner.scsi.unit import Unit
 
-WINDOW, WINDOWS = 1 << 30, 256  # bytes of which the storage is asked for its extents at once, and how often
+WINDOW, WINDOWS = 1 << 30, 256  # bytes of one Extents operation, and how many of them per command
 NDOB = 0x01
 MAPPED, DEALLOCATED = 0x0, 0x1  # PROVISIONING STATUS (SBC-4 table 63)
-CHUNK = 1 << 20  # bytes written at once where a pattern is repeated
-STRIDE = 1 << 26  # bytes zeroed or unmapped at once by the storage's own means
+CHUNK = 1 << 20  # bytes of one write of a repeated pattern
+STRIDE = 1 << 26  # bytes of one operation that zeroes or unmaps
 
 
 def unmap(unit: Unit, command: Command) -> Steps:
-    """Every descriptor is checked before the first byte is unmapped. Without a write cache, what was unmapped
-    has to stay so after a loss of power."""
+    """Checks every descriptor before the first byte is unmapped. Without a write cache, unmapped bytes have
+    to stay so after a power loss."""
     for offset, length in list(_unmap_ranges(unit, command)):
         for at in range(offset, offset + length, STRIDE):
             yield Unmap(at, min(STRIDE, offset + length - at))
@@ -60,8 +60,8 @@ def _unmap_ranges(unit: Unit, command: Command) -> Iterator[tuple[int, int]]:
 
 
 def write_same(unit: Unit, command: Command) -> Steps:
-    """One block, or zeroes with NDOB, again and again over the range; blocks are unmapped only where they
-    read as that block afterwards. ANCHOR is not supported (ANC_SUP), and refused by the row's mask."""
+    """Writes one block, or zeroes with NDOB, repeatedly over the range; unmaps blocks only if they then read
+    as that block. The row refuses ANCHOR (ANC_SUP is clear)."""
     wants_unmap = bool(command.cdb[1] & 0x08)
     if wants_unmap and not unit.capabilities.unmap:
         raise ScsiError(INVALID_FIELD_IN_CDB.at(1, 3))
@@ -82,15 +82,15 @@ def blocks_sent(cdb: bytes, _count: int) -> int:
 
 
 def _one_block(unit: Unit, command: Command) -> bytes:
-    """An initiator that sends more or less has another idea of the block size, or of the command."""
+    """Refuses data of another length: the initiator assumes another block size or command."""
     if iov.length(command.data) != unit.block_size:
         raise ScsiError(INVALID_FIELD_IN_CDB)
     return iov.gather(command.data)
 
 
 def get_lba_status(unit: Unit, command: Command) -> Steps:
-    """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, one at least. The
-    only REPORT TYPE is that of all descriptors; others are refused by the row's mask."""
+    """LBA status descriptors from STARTING LBA on, as many as the initiator has room for, at least one. The
+    row refuses every REPORT TYPE but that for all descriptors."""
     lba = command.lba
     if lba >= unit.blocks:
         raise ScsiError(LBA_OUT_OF_RANGE.with_information(lba))
@@ -106,7 +106,7 @@ class Run(NamedTuple):
 
 
 def _report_runs(unit: Unit, command: Command, lba: int) -> Steps:
-    """Asks in windows, and not for ever: a large sparse disk has more to tell than one answer holds."""
+    """Reads extents in windows, and only WINDOWS of them: one answer cannot hold a large sparse disk."""
     most = max(1, (command.data_length - 8) // 16)
     runs: list[Run] = []
     for _ in range(WINDOWS):
@@ -121,8 +121,7 @@ def _report_runs(unit: Unit, command: Command, lba: int) -> Steps:
 
 
 def _runs(window: Extents, block_size: int) -> Iterator[Run]:
-    """A block counts as deallocated only where all of it lies in a hole. Whatever a storage tells beyond the
-    window it was asked for does not count."""
+    """A block counts as deallocated only if all of it is in a hole. Extents outside of the window are cut."""
     at = window.offset // block_size
     end = (window.offset + window.length) // block_size
     for extent in window.found:
@@ -138,7 +137,7 @@ def _runs(window: Extents, block_size: int) -> Iterator[Run]:
 
 
 def _join(runs: list[Run], run: Run) -> None:
-    """Neighbours of one state become one, as far as the field for the count goes."""
+    """Appends a run; merges it with the last one of equal state, up to the count that the field can hold."""
     if not run.blocks:
         return
     if runs and runs[-1].mapped == run.mapped and runs[-1].blocks + run.blocks <= 0xFFFFFFFF:
@@ -148,7 +147,7 @@ def _join(runs: list[Run], run: Run) -> None:
 
 
 def _completion(unit: Unit, lba: int, runs: list[Run], most: int) -> int:
-    """COMPLETION CONDITION (SBC-4 table 61): the space is used up, the medium ends, or neither."""
+    """COMPLETION CONDITION (SBC-4 table 61): no room is left, the medium ends, or neither."""
     if len(runs) > most:
         return 0b001
     return 0b011 if lba == unit.blocks else 0b000
@@ -166,7 +165,7 @@ def _lba_status(runs: list[Run], completion: int) -> bytes:
 
 
 def fill(unit: Unit, offset: int, length: int, block: bytes) -> Steps:
-    """The same block over the whole range, by the storage's own means where it has any."""
+    """Writes one block repeatedly over the range, by WriteSame if the storage has it."""
     fua = not unit.mode.write_cache
     if not unit.capabilities.write_same:
         yield from repeat(offset, length, block, fua=fua)
@@ -176,7 +175,7 @@ def fill(unit: Unit, offset: int, length: int, block: bytes) -> Steps:
 
 
 def repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:
-    """The same block over the whole range."""
+    """Writes one block repeatedly over the range."""
     chunk = memoryview(bytearray(block * (min(CHUNK, length) // len(block))))
     end = offset + length
     while offset < end:
@@ -186,8 +185,8 @@ def repeat(offset: int, length: int, block: bytes, *, fua: bool) -> Steps:
 
 
 def clear(unit: Unit, offset: int, length: int, *, unmap: bool) -> Steps:
-    """Zeroes over the whole range, by the storage's own means where it has any, else by writing them. unmap:
-    the space may be given back, where unmapped blocks read as zeroes."""
+    """Makes the range zeroes, by an operation of the storage if it has one, else by writing. unmap: the space
+    may be freed, if unmapped blocks read as zeroes."""
     fua, can = not unit.mode.write_cache, unit.capabilities
     by_unmapping = unmap and can.unmap_reads_zero
     if not can.write_zeroes and not by_unmapping:

@@ -10,19 +10,19 @@ from tcmu_runner.scsi.table import Run
 from tcmu_runner.scsi.unit import FUA, Unit
 
 CHUNK = 1 << 20  # bytes looked at in one read
-PREFETCH = 8 << 20  # bytes a PRE-FETCH reads at most: how much the caches below keep is not known here
+PREFETCH = 8 << 20  # bytes that a PRE-FETCH reads at most; the size of caches below is unknown
 
 
 def data_out(command: Command, length: int) -> Buffers:
-    """The `length` bytes a write-like command needs. An initiator that sent fewer is refused: the length of
-    the buffers comes from the transport, not from the CDB."""
+    """The `length` bytes of a write. Refuses fewer: the buffers' length comes from the transport, not from
+    the CDB."""
     if iov.length(command.data) < length:
         raise ScsiError(INVALID_FIELD_IN_CDB)
     return iov.cut(command.data, 0, length)
 
 
 def _read_of(fua: int) -> Run:
-    """A READ. fua: its bit FUA in byte 1, if it has one."""
+    """The function of a READ. fua: the mask of FUA in byte 1, if it has one."""
 
     def read(unit: Unit, command: Command) -> Plan:
         offset, length = unit.transfer(command)
@@ -38,7 +38,7 @@ def _read_of(fua: int) -> Run:
 
 
 def _read_with_care(unit: Unit, command: Command, offset: int, length: int, *, flush_first: bool) -> Steps:
-    """The initiator's buffer is not as long as the CDB says, or FUA wants the cache empty."""
+    """For a buffer of another length than the CDB's, or FUA with a write cache."""
     if flush_first:
         yield Flush()  # SBC-4 table 69: FUA reads what is on the medium, so the cache goes there first
     room = iov.length(command.data)
@@ -54,18 +54,18 @@ def _read_with_care(unit: Unit, command: Command, offset: int, length: int, *, f
 
 
 def _write_with_care(unit: Unit, command: Command, offset: int, length: int, *, fua: bool) -> Plan:
-    """The initiator sent more or less data than the CDB says."""
+    """For data of another length than the CDB's."""
     data = command.data
     sent = iov.length(data)
     if sent > length:
         return Write(offset, iov.cut(data, 0, length), fua) if length else None
     if not unit.tells_residuals:
-        raise ScsiError(INVALID_FIELD_IN_CDB)  # it would believe that everything is stored
+        raise ScsiError(INVALID_FIELD_IN_CDB)  # else the initiator would believe that all is stored
     return write_short(unit, offset, data, fua=fua)
 
 
 def write_short(unit: Unit, offset: int, data: Buffers, *, fua: bool) -> Steps:
-    """All that was sent is written, and the transport tells how much was not (RFC 7143 11.4.5.1)."""
+    """Writes all that was sent; the transport reports the residual count (RFC 7143 11.4.5.1)."""
     sent = iov.length(data)
     whole = sent // unit.block_size * unit.block_size
     if whole:
@@ -78,7 +78,7 @@ def write_short(unit: Unit, offset: int, data: Buffers, *, fua: bool) -> Steps:
 
 
 def _write_of(fua: int) -> Run:
-    """A WRITE. fua: its bit FUA in byte 1, if it has one."""
+    """The function of a WRITE. fua: the mask of FUA in byte 1, if it has one."""
 
     def write(unit: Unit, command: Command) -> Plan:
         offset, length = unit.transfer(command)
@@ -109,30 +109,29 @@ def _set_bits(offset: int, data: Buffers, *, fua: bool) -> Steps:
 
 
 def write_atomic(unit: Unit, command: Command) -> Plan:
-    """The storage's own promise (SBC-4 4.29), offered where it makes it. ATOMIC BOUNDARY is not supported,
-    and refused by the row's mask."""
+    """Atomicity is the storage's own promise (SBC-4 4.29). The row refuses ATOMIC BOUNDARY."""
     offset, length = unit.extent_within(command, unit.limits.max_atomic)
     data = data_out(command, length)
     return Write(offset, data, unit.writes_through(command)) if length else None
 
 
 def synchronize_cache(unit: Unit, command: Command) -> Plan:
-    """The whole cache is written, which covers any range asked for; IMMED is answered when it is done.
-    SYNC_NV of older standards is taken: there is no cache that would outlast a loss of power."""
+    """Flushes the whole cache, whatever the range; IMMED does not end it earlier. Accepts SYNC_NV of older
+    standards: no cache survives a power loss."""
     unit.extent(command)
     return Flush() if unit.capabilities.flush else None
 
 
 def prefetch(unit: Unit, command: Command) -> Steps:
-    """Reads the blocks, so that whatever caches below have them. GOOD, not CONDITION MET: nobody promises
-    that they keep all of them (SBC-4 5.13). No blocks: to the end of the medium."""
+    """Reads the blocks, so that caches below have them. Ends in GOOD, not CONDITION MET: caches may not keep
+    all of them (SBC-4 5.13). A count of 0 means up to the end of the medium."""
     offset, length = unit.extent(command)
     length = min(length or unit.size - offset, PREFETCH)
     return look_at(offset, length)
 
 
 def look_at(offset: int, length: int) -> Steps:
-    """Reads a range for the sake of reading it."""
+    """Reads a range and drops the data."""
     scratch = iov.allocate(min(CHUNK, length))
     end = offset + length
     while offset < end:

@@ -1,4 +1,4 @@
-"""TEST UNIT READY, REQUEST SENSE (SPC-5 6.47, 6.39), START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL (SBC-4
+"""TEST UNIT READY, REQUEST SENSE (SPC-4 6.47, 6.39), START STOP UNIT, PREVENT ALLOW MEDIUM REMOVAL (SBC-4
 5.31, 5.15)."""
 
 from tcmu_runner.scsi.command import Command
@@ -18,11 +18,11 @@ START, LOEJ, NO_FLUSH = 0x01, 0x02, 0x04
 
 
 def test_unit_ready(_unit: Unit, _command: Command) -> None:
-    """Whether the unit is ready was checked before any command ran."""
+    """Nothing to do: Unit.begin has checked that the unit is ready."""
 
 
 def request_sense(unit: Unit, command: Command) -> None:
-    """Reports a pending unit attention or the state, as parameter data with GOOD status (SPC-5 6.39)."""
+    """Returns a pending unit attention or the state as parameter data, with GOOD status (SPC-4 6.39)."""
     if command.nexus.attentions:
         sense = unit.next_attention(command.nexus)
     else:
@@ -31,15 +31,15 @@ def request_sense(unit: Unit, command: Command) -> None:
 
 
 def start_stop_unit(unit: Unit, command: Command) -> Plan:
-    """Starts and stops, loads and ejects. A stop empties the cache first unless NO_FLUSH says otherwise. A
-    POWER CONDITION changes nothing: this disk has a single one. A medium that can be ejected has no motor."""
+    """Starts and stops, loads and ejects. A stop flushes the cache first unless NO_FLUSH is set. POWER
+    CONDITION has no effect: this disk has a single one. A medium that can be ejected has no motor."""
     flags = command.cdb[4]
     if unit.medium.job is not None:
         raise ScsiError(unit.medium.obstacle() or NO_SENSE)
     if flags >> 4:
         return None
     if not flags & START:
-        unit.check_access(command.nexus, Access.WRITES)  # SBC-4 table 13: a start harms nobody
+        unit.check_access(command.nexus, Access.WRITES)  # SBC-4 table 13: a start is always allowed
     if flags & LOEJ:
         _load_or_eject(unit, command, inserted=bool(flags & START))
     elif unit.medium.ejected:
@@ -61,7 +61,7 @@ def _load_or_eject(unit: Unit, command: Command, *, inserted: bool) -> None:
 
 
 def prevent_allow_medium_removal(unit: Unit, command: Command) -> None:
-    """Removal is prevented as long as one nexus wants that."""
+    """Removal is prevented while any nexus prevents it."""
     if command.cdb[4] & 0x01:
         unit.check_access(command.nexus, Access.WRITES)
         unit.medium.prevent(command.nexus)

@@ -99,10 +99,10 @@ def check_handler(
 
     open_handler: opens the handler on a disk of `size` bytes in blocks of `block_size`, anew each time it is
         called; the last one is closed by then. May return an awaitable, as AsyncHandler.open does.
-    persistent: what was flushed must still be there when it is opened again, also after the process that has
-        flushed it was killed. That one is forked from this one before the first opening.
-    forgets: nothing that is written can be read again, so contents are not compared (the handler null).
-    open_failing: opens it on a storage whose every operation fails, or raises the OSError of that.
+    persistent: flushed data must be there when it is opened again, also after the process that flushed it was
+        killed. That process is forked from this one before the first opening.
+    forgets: it does not store what is written, so contents are not compared (the handler null).
+    open_failing: opens it on a storage that fails every operation, or raises its OSError.
     patience: seconds after which a call is taken to hang.
     tell: called with the name of each check before it begins.
     """

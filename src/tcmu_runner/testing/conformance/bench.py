@@ -48,7 +48,7 @@ class Setup:
 
 
 class Bench:
-    """One handler, open between `open` and `close`. can: what it told when it was opened. victim: a process
+    """One handler, open between `open` and `close`. can: its capabilities after `open`. victim: a process
     that can be killed."""
 
     handler: Opened

@@ -63,7 +63,7 @@ class Lane:
         def run() -> None:
             try:
                 future.set_result(call())
-            except BaseException as error:  # it is the business of whoever waits for the future
+            except BaseException as error:  # passed to the thread that waits for the future
                 future.set_exception(error)
 
         self._calls.put(run)
@@ -160,4 +160,4 @@ async def _drive_async(script: Script[Result]) -> Result:
         if not inspect.isawaitable(called):
             raise NotAsyncError
         value = await called
-        await asyncio.sleep(0)  # a handler that never waits shall meet others, too
+        await asyncio.sleep(0)  # so that calls of a handler that never waits overlap, too

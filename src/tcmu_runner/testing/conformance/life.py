@@ -44,7 +44,7 @@ def reopening(bench: Bench) -> None:
         bench.reopen()
     deadline = time.monotonic() + SETTLING
     while (leak := _leak(before)) and time.monotonic() < deadline:
-        time.sleep(0.01)  # a thread that was told to end may take a moment
+        time.sleep(0.01)  # an ending thread may take a moment
     if leak:
         raise BreachError(
             f"opened and closed {CYCLES} times, it holds {leak}", "let close() end whatever open() began"

@@ -55,7 +55,7 @@ def write_zeroes(bench: Bench) -> None:
 
 
 def crypto_erase(bench: Bench) -> None:
-    """nothing that was stored can be read any more, and the disk can be used again"""
+    """no stored data can be read, and the disk can be used again"""
     bench.need("crypto_erase", "write")
     region = bench.region(16)
     bench.perform("crypto_erase", lambda handler: handler.crypto_erase())
