@@ -1,7 +1,7 @@
-"""The other side: a small initiator that says exactly what it is told to.
+"""The other side: a small initiator that sends exactly what its caller asks for.
 
-For tests of targets and of handlers; blocking, one connection, no retries. What it is not told is as RFC 7143
-wants it: `command` numbers commands, sends immediate data and answers R2T within the negotiated limits.
+For tests of targets and of handlers; blocking, one connection, no retries. The rest follows RFC 7143:
+`command` numbers commands, sends immediate data and answers R2T within the negotiated limits.
 """
 
 from __future__ import annotations
@@ -147,8 +147,7 @@ class Initiator:
         self, cdb: bytes, data_out: bytes = b"", data_in_length: int = 0, *, lun: int = 0,
         expected: int | None = None,
     ) -> Result:  # fmt: skip
-        """Executes a command. expected: the Expected Data Transfer Length, where it shall not be that of the
-        data."""
+        """Executes a command. expected: the Expected Data Transfer Length; None: the length of the data."""
         flags = FINAL | (WRITE if data_out else 0) | (READ if data_in_length else 0)
         length = len(data_out) or data_in_length if expected is None else expected
         first = len(data_out) if self._immediate_data else 0

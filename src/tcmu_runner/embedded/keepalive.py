@@ -37,8 +37,8 @@ class Silence:
 
 
 def limit_silence(connected: socket.socket) -> None:
-    """Has the kernel end a connection whose other machine is gone: before a login, in a discovery session,
-    while bytes wait for a close."""
+    """Has the kernel end a connection when the other machine is gone. No ping of ours finds that out before a
+    login, in a discovery session, or while bytes wait for a close."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (socket.TCP_KEEPIDLE, 15),  # seconds

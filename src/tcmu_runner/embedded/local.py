@@ -1,7 +1,7 @@
-"""A LUN whose ring is in this process: our producer takes the kernel's place.
+"""A LUN with its ring in this process: our producer takes the kernel's place.
 
 Everything but `kick` is called on one thread, the loop's, which is also the ring's thread of the engine
-(RingDispatcher.start): a command whose handler does not block is answered without any change of thread.
+(RingDispatcher.start): if the handler does not block, a command is answered without any change of thread.
 """
 
 from __future__ import annotations
@@ -138,14 +138,14 @@ class LocalLun:
         self.unit.reset()
 
     def _fail(self, error: Exception) -> None:
-        """The engine is out of step with the ring: no command reaches the storage any more."""
+        """The engine is out of step with the ring: from now on no command reaches the storage."""
         self.broken = error
-        self.lun.device.log.error("its ring cannot be served any more: %s; start it anew", error)
+        self.lun.device.log.error("ring cannot be served: %s: start the LUN anew", error)
         self._ended += self._producer.reset(2) + self._producer.block()
         self.kick()
 
     def leave(self) -> None:
-        """The loop is about to end; what finishes from now on is nobody's any more."""
+        """Call before the loop ends: commands that finish later are not answered."""
         if self._loop is not None and self._dispatcher is not None:
             self._loop.remove_reader(self._dispatcher.wake_fd)
             self._watching.cancel()

@@ -34,7 +34,7 @@ class Disk:
 
     physical_block_size: bytes, a power of two of logical blocks; by default one. serial: its unit serial
     number; by default a random one, so that initiators never take two servers' disks for one: give it where
-    they should know the disk again. overrides: what else initiators are told.
+    they should know the disk again. overrides: values in place of the default identity and limits.
     """
 
     config: str

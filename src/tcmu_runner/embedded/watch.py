@@ -50,4 +50,4 @@ class Watch:
         return list(self._registry)
 
     def watch(self, changed: Callable[[str], None]) -> None:
-        """Nothing to be told of."""
+        """Never calls `changed`: no LUN is added or removed while the server runs."""

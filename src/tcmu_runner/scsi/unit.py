@@ -180,7 +180,7 @@ class Unit:
         return self.byte_range(lba, count)
 
     def extent_within(self, command: Command, most: int) -> tuple[int, int]:
-        """`extent` of a command whose limit in VPD page B0 is `most` blocks: beyond it the count is wrong."""
+        """`extent` of a command that VPD page B0h limits to `most` blocks: beyond it the count is wrong."""
         offset, length = self.extent(command)
         if length > most * self.block_size:
             raise command.wrong_count()
