@@ -136,6 +136,7 @@ def test_the_rings_are_left_alone_until_the_last_worker_has_ended(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Though it writes what it likes to what it holds. Waits end before, since nobody would answer them."""
+    bench.daemon.hear(bench.events)
     bench.daemon.serving(0, "vol0")
     bench.daemon.beat()
 
@@ -158,6 +159,7 @@ def test_the_rings_are_left_alone_until_the_last_worker_has_ended(
 
 
 def test_who_stands_still_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.daemon.hear(bench.events)
     told: list[str] = []
 
     def hear_and_leave() -> None:
@@ -178,6 +180,7 @@ def test_who_dies_while_it_stands_still_leaves_what_it_served(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And has not read what it was told."""
+    bench.daemon.hear(bench.events)
     bench.daemon.serving(0, "vol0")
     bench.on_release = bench.die_later
     assert bench.watch() == {(0, "vol0")}
@@ -189,6 +192,7 @@ def test_who_dies_while_its_waits_are_ended_leaves_what_it_served(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And is not there any more to be told."""
+    bench.daemon.hear(bench.events)
     bench.daemon.serving(0, "vol0")
     bench.on_release = bench.die
     assert bench.watch() == {(0, "vol0")}
@@ -225,6 +229,7 @@ def test_nor_when_it_has_beaten_since(bench: Bench, caplog: pytest.LogCaptureFix
 
 def test_the_waits_of_another_daemon_are_left_alone(bench: Bench) -> None:
     """One that has taken the place of ours, of which a worker lives on."""
+    bench.daemon.hear(bench.events)
     bench.replaced = True
     bench.daemon.beat()
     bench.die_later()

@@ -62,6 +62,14 @@ def test_silence_is_a_stall_and_told_once(bench: Bench) -> None:
     assert not bench.watchdog.wait()
 
 
+def test_a_daemon_that_starts_may_take_its_time(bench: Bench) -> None:
+    """The kernel waits for no answer before there is a listener for its events."""
+    with closing(Watchdog(bench.theirs, bench.end_of_all, SECONDS)) as watchdog:
+        timer = bench.later(bench.speak)
+        assert watchdog.wait()
+        timer.join()
+
+
 def test_the_kernel_says_nothing_new_to_a_daemon_that_is_awake(bench: Bench) -> None:
     bench.kernel_speaks()
     bench.speak()
