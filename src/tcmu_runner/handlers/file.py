@@ -184,7 +184,9 @@ class FileHandler(Handler[FileOptions]):
         os.fdatasync(self.fd)
 
     def unmap(self, offset: int, length: int) -> None:
-        fallocate(self.fd, PUNCH_HOLE | KEEP_SIZE, offset, length)
+        """Zeroes are promised (LBPRZ). A block device that could punch holes when it was opened may have lost
+        that: the kernel turns it off for good after one WRITE ZEROES that the device refused."""
+        self.write_zeroes(offset, length, unmap=True)
 
     def write_zeroes(self, offset: int, length: int, *, unmap: bool) -> None:
         """Some file systems lack one of the modes (tmpfs: ZERO_RANGE): tries both, then writes zeroes."""

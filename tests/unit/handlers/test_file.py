@@ -369,6 +369,21 @@ def test_zeroes_are_written_where_nothing_else_works(
     assert content(handler, 0, size) == b"\xee" * 512 + bytes(size - 1024) + b"\xee" * 512
 
 
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_an_unmap_that_the_device_has_come_to_refuse_writes_zeroes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    handler = disk(tmp_path / "a")
+    handler.write(buffers(b"\xee" * 4096), 0)
+    assert handler.capabilities().unmap_reads_zero
+    monkeypatch.setattr(module, "fallocate", fail)
+    handler.unmap(512, 1024)
+    assert content(handler, 0, 4096) == b"\xee" * 512 + bytes(1024) + b"\xee" * 2560
+
+
 def test_zeroing_that_fails_is_not_taken_for_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
