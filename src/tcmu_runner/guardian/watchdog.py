@@ -37,7 +37,7 @@ class Watchdog:
             self._called = True
 
     def _watched(self) -> tuple[list[int], float | None]:
-        if self._stalled or not self._kernel:  # while nobody hears the kernel's events, it waits for no answer
+        if self._stalled or not self._kernel:  # without a listener the kernel waits for no answer
             return [], None
         if self._resting and not self._called:
             return self._kernel, None

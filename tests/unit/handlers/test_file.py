@@ -397,8 +397,12 @@ def test_zeroing_that_fails_is_not_taken_for_done(tmp_path: Path, monkeypatch: p
 
 def test_prior_art_2_1_1_a_failed_unmap_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The C daemon answered GOOD."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     handler = disk(tmp_path / "a")
-    monkeypatch.setattr(module, "fallocate", unsupported)
+    monkeypatch.setattr(module, "fallocate", fail)
     with pytest.raises(OSError):
         handler.unmap(0, 512)
 
