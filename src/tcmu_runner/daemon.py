@@ -26,7 +26,7 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.lock import DaemonLock
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 from tcmu_runner.sandbox import Confinement
 from tcmu_runner.settings import Coexistence, Metrics, Workers
 from tcmu_runner.supervisor.coexistence import OtherDaemons
@@ -38,7 +38,7 @@ from tcmu_runner.supervisor.serials import Serials
 from tcmu_runner.systemd import ServiceManager
 from tcmu_runner.workers.forkserver import ForkServer
 from tcmu_runner.workers.pool import Pool, WorkerServer
-from tcmu_runner.workers.server import LocalServer, Server, Trouble
+from tcmu_runner.workers.server import DeviceServer, LocalServer, Trouble
 from tcmu_runner.workers.worker import Worker
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 def run(options: Options) -> int:
     """Serves until SIGTERM or SIGINT; returns the exit status. Raises TcmuError or OSError to be shown."""
-    logs = Log()
+    logs = Logs()
     configuration = Configuration(options, logs)
     configuration.load()
     _be_urgent(configuration.settings.workers)
@@ -78,7 +78,7 @@ def _be_urgent(workers: Workers) -> None:
 
 
 def _fork_server(
-    configuration: Configuration, paths: Paths, logs: Log, guardian: Guardian
+    configuration: Configuration, paths: Paths, logs: Logs, guardian: Guardian
 ) -> ForkServer | None:
     workers = configuration.settings.workers
     if workers.processes == 0:
@@ -108,7 +108,7 @@ async def _serve(
 
     serials = Serials()
 
-    def make_server(entry: UioEntry, trouble: Trouble, origin: Origin) -> Server:
+    def make_server(entry: UioEntry, trouble: Trouble, origin: Origin) -> DeviceServer:
         name = f"user_{entry.name.hba}/{entry.name.device}"
         terms = configuration.terms(name, entry.name.config)
         terms = replace(terms, origin=origin, serial=serials.of(name))

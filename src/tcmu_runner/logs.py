@@ -80,7 +80,7 @@ class _StandardError(logging.StreamHandler[TextIO]):
             super().handleError(record)
 
 
-class Log:
+class Logs:
     """The root logger of this process and of those that it forks.
 
     The log file keeps its descriptor's number: a process that has dropped its privileges receives a new file

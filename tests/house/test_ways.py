@@ -21,7 +21,7 @@ from tcmu_runner.embedded import Disk, serve
 from tcmu_runner.engine.lun import Description, Lun
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.iscsi.pdu import NO_TAG, encode
-from tcmu_runner.iscsi.requests import DataOut, Logout, NopOut, ScsiCommand, TaskManagement
+from tcmu_runner.iscsi.requests import DataOut, Logout, NopOut, ScsiCommand, TaskManagementRequest
 from tcmu_runner.ring.layout import LP64
 
 sys.path.append(str(Path(__file__).parents[1] / "unit"))
@@ -92,7 +92,7 @@ PDUS = {
     "a WRITE": encode(ScsiCommand(1, 0xA1, 0, bytes(8), 2, 512, 2, 0, bytes.fromhex(WRITE_10) + bytes(6))),
     "its Data-Out": encode(DataOut(5, 0x80, 512, bytes(8), 2, 1, 0, 0, 0)) + bytes(512),
     "a ping": encode(NopOut(0x40, 0x80, 0, bytes(8), 3, NO_TAG, 3, 0)),
-    "ABORT TASK SET": encode(TaskManagement(0x42, 0x82, 0, bytes(8), 4, NO_TAG, 3, 0, 0, 0)),
+    "ABORT TASK SET": encode(TaskManagementRequest(0x42, 0x82, 0, bytes(8), 4, NO_TAG, 3, 0, 0, 0)),
     "a logout": encode(Logout(0x46, 0x80, 0, 5, 0, 3, 0)),
 }
 

@@ -9,9 +9,9 @@ from pathlib import Path
 PROGRAM = r"""
 import logging, os, sys
 from pathlib import Path
-from tcmu_runner.logs import COMMANDS, Log
+from tcmu_runner.logs import COMMANDS, Logs
 
-logs = Log()
+logs = Logs()
 logs.set_level(logging.INFO)
 logging.info("before")
 first = Path(sys.argv[1])
@@ -62,9 +62,9 @@ def test_levels_are_those_of_tcmu_conf() -> None:
 FULL = """
 import logging, os, sys
 from pathlib import Path
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 
-logs = Log()
+logs = Logs()
 logs.set_level(logging.INFO)
 good = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
 logs.follow(os.open("/dev/full", os.O_WRONLY))

@@ -13,7 +13,7 @@ from pathlib import Path
 from tcmu_runner import settings
 from tcmu_runner.cli.daemon_client import ask
 from tcmu_runner.cli.exports import disk
-from tcmu_runner.cli.iscsi import Access, Chap
+from tcmu_runner.cli.iscsi import ChapCredentials, Grant
 from tcmu_runner.cli.lio import Lio, Wanted
 from tcmu_runner.cli.output import print_json, progress
 from tcmu_runner.cli.try_ import find_handler
@@ -112,9 +112,13 @@ def _make(lio: Lio, undo: ExitStack, wanted: Wanted, options: argparse.Namespace
     return made
 
 
-def _access(options: argparse.Namespace) -> Access:
-    chap = Chap(options.user, os.environ.get("CHAP_SECRET", "")) if options.user else Chap()
-    return Access(options.portal or "", options.initiator, options.any_initiator, chap)
+def _access(options: argparse.Namespace) -> Grant:
+    chap = (
+        ChapCredentials(options.user, os.environ.get("CHAP_SECRET", ""))
+        if options.user
+        else ChapCredentials()
+    )
+    return Grant(options.portal or "", options.initiator, options.any_initiator, chap)
 
 
 def _start(made: Made) -> tuple[str, str, int, int]:

@@ -18,7 +18,7 @@ WHO = "who may log in? Say --initiator IQN, or --any-initiator"
 
 
 @dataclass(frozen=True, slots=True)
-class Chap:
+class ChapCredentials:
     """Credentials; without a user there is no CHAP."""
 
     user: str = ""
@@ -26,20 +26,20 @@ class Chap:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Grant:
     """The access asked for. portal: empty for any. initiators: their IQNs. anybody: any initiator."""
 
     portal: str = ""
     initiators: Sequence[str] = ()
     anybody: bool = False
-    chap: Chap = field(default_factory=Chap)
+    chap: ChapCredentials = field(default_factory=ChapCredentials)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """The rule (ACL) of one initiator. demands: whether it has to use CHAP; None: as the target says."""
 
-    chap: Chap
+    chap: ChapCredentials
     demands: bool | None = None
 
 
@@ -54,7 +54,7 @@ class Rules:
     anybody: bool
     writable: bool
     demands: bool
-    chap: Chap
+    chap: ChapCredentials
     rules: Mapping[str, Rule]
 
 
@@ -69,7 +69,7 @@ class Exported:
     chap: bool
 
 
-def check(rules: Rules | None, access: Access) -> None:
+def check(rules: Rules | None, access: Grant) -> None:
     """Raises ConfigError for a conflict. rules None: the target is new."""
     if rules is None:
         if not (access.initiators or access.anybody):
@@ -78,7 +78,7 @@ def check(rules: Rules | None, access: Access) -> None:
         raise ConfigError(f"{rules.iqn} exists and {why}")
 
 
-def conflicts(rules: Rules, access: Access) -> Iterator[str]:
+def conflicts(rules: Rules, access: Grant) -> Iterator[str]:
     """Differences between the target's rules and the access asked for, as sentences."""
     other, group = "or take another --iscsi IQN", f"targetcli /iscsi/{rules.iqn}/tpg1"
     if not rules.enabled:
@@ -98,7 +98,7 @@ def conflicts(rules: Rules, access: Access) -> Iterator[str]:
     yield from _chap_conflicts(rules, access, other)
 
 
-def _chap_conflicts(rules: Rules, access: Access, other: str) -> Iterator[str]:
+def _chap_conflicts(rules: Rules, access: Grant, other: str) -> Iterator[str]:
     known = {name: rules.rules[name] for name in access.initiators if name in rules.rules}
     if access.anybody:
         known["any initiator"] = Rule(rules.chap)
@@ -149,7 +149,7 @@ class Exporter:
             return None
         return None if own < 0 else bool(own)
 
-    def export(self, undo: ExitStack, store: Any, iqn: str, access: Access) -> Exported:
+    def export(self, undo: ExitStack, store: Any, iqn: str, access: Grant) -> Exported:
         """Maps the LUN to the named initiators; if any may log in, to all rules that there are."""
         check(self.rules(iqn), access)
         target = next((each for each in self._fabric.targets if each.wwn == iqn), None)
@@ -175,7 +175,7 @@ class Exporter:
         chap = any(now.demands if each is None else each for each in [*demands, *([None] * now.anybody)])
         return Exported(lun, now.portals, sorted(having), now.anybody, chap)
 
-    def _make(self, undo: ExitStack, iqn: str, access: Access) -> Any:
+    def _make(self, undo: ExitStack, iqn: str, access: Grant) -> Any:
         address, _, port = (access.portal or PORTAL).rpartition(":")
         target = self._lib.Target(self._fabric, iqn)
         undo.callback(target.delete)
@@ -192,7 +192,7 @@ class Exporter:
         group.enable = True
         return group
 
-    def _admit(self, undo: ExitStack, group: Any, initiator: str, access: Access) -> None:
+    def _admit(self, undo: ExitStack, group: Any, initiator: str, access: Grant) -> None:
         if initiator in {rule.node_wwn for rule in group.node_acls}:
             return
         rule = self._lib.NodeACL(group, initiator)
@@ -205,9 +205,9 @@ def _group(target: Any) -> Any:
     return next(iter(sorted(target.tpgs, key=lambda group: group.tag)))
 
 
-def _chap(node: Any) -> Chap:
+def _chap(node: Any) -> ChapCredentials:
     """The credentials of a target's portal group or of an initiator's rule."""
-    return Chap(node.chap_userid or "", node.chap_password or "")
+    return ChapCredentials(node.chap_userid or "", node.chap_password or "")
 
 
 def _free(taken: set[int], wanted: int) -> int:

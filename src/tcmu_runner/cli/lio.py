@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tcmu_runner.cli.iscsi import Access, Exported, Exporter, check
+from tcmu_runner.cli.iscsi import Exported, Exporter, Grant, check
 from tcmu_runner.cli.optional import need
 from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.kernel.modules import load_target_core_user
@@ -87,12 +87,12 @@ class Lio:
             self._lib.LUN(group, 0, storage_object=store)
             return Path(group.path)
 
-    def check_iscsi(self, iqn: str, access: Access) -> None:
+    def check_iscsi(self, iqn: str, access: Grant) -> None:
         """Raises ConfigError if the target exists and has other rules."""
         with self._errors(f"{iqn} cannot be read"):
             check(Exporter(self._lib).rules(iqn), access)
 
-    def export_iscsi(self, undo: ExitStack, store: Any, iqn: str, access: Access) -> Exported:
+    def export_iscsi(self, undo: ExitStack, store: Any, iqn: str, access: Grant) -> Exported:
         """Exports over iSCSI. An existing target keeps its portals and rules."""
         with self._errors(f"{store.name} cannot be exported as {iqn}"):
             return Exporter(self._lib).export(undo, store, iqn, access)

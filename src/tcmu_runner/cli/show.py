@@ -30,7 +30,7 @@ LAST = 10  # events that `show` prints
 
 
 @dataclass(frozen=True, slots=True)
-class Lun:
+class ShownLun:
     """A device with its exports."""
 
     device: DeviceView
@@ -53,7 +53,7 @@ def list_luns(options: argparse.Namespace) -> int:
     """Raises TcmuError."""
     devices = ask(lambda daemon: daemon.devices())
     exported = exports()
-    luns = [Lun(device, exported.get(device.name, [])) for device in devices]
+    luns = [ShownLun(device, exported.get(device.name, [])) for device in devices]
     if options.json:
         print_json([_plain(lun) for lun in luns])
     elif not luns and (waiting := len(scan(SYSTEM))):
@@ -70,7 +70,7 @@ def list_luns(options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(lun: Lun) -> list[object]:
+def _row(lun: ShownLun) -> list[object]:
     device = lun.device
     exported = ", ".join(map(str, lun.exports)) or "-"
     return [device.name, state(device), format_size(device.size), device.config, exported]
@@ -82,7 +82,7 @@ def state(device: DeviceView) -> object:
     return styled(device.state.value, STYLES.get(device.state, "yellow"))
 
 
-def _plain(lun: Lun) -> dict[str, object]:
+def _plain(lun: ShownLun) -> dict[str, object]:
     device = lun.device
     names = ("name", "minor", "handler", "config", "size", "block_size", "state", "since", "last_error",
              "restarts", "pid")  # fmt: skip
@@ -100,7 +100,7 @@ def show(options: argparse.Namespace) -> int:
         return device, [each for each in await daemon.device_events() if each.device == device.name]
 
     device, device_events = ask(question)
-    lun = Lun(device, exports().get(device.name, []))
+    lun = ShownLun(device, exports().get(device.name, []))
     if options.json:
         statistics = device.statistics
         errors = [{"status": s, "key": k, "asc": a, "ascq": q, "count": count}
@@ -123,7 +123,7 @@ def show(options: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(lun: Lun) -> Iterator[list[object]]:
+def _facts(lun: ShownLun) -> Iterator[list[object]]:
     device, numbers = lun.device, lun.device.statistics
     yield [styled(device.name, "bold"), state(device)]
     yield ["config", device.config]

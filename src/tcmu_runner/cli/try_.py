@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tcmu_runner import settings
 from tcmu_runner.embedded import Credentials, Disk, Server
-from tcmu_runner.embedded.watch import Watch
+from tcmu_runner.embedded.watch import ServerView
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.filter import Layer
 from tcmu_runner.handler.registry import Provider, Registry
@@ -117,7 +117,7 @@ def _watched(server: Server, registry: Registry, port: int | None) -> Iterator[s
         return
     from tcmu_runner.web.site import Site  # noqa: PLC0415 - only with --status-port
 
-    site = Site(Watch(server, registry))
+    site = Site(ServerView(server, registry))
     server.on_loop(lambda: site.open("127.0.0.1", port))
     try:
         yield site.url

@@ -13,7 +13,7 @@ ERRORS = "org.kernel.TCMURunner2.Error."  # + the errno's name
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class MethodCall:
     """arguments: plain values, without variants."""
 
     path: str

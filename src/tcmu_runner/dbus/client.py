@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tcmu_runner.dbus import names, over_socket, standard, wire
-from tcmu_runner.dbus.calls import DBUS_ERRORS, ERRORS, CallError, Request
+from tcmu_runner.dbus.calls import DBUS_ERRORS, ERRORS, CallError, MethodCall
 from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView
 from tcmu_runner.errors import DeviceError, TcmuError
 from tcmu_runner.printable import utf8
@@ -152,11 +152,11 @@ class Client:
     ) -> list[Any]:
         """The method's results."""
         try:
-            return await self._ask(Request(path, interface, method, signature, arguments))
+            return await self._ask(MethodCall(path, interface, method, signature, arguments))
         except CallError as error:
             raise _error(error, path) from None
 
-    async def _ask(self, request: Request) -> list[Any]:
+    async def _ask(self, request: MethodCall) -> list[Any]:
         """Calls over the bus or the socket. Raises CallError or TcmuError."""
         absent = self._no_bus
         if self._bus is not None:

@@ -26,7 +26,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tcmu_runner.dbus import names, standard
-from tcmu_runner.dbus.calls import DBUS_ERRORS, CallError, Request, described, is_bug
+from tcmu_runner.dbus.calls import DBUS_ERRORS, CallError, MethodCall, described, is_bug
 from tcmu_runner.dbus.interface import Branch, Method, Objects, Served
 
 LONGEST = 1 << 20  # bytes of a request
@@ -145,7 +145,7 @@ class _Connections:
             told = described(error)
             return json.dumps({"error": told.name, "text": str(told)}).encode()
 
-    def _request(self, line: bytes, uid: int) -> Request:
+    def _request(self, line: bytes, uid: int) -> MethodCall:
         """Raises CallError."""
         if not self._allowed(uid):
             raise CallError(DBUS_ERRORS + "AccessDenied", f"user {uid} is not root")
@@ -159,9 +159,9 @@ class _Connections:
         ):
             text = f"a request is a line of JSON, an object with {', '.join(_FIELDS)}"
             raise CallError(DBUS_ERRORS + "InvalidArgs", text)
-        return Request(path, interface, method, arguments=tuple(arguments))
+        return MethodCall(path, interface, method, arguments=tuple(arguments))
 
-    async def _call(self, request: Request) -> Sequence[object]:
+    async def _call(self, request: MethodCall) -> Sequence[object]:
         for branch in self._branches:
             objects = branch.objects()
             if request.path == branch.root and request.interface == standard.MANAGER.name:
@@ -172,7 +172,7 @@ class _Connections:
         raise CallError(DBUS_ERRORS + "UnknownObject", f"no object {request.path}")
 
 
-async def _call(request: Request, served: Sequence[Served]) -> Sequence[object]:
+async def _call(request: MethodCall, served: Sequence[Served]) -> Sequence[object]:
     if request.interface == standard.PROPERTIES.name and request.method == "Get":
         _check(request, standard.PROPERTIES.method("Get"))
         wanted, name = request.arguments
@@ -187,7 +187,7 @@ async def _call(request: Request, served: Sequence[Served]) -> Sequence[object]:
     raise _unknown(request)
 
 
-def _check(request: Request, method: Method | None) -> None:
+def _check(request: MethodCall, method: Method | None) -> None:
     """Raises CallError unless the method exists and takes these arguments."""
     if method is None:
         raise _unknown(request)
@@ -197,7 +197,7 @@ def _check(request: Request, method: Method | None) -> None:
         raise CallError(DBUS_ERRORS + "InvalidArgs", f"{method.name} takes ({method.signature})")
 
 
-def _unknown(request: Request) -> CallError:
+def _unknown(request: MethodCall) -> CallError:
     text = f"{request.path} has no method {request.interface}.{request.method}"
     return CallError(DBUS_ERRORS + "UnknownMethod", text)
 

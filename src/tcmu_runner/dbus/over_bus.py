@@ -9,7 +9,7 @@ from typing import Any
 from dbus_fast import BusType, Message, MessageFlag, MessageType, unpack_variants
 from dbus_fast.aio import MessageBus
 
-from tcmu_runner.dbus.calls import CallError, Request
+from tcmu_runner.dbus.calls import CallError, MethodCall
 from tcmu_runner.dbus.variants import packed
 
 
@@ -27,7 +27,7 @@ class OverBus:
     async def close(self) -> None:
         await close(self._bus)
 
-    async def call(self, request: Request, *, start: bool = False) -> list[Any]:
+    async def call(self, request: MethodCall, *, start: bool = False) -> list[Any]:
         """The method's results, without variants. start: see Client. Raises CallError."""
         reply = await self._bus.call(
             Message(

@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tcmu_runner.dbus.calls import CallError, Request
+from tcmu_runner.dbus.calls import CallError, MethodCall
 from tcmu_runner.errors import DeviceError
 
 
-async def call(path: Path, request: Request) -> list[Any]:
+async def call(path: Path, request: MethodCall) -> list[Any]:
     """The method's results. Opens a connection for each call, so that a restarted daemon is found.
 
     Raises CallError; OSError if no process listens or we may not connect; DeviceError without an answer.

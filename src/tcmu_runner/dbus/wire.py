@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tcmu_runner.dbus.interface import Interface, Method, Property
-from tcmu_runner.engine.observe.statistics import Opcode, Snapshot
+from tcmu_runner.engine.observe.statistics import OpcodeStatistics, Snapshot
 from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
 from tcmu_runner.printable import utf8
 
@@ -114,7 +114,7 @@ def statistics(snapshot: Snapshot) -> dict[str, object]:
 def view(about: Mapping[str, Any], numbers: Mapping[str, Any]) -> DeviceView:
     """A DeviceView from the properties of DEVICE and STATISTICS, without variants."""
     opcodes = tuple(
-        Opcode(opcode, count, length, errors, microseconds, tuple(histogram))
+        OpcodeStatistics(opcode, count, length, errors, microseconds, tuple(histogram))
         for opcode, count, length, errors, microseconds, histogram in numbers["Opcodes"]
     )
     kinds = {(status, key, asc, ascq): count for status, key, asc, ascq, count in numbers["Errors"]}

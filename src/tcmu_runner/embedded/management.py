@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tcmu_runner.embedded.target import Target
     from tcmu_runner.iscsi.inbound import ManagementRequested
     from tcmu_runner.iscsi.pending import PendingCommand
-    from tcmu_runner.iscsi.requests import TaskManagement
+    from tcmu_runner.iscsi.requests import TaskManagementRequest
     from tcmu_runner.iscsi.target_session import TargetSession
 
 
@@ -41,7 +41,7 @@ def request(target: Target, event: ManagementRequested) -> None:
         event.answer(refused.response)
 
 
-def _carry_out(target: Target, session: TargetSession, pdu: TaskManagement, done: Done) -> None:
+def _carry_out(target: Target, session: TargetSession, pdu: TaskManagementRequest, done: Done) -> None:
     function = pdu.flags & 0x7F
     if function == Function.ABORT_TASK:
         _abort_one(session, pdu, done)
@@ -63,14 +63,14 @@ def _carry_out(target: Target, session: TargetSession, pdu: TaskManagement, done
         raise RefusedError(FunctionResponse.NOT_SUPPORTED)
 
 
-def _lun(target: Target, pdu: TaskManagement) -> LocalLun:
+def _lun(target: Target, pdu: TaskManagementRequest) -> LocalLun:
     lun = target.lun(pdu.lun)
     if lun is None:
         raise RefusedError(FunctionResponse.NO_SUCH_LUN)
     return lun
 
 
-def _abort_one(session: TargetSession, pdu: TaskManagement, done: Done) -> None:
+def _abort_one(session: TargetSession, pdu: TaskManagementRequest, done: Done) -> None:
     command = session.commands.get(pdu.referenced_tag)
     if command is not None and command.pdu.lun == pdu.lun:
         abort([command], TmrType.ABORT_TASK, done)

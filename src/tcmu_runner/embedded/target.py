@@ -12,7 +12,7 @@ from tcmu_runner.embedded.session import Session
 from tcmu_runner.embedded.stream import Stream
 from tcmu_runner.embedded.task import end, start, unit_of
 from tcmu_runner.iscsi.addressing import lun_address, lun_number
-from tcmu_runner.iscsi.login import LoginError, LoginPhase, Status
+from tcmu_runner.iscsi.login import LoginError, LoginPhase, LoginStatus
 from tcmu_runner.iscsi.outbound import Outbound
 from tcmu_runner.iscsi.pending import Disposition, PendingCommand
 from tcmu_runner.iscsi.requests import Login
@@ -97,7 +97,7 @@ class Target:
             if same_port and session.portal_group == portal_group:
                 self.end(session)  # 6.3.5: session reinstatement
         if len(self.sessions) >= SESSIONS_MAX:
-            raise LoginError(Status.OUT_OF_RESOURCES, f"{SESSIONS_MAX} sessions already")
+            raise LoginError(LoginStatus.OUT_OF_RESOURCES, f"{SESSIONS_MAX} sessions already")
         tsih = next(handle & 0xFFFF for handle in self._handles if self._is_free(handle & 0xFFFF))
         session = Session(phase.initiator, pdu.isid, tsih, phase.parameters, portal_group=portal_group)
         session.begin(pdu.cmd_sn)
@@ -114,15 +114,17 @@ class Target:
     def _existing(self, phase: LoginPhase, pdu: Login, portal_group: int) -> Session:
         session = self.sessions.get(pdu.tsih)
         if session is None or (session.initiator, session.isid) != (phase.initiator, pdu.isid):
-            raise LoginError(Status.NO_SUCH_SESSION, f"no session {pdu.tsih} of {phase.initiator}")
+            raise LoginError(LoginStatus.NO_SUCH_SESSION, f"no session {pdu.tsih} of {phase.initiator}")
         if session.portal_group != portal_group:
-            raise LoginError(Status.CANNOT_INCLUDE_IN_SESSION, "the session is at another portal group")
+            raise LoginError(LoginStatus.CANNOT_INCLUDE_IN_SESSION, "the session is at another portal group")
         if (old := session.connections.get(pdu.cid)) is not None:  # 6.3.4: connection reinstatement
             old.logged_out = True
             _abort_of(session, old)
             old.close()
         elif len(session.connections) >= session.parameters.max_connections:
-            raise LoginError(Status.TOO_MANY_CONNECTIONS, f"{len(session.connections)} connections already")
+            raise LoginError(
+                LoginStatus.TOO_MANY_CONNECTIONS, f"{len(session.connections)} connections already"
+            )
         return session
 
     def lost(self, session: Session, connection: Outbound) -> None:
@@ -161,7 +163,7 @@ class Target:
 
 def _discovery(phase: LoginPhase, pdu: Login, portal_group: int) -> Session:
     if pdu.tsih:
-        raise LoginError(Status.NO_SUCH_SESSION, "a discovery session has one connection")
+        raise LoginError(LoginStatus.NO_SUCH_SESSION, "a discovery session has one connection")
     session = Session(
         phase.initiator, pdu.isid, DISCOVERY_HANDLE, phase.parameters, portal_group=portal_group,
         discovery=True,

@@ -12,7 +12,7 @@ from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
 from tcmu_runner.handler.registry import Provider, Registry
 
 
-class Watch:
+class ServerView:
     """Its LUNs are there, and served, as long as the server runs; nothing else happens to them."""
 
     def __init__(self, server: Server, registry: Registry) -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar, Self
 
 from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.filters.faults import Faults, Rule
+from tcmu_runner.filters.faults import FaultRule, Faults
 from tcmu_runner.filters.op_names import text
 from tcmu_runner.handler.device import Device, DeviceLog
 from tcmu_runner.handler.filter import Filter
@@ -21,7 +21,7 @@ from tcmu_runner.scsi.operations import Operation, Pause, Read, Steps, Unmap, Wr
 class ErrorOptions:
     """file: with more rules, read again when it has changed; None: no file."""
 
-    rules: tuple[Rule, ...]
+    rules: tuple[FaultRule, ...]
     seed: int = 0
     file: Path | None = None
 
@@ -112,21 +112,21 @@ class Error(Filter[ErrorOptions]):
             self._log.error("%s: %s: the old rules stay", self._file, error)
 
 
-def _rules(tables: object) -> tuple[Rule, ...]:
+def _rules(tables: object) -> tuple[FaultRule, ...]:
     if not isinstance(tables, list):
         raise ConfigError('rules: write a list, [{ on = "read", sense = "3/11/00" }]')
     return tuple(_numbered(tables))
 
 
-def _numbered(tables: list[object]) -> Iterator[Rule]:
+def _numbered(tables: list[object]) -> Iterator[FaultRule]:
     for number, table in enumerate(tables, 1):
         try:
-            yield Rule.parse(table)
+            yield FaultRule.parse(table)
         except ConfigError as error:
             raise ConfigError(f"rule {number}: {error}") from None
 
 
-def _whole_blocks(rules: tuple[Rule, ...], block_size: int) -> tuple[Rule, ...]:
+def _whole_blocks(rules: tuple[FaultRule, ...], block_size: int) -> tuple[FaultRule, ...]:
     """Raises ConfigError unless each `done` is whole blocks: the storage below takes nothing else."""
     for rule in rules:
         if rule.done % block_size:

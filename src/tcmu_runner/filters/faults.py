@@ -22,7 +22,7 @@ _CHANGES = {"write", "flush", "unmap", "write_zeroes"}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class FaultRule:
     """Conditions: `on` names kinds of operations, separated by blanks, or is "any". offset, length: bytes, of
     which the operation touches one; length 0: to the end. nth: from the nth such operation on, counted from
     1. times: how often; 0: always. probability: by the filter's random numbers. after: only once the rule of
@@ -67,7 +67,7 @@ class Rule:
         self.error()
 
     @classmethod
-    def parse(cls, table: object) -> Rule:
+    def parse(cls, table: object) -> FaultRule:
         if not isinstance(table, Mapping):
             raise ConfigError('write each rule as { on = "read", sense = "3/11/00" }')
         return parse_table(cls, table)
@@ -119,12 +119,12 @@ class Faults:
     """Finds the rule for each operation. Any thread. The same operations in the same order meet the same
     faults with the same seed."""
 
-    def __init__(self, rules: Sequence[Rule], seed: int) -> None:
+    def __init__(self, rules: Sequence[FaultRule], seed: int) -> None:
         self._lock = threading.Lock()
         self._random = random.Random(seed)
         self.set(rules)
 
-    def set(self, rules: Sequence[Rule]) -> None:
+    def set(self, rules: Sequence[FaultRule]) -> None:
         """Replaces the rules and clears the counters; the random numbers continue."""
         with self._lock:
             self._rules = tuple(rules)
@@ -142,7 +142,7 @@ class Faults:
                 "applied": list(self._applied),
             }
 
-    def of(self, operation: Operation) -> Rule | None:
+    def of(self, operation: Operation) -> FaultRule | None:
         """The first rule that applies to the operation. Counts it as met for each rule that concerns it."""
         with self._lock:
             chosen: int | None = None
@@ -157,7 +157,7 @@ class Faults:
             self._happened.add(self._rules[chosen].name)
             return self._rules[chosen]
 
-    def _applies(self, number: int, rule: Rule) -> bool:
+    def _applies(self, number: int, rule: FaultRule) -> bool:
         if self._met[number] < rule.nth or (rule.times and self._applied[number] >= rule.times):
             return False
         return rule.probability >= 1.0 or self._random.random() < rule.probability

@@ -93,7 +93,7 @@ def claim(path: Path, what: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
+class StorageRecord:
     """A file's record of its storage. identity: see Plugin.identity. config: the LUN's config string, for
     messages."""
 
@@ -104,14 +104,14 @@ class Storage:
         return f"{self.config or 'a storage'} ({self.identity})"
 
 
-def belongs_to(fd: int) -> Storage | None:
+def belongs_to(fd: int) -> StorageRecord | None:
     """None for a file without a record: a new one, or one of an earlier version."""
     size, check = _RECORD.unpack(pread(fd, _RECORD.size, RECORD_AT))
     record = pread(fd, min(size, RECORD_ROOM), RECORD_AT + _RECORD.size)
     if not size or zlib.crc32(record) != check:
         return None
     identity, _, config = os.fsdecode(record).partition("\0")
-    return Storage(identity, config)
+    return StorageRecord(identity, config)
 
 
 def assign(fd: int, device: Device) -> None:
@@ -123,7 +123,7 @@ def assign(fd: int, device: Device) -> None:
         pwrite(fd, _RECORD.pack(len(record), zlib.crc32(record)) + record, RECORD_AT)
 
 
-def forget(path: Path) -> Storage | None:
+def forget(path: Path) -> StorageRecord | None:
     """Removes the record from a file that is not in use and returns it: the file then belongs to the storage
     that it is opened over next. Raises TcmuError or OSError."""
     if not path.is_file():
@@ -155,7 +155,7 @@ def check_storage(fd: int, path: Path, device: Device, what: str, way_out: str) 
     if not device.storage or (kept is not None and _same(kept.identity, device.storage)):
         return
     if kept is not None:
-        now = Storage(device.storage, device.config)
+        now = StorageRecord(device.storage, device.config)
         raise ConfigError(
             f"{what} {path} belongs to {kept}, and this is {now}: {way_out}; if it is a copy with the same "
             f"content, tcmu-runner overlay {path} adopt"

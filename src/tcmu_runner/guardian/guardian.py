@@ -11,7 +11,7 @@ from contextlib import suppress
 from tcmu_runner.guardian.process import BEAT, BYE, DROP, GONE, HEAR, LOG, REST, SERVE, Ends, guard
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.lock import DaemonLock
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class Guardian:
         self._life = life
 
     @classmethod
-    def start(cls, paths: Paths, lock: Callable[[], DaemonLock], logs: Log) -> Guardian:
+    def start(cls, paths: Paths, lock: Callable[[], DaemonLock], logs: Logs) -> Guardian:
         """Forks the guardian. Call before there is any thread."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         end_of_all, life = os.pipe2(os.O_CLOEXEC)

@@ -34,7 +34,7 @@ from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.lock import DaemonLock
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 from tcmu_runner.sandbox import name_process
 
 STALL_SECONDS = 10.0
@@ -58,7 +58,7 @@ class Ends:
         os.close(self.life)
 
 
-def guard(ends: Ends, daemon: int, paths: Paths, lock: Callable[[], DaemonLock], logs: Log) -> NoReturn:
+def guard(ends: Ends, daemon: int, paths: Paths, lock: Callable[[], DaemonLock], logs: Logs) -> NoReturn:
     """Runs the guardian in its own process, to its end."""
     status = 1
     try:
@@ -98,7 +98,7 @@ Served = set[tuple[int, str]]
 class _Told:
     """What the supervisor has sent so far: the devices that it serves."""
 
-    def __init__(self, watchdog: Watchdog, logs: Log) -> None:
+    def __init__(self, watchdog: Watchdog, logs: Logs) -> None:
         self._watchdog = watchdog
         self._logs = logs
         self.devices: Served = set()
@@ -120,7 +120,7 @@ class _Told:
                 self._logs.follow(*descriptors)
 
 
-def watch(ends: Ends, paths: Paths, logs: Log, replaced: Callable[[], bool]) -> Served | None:
+def watch(ends: Ends, paths: Paths, logs: Logs, replaced: Callable[[], bool]) -> Served | None:
     """Runs until the daemon has ended. Returns the devices that it served then; None after a goodbye. None of
     the daemon's descriptors is open here after that. replaced: whether another daemon runs already while
     workers of this one have not ended: the kernel then waits for that one."""

@@ -14,7 +14,7 @@ from tcmu_runner import iov
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler import AsyncHandler, Device, Extent
 from tcmu_runner.handler.config import Number, parse_options
-from tcmu_runner.handlers.rbd_image import Image, Place
+from tcmu_runner.handlers.rbd_image import RbdImage, RbdPlace
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.sense import IN_STANDBY, ScsiError, ScsiStatusError, Status
 from tcmu_runner.scsi.unit import Capabilities
@@ -42,7 +42,7 @@ class RbdOptions:
         return self.read_only or "@" in self.path
 
     @property
-    def place(self) -> Place:
+    def place(self) -> RbdPlace:
         path, _, snapshot = self.path.partition("@")
         pool, *namespace, image = path.removeprefix("/").split("/")
         settings = {
@@ -51,7 +51,7 @@ class RbdOptions:
             "rbd_cache": "false",  # writes answered from a cache would be lost when the cluster times out
             "rbd_skip_partial_discard": "false",  # unmapped blocks read as zeroes, also parts of objects
         }
-        return Place(pool, "".join(namespace), image, snapshot, self.conf, self.id, settings)
+        return RbdPlace(pool, "".join(namespace), image, snapshot, self.conf, self.id, settings)
 
 
 class RbdHandler(AsyncHandler[RbdOptions]):
@@ -76,10 +76,10 @@ class RbdHandler(AsyncHandler[RbdOptions]):
     subtype = "rbd"
     privileges = frozenset({"DAC_READ_SEARCH"})  # the keyring belongs to the user ceph
 
-    def __init__(self, device: Device, options: RbdOptions, image: Image) -> None:
+    def __init__(self, device: Device, options: RbdOptions, image: RbdImage) -> None:
         self._device = device
         self._options = options
-        self._image: Image | None = image
+        self._image: RbdImage | None = image
         self._size = image.size()
         self._loop = asyncio.get_running_loop()
         self._unreachable = False
@@ -103,7 +103,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
 
     @classmethod
     def probe(cls, config: RbdOptions) -> int:
-        with closing(Image(config.place, read_only=True)) as image:
+        with closing(RbdImage(config.place, read_only=True)) as image:
             return image.size()
 
     @classmethod
@@ -184,7 +184,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
             self._size = size  # so that `_look_at_size` does not report our own resize
             await self._do(lambda image: asyncio.to_thread(image.resize, size))
 
-    async def _do(self, operation: Callable[[Image], Awaitable[Result]]) -> Result:
+    async def _do(self, operation: Callable[[RbdImage], Awaitable[Result]]) -> Result:
         try:
             result = await operation(self._here())
         except OSError as error:
@@ -198,20 +198,20 @@ class RbdHandler(AsyncHandler[RbdOptions]):
 
     # -- the cluster and other hosts ------------------------------------------------------------------
 
-    def _here(self) -> Image:
+    def _here(self) -> RbdImage:
         if self._image is not None:
             return self._image
         if self._options.exclusive:
             raise ScsiError(IN_STANDBY)
         raise ScsiStatusError(Status.BUSY)
 
-    def _attach(self, image: Image) -> None:
+    def _attach(self, image: RbdImage) -> None:
         self._image = image
         image.listen(self._loop)
         image.watch(self._changed)
         self._report(image)
 
-    def _report(self, image: Image) -> None:
+    def _report(self, image: RbdImage) -> None:
         place, host = self._options.place, socket.gethostname()
         metadata = {"pool_name": place.pool, "image_name": place.image, "image_id": image.id()}
         metadata |= {"daemon_type": "portal", "daemon_prefix": host}
@@ -240,7 +240,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
             image, self._image = self._image, None
             self._comeback = self._loop.create_task(self._come_back(image))
 
-    async def _come_back(self, fenced: Image) -> None:
+    async def _come_back(self, fenced: RbdImage) -> None:
         """A fenced client stays fenced: opens the image with a new one, and retries until it can."""
         await self._let_go(fenced)
         while True:
@@ -253,7 +253,7 @@ class RbdHandler(AsyncHandler[RbdOptions]):
         self._attach(image)
         self._device.log.warning("%s is open again", self._options.place)
 
-    async def _let_go(self, image: Image) -> None:
+    async def _let_go(self, image: RbdImage) -> None:
         await image.drained()
         async with self._asking:
             pass  # `_look_at_size` uses only `_image`, which is another by now
@@ -286,9 +286,9 @@ class RbdHandler(AsyncHandler[RbdOptions]):
             self._device.resized(size // self._device.block_size * self._device.block_size)
 
 
-def _open(options: RbdOptions) -> Image:
+def _open(options: RbdOptions) -> RbdImage:
     """Opens the image and takes the lock if it is wanted. Blocks."""
-    image = Image(options.place, read_only=options.write_protected)
+    image = RbdImage(options.place, read_only=options.write_protected)
     try:
         if not options.write_protected:
             image.free_lock()

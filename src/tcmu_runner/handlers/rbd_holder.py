@@ -15,7 +15,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _START = 19  # index of starttime in /proc/PID/stat, counted after the command's name (proc(5))
 
 
-class Holder(NamedTuple):
+class LockOwner(NamedTuple):
     """client: address and nonce, as Ceph shows the lock's owner. boot: the host's boot id. pid, started: the
     process and its start time, in clock ticks since boot."""
 
@@ -25,11 +25,11 @@ class Holder(NamedTuple):
     started: str
 
     @classmethod
-    def me(cls, client: str) -> Holder:
+    def me(cls, client: str) -> LockOwner:
         return cls(client, _BOOT.read_text().strip(), os.getpid(), _started(os.getpid()))
 
     @classmethod
-    def parse(cls, note: str) -> Holder | None:
+    def parse(cls, note: str) -> LockOwner | None:
         """None for a note that this program has not written."""
         words = note.split()
         if len(words) != 4 or not words[2].isdigit():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tcmu_runner.handlers import librbd
 from tcmu_runner.handlers.librbd import BATCH, EVENTFD, EXCLUSIVE, THICK, OnChange, OnExtent, check
-from tcmu_runner.handlers.rbd_holder import KEY, Holder
+from tcmu_runner.handlers.rbd_holder import KEY, LockOwner
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.operations import Extent
 from tcmu_runner.syscalls import vector, writable
@@ -19,7 +19,7 @@ Submit = Callable[[c_void_p], int]  # starts an operation that ends by this comp
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RbdPlace:
     """An image's place. namespace, snapshot, conf, client: empty for none, or for Ceph's defaults. settings:
     of librados and librbd; they override the configuration file."""
 
@@ -38,7 +38,7 @@ class Place:
 class Cluster:
     """A connection for one image: fencing a client must not cut off other images."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: RbdPlace) -> None:
         """Blocks. Raises OSError or ConfigError: nothing is left open then."""
         self._rados, _ = librbd.load()
         self.handle, self.io = c_void_p(), c_void_p()
@@ -51,7 +51,7 @@ class Cluster:
             self.close()
             raise
 
-    def _connect(self, place: Place, client: str) -> None:
+    def _connect(self, place: RbdPlace, client: str) -> None:
         conf = place.conf.encode() or None
         found = self._rados.rados_conf_read_file(self.handle, conf)
         check(found, f"{place}: the configuration {place.conf or '/etc/ceph/ceph.conf'} cannot be read")
@@ -89,11 +89,11 @@ class Cluster:
         self._rados.rados_shutdown(self.handle)
 
 
-class Image:
+class RbdImage:
     """One open image. Constructor and `close` block: call them off the loop. Operations are for the loop's
     thread; all other methods may be called on any thread."""
 
-    def __init__(self, place: Place, *, read_only: bool) -> None:
+    def __init__(self, place: RbdPlace, *, read_only: bool) -> None:
         """Blocks. Raises OSError or ConfigError: nothing is left open then."""
         self.cluster = Cluster(place)
         _, self._rbd = librbd.load()
@@ -141,11 +141,11 @@ class Image:
         note = create_string_buffer(256)
         size = c_size_t(len(note))
         if self._rbd.rbd_metadata_get(self._image, KEY, note, byref(size)) >= 0:
-            holder = Holder.parse(note.value.decode(errors="replace"))
+            holder = LockOwner.parse(note.value.decode(errors="replace"))
             if holder is not None and holder.is_dead(self._owner()):
                 broken = self._rbd.rbd_lock_break(self._image, EXCLUSIVE, holder.client.encode())
                 check(broken, f"{self._place}: the lock of process {holder.pid}, which is dead, stays")
-        mine = str(Holder.me(self.cluster.address()))
+        mine = str(LockOwner.me(self.cluster.address()))
         check(self._rbd.rbd_metadata_set(self._image, KEY, mine.encode()), "note of who has the image open")
 
     def _owner(self) -> str:

@@ -19,7 +19,7 @@ from tcmu_runner.iscsi.requests import (
     NopOut,
     NumberedRequest,
     ScsiCommand,
-    TaskManagement,
+    TaskManagementRequest,
     Text,
 )
 from tcmu_runner.iscsi.responses import (
@@ -41,7 +41,7 @@ class ManagementRequested(NamedTuple):
     """A task management function is to be carried out (11.5), and then to be answered (11.6)."""
 
     connection: Outbound
-    request: TaskManagement
+    request: TaskManagementRequest
 
     def answer(self, response: FunctionResponse) -> None:
         connection, pdu = self.connection, self.request
@@ -61,12 +61,12 @@ def execute(connection: Outbound, pdu: NumberedRequest, frame: Frame) -> Request
     session = connection.session
     if isinstance(pdu, ScsiCommand) and not session.discovery:
         return _command(connection, pdu, frame)
-    if frame.intact and isinstance(pdu, TaskManagement) and not session.discovery:
+    if frame.intact and isinstance(pdu, TaskManagementRequest) and not session.discovery:
         return ManagementRequested(connection, pdu)
     session.answered(immediate=bool(pdu.opcode & IMMEDIATE))
     if not frame.intact and not isinstance(pdu, ScsiCommand):
         connection.reject(frame, Reason.DATA_DIGEST_ERROR)  # 7.8
-    elif isinstance(pdu, ScsiCommand | TaskManagement):
+    elif isinstance(pdu, ScsiCommand | TaskManagementRequest):
         connection.reject(frame, Reason.PROTOCOL_ERROR)  # 4.3: not in a discovery session
     elif isinstance(pdu, NopOut):
         _nop(connection, pdu, frame)

@@ -20,7 +20,7 @@ SEGMENT_MAX = 8192  # bytes of text in one PDU of a login: the default of MaxRec
 REPEATABLE = ("InitiatorName", "TargetName", "SessionType", "InitiatorAlias")
 
 
-class Status(IntEnum):
+class LoginStatus(IntEnum):
     """11.13.5: class and detail."""
 
     SUCCESS = 0x0000
@@ -41,7 +41,7 @@ class Status(IntEnum):
 class LoginError(Exception):
     """The login ends here, with this status."""
 
-    def __init__(self, status: Status, reason: str) -> None:
+    def __init__(self, status: LoginStatus, reason: str) -> None:
         super().__init__(reason)
         self.status = status
 
@@ -63,7 +63,7 @@ class Reply:
 
     flags: int
     text: bytes = b""
-    status: Status = Status.SUCCESS
+    status: LoginStatus = LoginStatus.SUCCESS
     reason: str = ""
 
     @property
@@ -102,18 +102,18 @@ class LoginPhase:
             return Reply(stages, status=error.status, reason=str(error))
         except (text.TextError, ChapError) as error:
             failed = isinstance(error, ChapError)
-            status = Status.AUTHENTICATION_FAILURE if failed else Status.INITIATOR_ERROR
+            status = LoginStatus.AUTHENTICATION_FAILURE if failed else LoginStatus.INITIATOR_ERROR
             return Reply(stages, status=status, reason=str(error))
 
     def _receive(self, pdu: Login, data: bytes) -> Reply:
         self._check(pdu)
         self._text += data
         if len(data) > SEGMENT_MAX or len(self._text) > text.TEXT_MAX:
-            raise LoginError(Status.INITIATOR_ERROR, "more text than any login needs")
+            raise LoginError(LoginStatus.INITIATOR_ERROR, "more text than any login needs")
         current, following = pdu.flags >> 2 & 3, pdu.flags & 3
         if pdu.flags & CONTINUE:
             if pdu.flags & TRANSIT:
-                raise LoginError(Status.INITIATOR_ERROR, "T and C bits together")  # 11.12.2
+                raise LoginError(LoginStatus.INITIATOR_ERROR, "T and C bits together")  # 11.12.2
             return Reply(current << 2)
         pairs, self._text = self._new(text.parse(self._text)), b""
         if self._stage is None:
@@ -126,7 +126,7 @@ class LoginPhase:
             self._stage = following
         answer = text.render(answers)
         if len(answer) > SEGMENT_MAX:
-            raise LoginError(Status.INITIATOR_ERROR, "more keys than any login needs")
+            raise LoginError(LoginStatus.INITIATOR_ERROR, "more keys than any login needs")
         return Reply(flags, answer)
 
     def _new(self, pairs: Pairs) -> Pairs:
@@ -140,39 +140,39 @@ class LoginPhase:
 
     def _check(self, pdu: Login) -> None:
         if pdu.version_min > 0:
-            raise LoginError(Status.UNSUPPORTED_VERSION, f"version {pdu.version_min} at least")
+            raise LoginError(LoginStatus.UNSUPPORTED_VERSION, f"version {pdu.version_min} at least")
         identity = (pdu.isid, pdu.tsih, pdu.cid, pdu.tag)
         if self._identity is None:
             self._identity, self._leading = identity, not pdu.tsih
         elif self._identity != identity:
-            raise LoginError(Status.INITIATOR_ERROR, "ISID, TSIH, CID or task tag changed in a login")
+            raise LoginError(LoginStatus.INITIATOR_ERROR, "ISID, TSIH, CID or task tag changed in a login")
         current, following = pdu.flags >> 2 & 3, pdu.flags & 3
         first_stages = (SECURITY, OPERATIONAL) if self._stage is None else (self._stage,)
         if current not in first_stages:
-            raise LoginError(Status.INVALID_REQUEST, f"stage {current} after {self._stage}")
+            raise LoginError(LoginStatus.INVALID_REQUEST, f"stage {current} after {self._stage}")
         if pdu.flags & TRANSIT and (following <= current or following not in (OPERATIONAL, FULL_FEATURE)):
-            raise LoginError(Status.INITIATOR_ERROR, f"transit from stage {current} to {following}")
+            raise LoginError(LoginStatus.INITIATOR_ERROR, f"transit from stage {current} to {following}")
 
     def _begin(self, pairs: Pairs) -> None:
         """The first request names initiator and target (7.1.2)."""
         self.initiator = self._name(pairs, "InitiatorName")
         session_type = pairs.pop("SessionType", "Normal")
         if session_type not in ("Normal", "Discovery"):
-            raise LoginError(Status.SESSION_TYPE_NOT_SUPPORTED, f"SessionType {session_type[:40]!r}")
+            raise LoginError(LoginStatus.SESSION_TYPE_NOT_SUPPORTED, f"SessionType {session_type[:40]!r}")
         self.discovery = session_type == "Discovery"
         if not self.discovery:
             self.target = self._name(pairs, "TargetName")
             if self.target not in self._policy.targets:
-                raise LoginError(Status.TARGET_NOT_FOUND, f"no target {self.target!r}")
+                raise LoginError(LoginStatus.TARGET_NOT_FOUND, f"no target {self.target!r}")
         else:
             pairs.pop("TargetName", None)
 
     def _name(self, pairs: Pairs, key: str) -> str:
         name = pairs.pop(key, "")
         if not name:
-            raise LoginError(Status.MISSING_PARAMETER, f"no {key}")
+            raise LoginError(LoginStatus.MISSING_PARAMETER, f"no {key}")
         if len(name.encode()) > NAME_MAX or not name.isprintable():
-            raise LoginError(Status.INITIATOR_ERROR, f"{key} is no iSCSI name")
+            raise LoginError(LoginStatus.INITIATOR_ERROR, f"{key} is no iSCSI name")
         return name
 
     def _security(self, pairs: Pairs) -> list[tuple[str, str]]:
@@ -183,7 +183,7 @@ class LoginPhase:
         algorithms = pairs.pop("CHAP_A", None)
         if algorithms is not None:
             if self._chap is None:
-                raise LoginError(Status.INITIATOR_ERROR, "CHAP_A without AuthMethod=CHAP")
+                raise LoginError(LoginStatus.INITIATOR_ERROR, "CHAP_A without AuthMethod=CHAP")
             answers += self._chap.offer(algorithms)
         if "CHAP_N" in pairs:
             answers += self._verify(pairs)
@@ -197,7 +197,7 @@ class LoginPhase:
         except NegotiationError:
             wanted = "no authentication" if credentials is None else "CHAP"
             raise LoginError(
-                Status.AUTHENTICATION_FAILURE, f"AuthMethod {offered[:40]!r}, wanted is {wanted}"
+                LoginStatus.AUTHENTICATION_FAILURE, f"AuthMethod {offered[:40]!r}, wanted is {wanted}"
             ) from None
         if credentials is not None:
             self._chap = Chap(credentials, self._random(1)[0], self._random(CHALLENGE_LENGTH))
@@ -207,7 +207,7 @@ class LoginPhase:
     def _verify(self, pairs: Pairs) -> list[tuple[str, str]]:
         chap, self._chap = self._chap, None  # a challenge is good for one answer
         if chap is None or not chap.offered or "CHAP_R" not in pairs:
-            raise LoginError(Status.INITIATOR_ERROR, "CHAP_N before its time, or without CHAP_R")
+            raise LoginError(LoginStatus.INITIATOR_ERROR, "CHAP_N before its time, or without CHAP_R")
         answers = chap.verify(pairs)
         for key in ("CHAP_N", "CHAP_R", "CHAP_I", "CHAP_C"):
             pairs.pop(key, None)
@@ -217,7 +217,7 @@ class LoginPhase:
 
     def _operational(self, pairs: Pairs) -> list[tuple[str, str]]:
         if not self._authenticated:
-            raise LoginError(Status.AUTHENTICATION_FAILURE, "no authentication, wanted is CHAP")
+            raise LoginError(LoginStatus.AUTHENTICATION_FAILURE, "no authentication, wanted is CHAP")
         answers = self._introduction()
         answers += self._negotiate(pairs, OPERATIONAL)
         if not self._declared:

@@ -25,7 +25,7 @@ from tcmu_runner.iscsi.requests import (
     NopOut,
     ScsiCommand,
     Snack,
-    TaskManagement,
+    TaskManagementRequest,
     Text,
 )
 from tcmu_runner.iscsi.responses import (
@@ -75,7 +75,7 @@ class Opcode(IntEnum):
 
 
 Pdu = (
-    ScsiCommand | ScsiResponse | TaskManagement | TaskManagementResponse | DataOut | DataIn | R2T
+    ScsiCommand | ScsiResponse | TaskManagementRequest | TaskManagementResponse | DataOut | DataIn | R2T
     | AsyncMessage | Text | TextResponse | Login | LoginResponse | Logout | LogoutResponse | Snack | Reject
     | NopOut | NopIn
 )  # fmt: skip
@@ -84,7 +84,7 @@ AnyPdu = TypeVar("AnyPdu", bound=Pdu)
 _ROWS: dict[Opcode, tuple[type[Pdu], Struct]] = {
     Opcode.NOP_OUT: (NopOut, Struct(">BB2xI8sIIII16x")),
     Opcode.SCSI_COMMAND: (ScsiCommand, Struct(">BB2xI8sIIII16s")),
-    Opcode.TASK_MANAGEMENT: (TaskManagement, Struct(">BB2xI8sIIIIII8x")),
+    Opcode.TASK_MANAGEMENT: (TaskManagementRequest, Struct(">BB2xI8sIIIIII8x")),
     Opcode.LOGIN: (Login, Struct(">BBBBI6sHIH2xII16x")),
     Opcode.TEXT: (Text, Struct(">BB2xI8sIIII16x")),
     Opcode.DATA_OUT: (DataOut, Struct(">BB2xI8sII4xI4xII4x")),

@@ -23,7 +23,7 @@ class ScsiCommand(NamedTuple):
 READ, WRITE, ATTRIBUTE = 0x40, 0x20, 0x07
 
 
-class TaskManagement(NamedTuple):
+class TaskManagementRequest(NamedTuple):
     """11.5. flags: FINAL and the function."""
 
     opcode: int
@@ -139,4 +139,4 @@ class NopOut(NamedTuple):
     exp_stat_sn: int
 
 
-NumberedRequest = ScsiCommand | NopOut | TaskManagement | Text | Logout  # those that carry a CmdSN
+NumberedRequest = ScsiCommand | NopOut | TaskManagementRequest | Text | Logout  # those that carry a CmdSN

@@ -35,7 +35,7 @@ from tcmu_runner.iscsi.requests import (
     NopOut,
     ScsiCommand,
     Snack,
-    TaskManagement,
+    TaskManagementRequest,
     Text,
 )
 from tcmu_runner.iscsi.responses import AsyncEvent, AsyncMessage, LoginResponse, NopIn, Reason
@@ -44,7 +44,7 @@ from tcmu_runner.iscsi.target_session import IMMEDIATE_MAX, LATER, NOW, TargetSe
 RECEIVE_SEGMENT = 262144
 LOGIN_REQUESTS_MAX = 64
 
-NUMBERED = (ScsiCommand, NopOut, TaskManagement, Text, Logout)  # requests that carry a CmdSN
+NUMBERED = (ScsiCommand, NopOut, TaskManagementRequest, Text, Logout)  # requests that carry a CmdSN
 
 
 class LoginCompleted(NamedTuple):

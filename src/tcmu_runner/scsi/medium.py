@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Job:
+class MediumJob:
     """A FORMAT UNIT or SANITIZE under way. done and total: bytes.
 
     in_progress: the sense of other commands meanwhile. failure: their sense if it fails, until another job
@@ -39,8 +39,8 @@ class Medium:
     ready: bool = True
     stopped: bool = False
     ejected: bool = False
-    job: Job | None = None
-    failed: Job | None = None
+    job: MediumJob | None = None
+    failed: MediumJob | None = None
     prevented_by: set[Nexus] = field(default_factory=set)
     changed: Callable[[], None] = _nothing
 
@@ -59,11 +59,11 @@ class Medium:
         """Whether a job can begin: also after a failed job, which makes the medium unusable for others."""
         return not (self.job or self.ejected or self.stopped)
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: MediumJob) -> None:
         self.job, self.failed = job, None
         self._settle()
 
-    def end(self, failed: Job | None = None) -> None:
+    def end(self, failed: MediumJob | None = None) -> None:
         """The job has ended. failed: the job itself if it did not succeed."""
         self.job, self.failed = None, failed
         self._settle()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
 
-from tcmu_runner.scsi.medium import Job
+from tcmu_runner.scsi.medium import MediumJob
 from tcmu_runner.scsi.sense import (
     CAPACITY_CHANGED,
     DEVICE_INTERNAL_RESET,
@@ -93,10 +93,10 @@ def _erasing(unit: Unit) -> State | None:
     return {"sanitize": job.failure == SANITIZE_FAILED, "allows_exit": job.allows_exit}
 
 
-def _failed(erasing: State) -> Job:
+def _failed(erasing: State) -> MediumJob:
     """An interrupted job counts as failed: the successor does not know how far it came."""
     sanitize = erasing["sanitize"]
-    return Job(
+    return MediumJob(
         SANITIZE_IN_PROGRESS if sanitize else FORMAT_IN_PROGRESS,
         SANITIZE_FAILED if sanitize else FORMAT_FAILED,
         total=0,

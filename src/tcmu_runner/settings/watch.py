@@ -17,7 +17,7 @@ _BUFFER = 1 << 16
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Watch:
+class FileWatch:
     """A descriptor that is readable after an event in a file's directory or, while that is missing, in the
     nearest one above it."""
 

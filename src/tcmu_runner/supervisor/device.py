@@ -22,7 +22,7 @@ from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.workers.protocol import Table
 from tcmu_runner.workers.ring_ready import RingReady
-from tcmu_runner.workers.server import Facts, Server
+from tcmu_runner.workers.server import DeviceServer, Facts
 from tcmu_runner.workers.state_files import StateFiles
 
 OPEN_SECONDS = 10.0  # how long the administrator's write to `enable` may wait for the handler's open
@@ -47,7 +47,7 @@ class KernelDevice:
         paths: Paths,
         open_limiter: OpenLimiter,
         ring_monitor: RingMonitor,
-        make_server: Callable[[KernelDevice, bool], Server],
+        make_server: Callable[[KernelDevice, bool], DeviceServer],
     ) -> None:
         self.entry = entry
         self._open_limiter = open_limiter
@@ -57,7 +57,7 @@ class KernelDevice:
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
         self._uio: UioDevice | None = None
         self._ring_activity: RingActivity | None = None
-        self._server: Server | None = None
+        self._server: DeviceServer | None = None
         self._state: StateFiles | None = None
         self._counters = statistics.create()
         self.size = self.block_size = 0
@@ -216,7 +216,7 @@ class KernelDevice:
             await self._kill(self._server)
         self._server = None
 
-    async def _kill(self, server: Server) -> None:
+    async def _kill(self, server: DeviceServer) -> None:
         server.kill()
         deadline = asyncio.get_running_loop().time() + KILLED_SECONDS
         while not server.ended:

@@ -23,20 +23,20 @@ from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.supervisor.backoff import RestartBackoff
 from tcmu_runner.supervisor.device import KernelDevice
-from tcmu_runner.supervisor.journal import Journal, Record
+from tcmu_runner.supervisor.journal import Journal, JournalRecord
 from tcmu_runner.supervisor.origins import ServedBefore
 from tcmu_runner.supervisor.serials import Serials, Twins
 from tcmu_runner.units import format_size
 from tcmu_runner.workers.handle import WorkerDiedError
 from tcmu_runner.workers.protocol import Table
-from tcmu_runner.workers.server import MakeServer, Server
+from tcmu_runner.workers.server import DeviceServer, MakeServer
 
 DRAIN_SECONDS = 25.0  # below the 30 s after which the kernel fails a command
 SERIAL_SECONDS = 5.0  # LIO's tools set the serial soon after they have enabled a device
 LONGEST_DRAIN = 60.0  # a removal waits for it; the kernel logs a hung task after 120 s
 
 
-class RefusedError(DeviceError):
+class DeviceRefusedError(DeviceError):
     """Refused with this errno; the device's journal, and so the log, has the text already."""
 
 
@@ -164,7 +164,7 @@ class DeviceManager:
             else:
                 self._journal.note(device, INFO, "settings changed: applied identity and limits")
 
-    def _find(self, name: str) -> Record:
+    def _find(self, name: str) -> JournalRecord:
         for record in self._journal:
             if record.device.name == name:
                 return record
@@ -184,7 +184,7 @@ class DeviceManager:
     def device(self, entry: UioEntry) -> KernelDevice:
         """A KernelDevice that is not served yet."""
 
-        def make_server(device: KernelDevice, running: bool) -> Server:
+        def make_server(device: KernelDevice, running: bool) -> DeviceServer:
             def trouble(error: Exception) -> None:
                 self._tasks.spawn(self._recover(device, error))
 
@@ -207,13 +207,13 @@ class DeviceManager:
             code, text = explain(error)
             self._journal.note(device, ERROR, f"refused: {text}")
             self._journal.close(entry.minor)
-            raise RefusedError(text, code) from error
+            raise DeviceRefusedError(text, code) from error
         await self._keep(device, "added")
 
     async def adopt(self, entry: UioEntry) -> None:
         """A device that existed before this daemon, or its ADDED was lost. Logs a failure: state FAILED."""
         async with self.turn(entry.minor):
-            with suppress(RefusedError):
+            with suppress(DeviceRefusedError):
                 await self._take_over(self.device(entry))
 
     async def _take_over(self, device: KernelDevice) -> None:
@@ -227,7 +227,7 @@ class DeviceManager:
             code, text = explain(error)
             level = INFO if isinstance(error, TransportGoneError) else ERROR  # it was removed meanwhile
             self._journal.note(device, level, f"cannot be taken over: {text}", State.FAILED)
-            raise RefusedError(text, code) from error
+            raise DeviceRefusedError(text, code) from error
         await self._keep(device, "taken over")
 
     async def _keep(self, device: KernelDevice, how: str) -> None:
@@ -287,7 +287,7 @@ class DeviceManager:
         except Exception as error:
             code, text = explain(error)
             self._journal.note(device, ERROR, f"cannot be resized to {size} bytes: {text}")
-            raise RefusedError(text, code) from error
+            raise DeviceRefusedError(text, code) from error
         if size != before:  # targetcli writes the same value when it restores
             self._journal.note(device, INFO, f"resized to {format_size(size)}")
 
@@ -296,7 +296,7 @@ class DeviceManager:
         if config != device.entry.name.config:
             text = "a new dev_config needs a new device: remove it and create it again"
             self._journal.note(device, ERROR, text)
-            raise RefusedError(text, errno.EOPNOTSUPP)
+            raise DeviceRefusedError(text, errno.EOPNOTSUPP)
 
     async def set_write_cache(self, device: KernelDevice, on: bool) -> None:
         """Raises RefusedError unless it is the value in force: an initiator that knows WCE=0 sends no
@@ -307,7 +307,7 @@ class DeviceManager:
                 f"(sdparm --{'set' if on else 'clear'}=WCE DISK)"
             )
             self._journal.note(device, ERROR, text)
-            raise RefusedError(text, errno.EOPNOTSUPP)
+            raise DeviceRefusedError(text, errno.EOPNOTSUPP)
 
     async def forget(self, device: KernelDevice) -> None:
         """The kernel has removed it without an event, as it does while netlink is blocked."""
@@ -333,7 +333,7 @@ class DeviceManager:
         async with self.turn(device.entry.minor):
             if self._needs_server(device):
                 self._journal.enter(device, State.RECOVERING)
-                with suppress(RefusedError):
+                with suppress(DeviceRefusedError):
                     await self._restart(device, telling)
         await telling
 
@@ -370,7 +370,7 @@ class DeviceManager:
         except Exception as error:
             self._tasks.spawn(self._recover(device, error))
             code, text = explain(error)
-            raise RefusedError(text, code) from error
+            raise DeviceRefusedError(text, code) from error
         self._backoff.served(device)
         if cause is not None:
             await cause

@@ -22,7 +22,7 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
 from tcmu_runner.supervisor.coexistence import OtherDaemons
-from tcmu_runner.supervisor.device_manager import DeviceManager, RefusedError
+from tcmu_runner.supervisor.device_manager import DeviceManager, DeviceRefusedError
 from tcmu_runner.supervisor.heartbeat import Heartbeat
 from tcmu_runner.systemd import ServiceManager
 
@@ -118,7 +118,7 @@ class NetlinkEvents:
             status = 0
             try:
                 await steps[event.kind](event)
-            except RefusedError as refused:
+            except DeviceRefusedError as refused:
                 status = -refused.errno
             except Exception as error:  # reply in any case: without one the administrator's command hangs
                 log.exception("%s: cannot handle %s: refused", event.device, event.kind.name)
@@ -137,7 +137,7 @@ class NetlinkEvents:
     async def _reconfigured(self, event: Event) -> None:
         device = self._device_manager.at(event.minor)
         if device is None:
-            raise RefusedError(f"{event.device} is not served", errno.ENODEV)
+            raise DeviceRefusedError(f"{event.device} is not served", errno.ENODEV)
         match event.change:
             case SizeChange(size):
                 await self._device_manager.set_size(device, size)
@@ -148,7 +148,7 @@ class NetlinkEvents:
             case None:
                 text = "a reconfiguration of a kind newer than this program"
                 log.error("%s: %s: refused", event.device, text)
-                raise RefusedError(text, errno.EOPNOTSUPP)
+                raise DeviceRefusedError(text, errno.EOPNOTSUPP)
             case _:
                 assert_never(event.change)
 

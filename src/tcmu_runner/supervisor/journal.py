@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Record:
+class JournalRecord:
     """See DeviceView."""
 
     device: KernelDevice
@@ -55,11 +55,11 @@ class Journal:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._records: dict[int, Record] = {}
+        self._records: dict[int, JournalRecord] = {}
         self._device_events: deque[DeviceEvent] = deque(maxlen=KEPT)
         self._watchers: list[Callable[[str], None]] = []
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[JournalRecord]:
         """By name of the device."""
         return iter(sorted(self._records.values(), key=lambda record: record.device.name))
 
@@ -73,7 +73,7 @@ class Journal:
 
     def open(self, device: KernelDevice) -> None:
         """Starts the record of a new device, or of one that is taken over: state OPENING."""
-        self._records[device.entry.minor] = Record(device, State.OPENING, self._clock())
+        self._records[device.entry.minor] = JournalRecord(device, State.OPENING, self._clock())
         self._tell(device)
 
     def close(self, minor: int) -> None:

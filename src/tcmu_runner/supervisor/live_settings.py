@@ -22,11 +22,11 @@ from tcmu_runner.aio import Tasks
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.filter import StackDefinition
 from tcmu_runner.handler.registry import Registry
-from tcmu_runner.logs import COMMANDS, FILE_NAME, LEVELS, Log
+from tcmu_runner.logs import COMMANDS, FILE_NAME, LEVELS, Logs
 from tcmu_runner.settings import Settings, StackSettings, kept, tcmu_conf, tcmu_runner_toml
 from tcmu_runner.settings.lines import SettingError, about
 from tcmu_runner.settings.tcmu_conf import TcmuConf
-from tcmu_runner.settings.watch import Watch
+from tcmu_runner.settings.watch import FileWatch
 from tcmu_runner.supervisor.device_manager import DeviceManager
 from tcmu_runner.workers.server import Terms
 
@@ -58,7 +58,7 @@ class Follower(Protocol):
 class Configuration:
     """Call `load` at the start; `follow` and all else run on the event loop."""
 
-    def __init__(self, options: Options, logs: Log) -> None:
+    def __init__(self, options: Options, logs: Logs) -> None:
         self.settings = Settings()
         self.registry = Registry()
         self._options = options
@@ -107,7 +107,7 @@ class Configuration:
     def follow(self, device_manager: DeviceManager, *followers: Follower) -> Iterator[None]:
         """Applies changes of the files while the context is open."""
         self._device_manager, self._followers = device_manager, followers
-        loop, watch = asyncio.get_running_loop(), Watch([self._options.tcmu_conf, self._toml])
+        loop, watch = asyncio.get_running_loop(), FileWatch([self._options.tcmu_conf, self._toml])
         loop.add_reader(watch.fileno(), self._happened, watch)
         self._tell_followers()
         try:
@@ -116,7 +116,7 @@ class Configuration:
             loop.remove_reader(watch.fileno())
             watch.close()
 
-    def _happened(self, watch: Watch) -> None:
+    def _happened(self, watch: FileWatch) -> None:
         watch.clear()
         if self._pending is not None:
             self._pending.cancel()

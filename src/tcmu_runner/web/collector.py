@@ -17,7 +17,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from tcmu_runner.engine.observe.statistics import Opcode
+from tcmu_runner.engine.observe.statistics import OpcodeStatistics
 from tcmu_runner.engine.observe.stats_text import error_name, name
 from tcmu_runner.engine.observe.view import DeviceView, State
 from tcmu_runner.handler.device import without_hba
@@ -99,7 +99,7 @@ class DeviceCollector(Collector):
             metric.add_metric([view.name], view.restarts)
         return metric
 
-    def _by_opcode(self, what: str, meaning: str, value: Callable[[Opcode], int]) -> Metric:
+    def _by_opcode(self, what: str, meaning: str, value: Callable[[OpcodeStatistics], int]) -> Metric:
         metric = CounterMetricFamily(f"tcmu_{what}", meaning, labels=["device", "opcode"])
         for view in self._devices:
             for row in view.statistics.opcodes:
@@ -125,7 +125,7 @@ class DeviceCollector(Collector):
         return metric
 
 
-def _buckets(row: Opcode) -> list[tuple[str, float]]:
+def _buckets(row: OpcodeStatistics) -> list[tuple[str, float]]:
     """Cumulative: (upper edge in seconds, commands up to it)."""
     counts = list(accumulate(row.histogram))
     edges = [(f"{(1 << edge) / 1e6:g}", float(counts[edge])) for edge in EDGES]

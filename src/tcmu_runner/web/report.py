@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from tcmu_runner.engine.observe.statistics import BUCKETS, Opcode
+from tcmu_runner.engine.observe.statistics import BUCKETS, OpcodeStatistics
 from tcmu_runner.engine.observe.stats_text import error_name, name, percentile
 from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, Watchable
 from tcmu_runner.printable import utf8
@@ -75,12 +75,12 @@ def _device(view: DeviceView) -> Json:
     }
 
 
-def _total(opcodes: tuple[Opcode, ...], of: Callable[[int], bool]) -> Json:
+def _total(opcodes: tuple[OpcodeStatistics, ...], of: Callable[[int], bool]) -> Json:
     rows = [row for row in opcodes if of(row.opcode)]
     return {"count": sum(row.count for row in rows), "bytes": sum(row.bytes for row in rows)}
 
 
-def _latency(opcodes: tuple[Opcode, ...]) -> list[int]:
+def _latency(opcodes: tuple[OpcodeStatistics, ...]) -> list[int]:
     """Of reads and writes: bucket n counts commands of less than 2^n microseconds."""
     rows = [row.histogram for row in opcodes if row.opcode in _READS | _WRITES]
     return [sum(counts) for counts in zip(*rows, strict=True)] if rows else [0] * BUCKETS

@@ -14,7 +14,7 @@ _FIELD = re.compile(rf"({TOKEN}):[ \t]*([\t -~\x80-\xff]*)")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(:[0-9]*)?")  # RFC 3986, 3.2
 
 
-class RefusedError(Exception):
+class BadRequestError(Exception):
     """status: of the response."""
 
     def __init__(self, status: HTTPStatus, text: str) -> None:
@@ -23,7 +23,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class HttpRequest:
     """path: of the target, without its query; `*` for the server as a whole. host: name and port by which the
     client calls us; None from HTTP/1.0, which need not send it."""
 
@@ -32,7 +32,7 @@ class Request:
     host: str | None
 
 
-def parse(head: bytes) -> Request:
+def parse(head: bytes) -> HttpRequest:
     """Parses a head, which ends with the empty line. Raises RefusedError."""
     line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     found = _LINE.fullmatch(line)
@@ -40,7 +40,7 @@ def parse(head: bytes) -> Request:
         raise _bad("this is no HTTP request")
     method, target, major, minor = found.groups()
     if major != "1":
-        raise RefusedError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "use HTTP/1.1")
+        raise BadRequestError(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "use HTTP/1.1")
     fields = [_field(line) for line in lines]
     _check_framing(fields)
     hosts = _values(fields, "host")
@@ -48,11 +48,11 @@ def parse(head: bytes) -> Request:
         raise _bad("a request has one Host")  # RFC 9112, 3.2
     host = _authority(hosts[0]) if hosts else None
     path, named = _target(method, target)
-    return Request(method, path, host if named is None else named)
+    return HttpRequest(method, path, host if named is None else named)
 
 
-def _bad(text: str) -> RefusedError:
-    return RefusedError(HTTPStatus.BAD_REQUEST, text)
+def _bad(text: str) -> BadRequestError:
+    return BadRequestError(HTTPStatus.BAD_REQUEST, text)
 
 
 def _field(line: str) -> tuple[str, str]:
@@ -97,4 +97,4 @@ def _check_framing(fields: list[tuple[str, str]]) -> None:
     if codings and codings[-1] != "chunked":
         raise _bad("chunked is not the last transfer coding")
     if codings not in ([], ["chunked"]):
-        raise RefusedError(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked")
+        raise BadRequestError(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked")

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from tcmu_runner.web.request import RefusedError, Request, parse
+from tcmu_runner.web.request import BadRequestError, HttpRequest, parse
 
 LINE_BYTES = 8000  # of the request line: the least that RFC 9112, 3 recommends
 HEAD_BYTES = 16384  # of request line and header fields
@@ -62,7 +62,7 @@ class Answer:
         return "\r\n".join([*lines, "", ""]).encode() + (self.body if body else b"")
 
 
-class Server:
+class WebServer:
     """answer: called on the event loop with the path of a request; returns None if there is no such document.
 
     names: host names by which browsers may call us, besides localhost and addresses. Other names are refused,
@@ -113,7 +113,7 @@ class Server:
         try:
             head = await _head(reader)
             request = parse(head)
-        except RefusedError as refused:
+        except BadRequestError as refused:
             answer = Answer.refusal(refused.status, str(refused))
             return answer.encode(self._now(), body=not head.startswith(b"HEAD "))
         try:
@@ -123,7 +123,7 @@ class Server:
             answer = Answer.refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "see the log of tcmu-runner")
         return answer.encode(self._now(), body=request.method != "HEAD")
 
-    async def _choose(self, request: Request) -> Answer:
+    async def _choose(self, request: HttpRequest) -> Answer:
         if request.host is not None and not self._is_us(request.host):
             way_out = "use an address, or add the name to metrics.names in the settings"
             text = f"unknown name {request.host!r}: {way_out}"
@@ -154,11 +154,13 @@ async def _head(reader: asyncio.StreamReader) -> bytes:
     if head == b"\r\n":  # RFC 9112, 2.2
         head = await _line(reader, HTTPStatus.REQUEST_URI_TOO_LONG)
     if len(head) > LINE_BYTES + 2:
-        raise RefusedError(HTTPStatus.REQUEST_URI_TOO_LONG, f"a request line has at most {LINE_BYTES} bytes")
+        raise BadRequestError(
+            HTTPStatus.REQUEST_URI_TOO_LONG, f"a request line has at most {LINE_BYTES} bytes"
+        )
     while not head.endswith(b"\r\n\r\n"):
         head += await _line(reader, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if len(head) > HEAD_BYTES:
-            raise RefusedError(
+            raise BadRequestError(
                 HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"a request has at most {HEAD_BYTES} bytes"
             )
     return head
@@ -168,7 +170,7 @@ async def _line(reader: asyncio.StreamReader, too_long: HTTPStatus) -> bytes:
     try:
         return await reader.readuntil(b"\r\n")
     except asyncio.LimitOverrunError:
-        raise RefusedError(too_long, "a line is too long") from None
+        raise BadRequestError(too_long, "a line is too long") from None
 
 
 async def _close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

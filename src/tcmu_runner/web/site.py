@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 from tcmu_runner.engine.observe.view import DeviceView, Watchable
 from tcmu_runner.web.report import devices, report
-from tcmu_runner.web.server import Answer, Server
+from tcmu_runner.web.server import Answer, WebServer
 
 NO_METRICS = (
     "no metrics without the Python package prometheus-client: "
@@ -35,7 +35,7 @@ class Site:
         self.url = ""  # set while it is open
         self._page = _page()
         self._render: Callable[[Sequence[DeviceView]], bytes] | None = None
-        self._server = Server(self._answer, names)
+        self._server = WebServer(self._answer, names)
 
     async def open(self, host: str, port: int) -> None:
         """port: 0 is any free one. Raises OSError."""

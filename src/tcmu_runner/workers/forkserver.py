@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 
 from tcmu_runner.errors import ExhaustedError, explain
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 from tcmu_runner.sandbox import die_with_parent, keep_pages_small, name_process
 from tcmu_runner.workers.protocol import MAX_LENGTH, Ended, Forked, LogTo, decode, encode
 from tcmu_runner.workers.worker import Worker
@@ -32,7 +32,7 @@ class ForkServer:
 
     @classmethod
     def start(
-        cls, make_worker: Callable[[socket.socket], Worker], logs: Log, let_go: Callable[[], None]
+        cls, make_worker: Callable[[socket.socket], Worker], logs: Logs, let_go: Callable[[], None]
     ) -> ForkServer:
         """make_worker: called in each worker with its end of the control socket. logs: the log, in all
         processes. let_go: called in the forkserver; closes what only the supervisor may have open."""
@@ -96,7 +96,7 @@ def _is_exhaustion(error: Exception) -> bool:
     return isinstance(error, ExhaustedError | MemoryError)
 
 
-def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], logs: Log) -> None:
+def _breed(end: socket.socket, make_worker: Callable[[socket.socket], Worker], logs: Logs) -> None:
     name_process("tcmu-template")
     keep_pages_small()
     gc.freeze()  # the collector would write to the shared pages and so copy them

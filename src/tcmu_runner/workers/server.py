@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 Facts = tuple[int, int]  # size and block size in bytes
 Trouble = Callable[[Exception], None]  # called on the event loop: the server cannot go on
-MakeServer = Callable[[UioEntry, Trouble, Origin], "Server"]
+MakeServer = Callable[[UioEntry, Trouble, Origin], "DeviceServer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Terms:
     serial: str = ""
 
 
-class Server(Protocol):
+class DeviceServer(Protocol):
     """Methods raise TcmuError or OSError as the handler does. pid: of the process that serves."""
 
     @property

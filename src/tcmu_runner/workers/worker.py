@@ -24,7 +24,7 @@ from tcmu_runner.handler.device import Origin
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 from tcmu_runner.sandbox import Confinement, calm_down, confine, give_up, name_process
 from tcmu_runner.settings import StackSettings
 from tcmu_runner.workers.lun import KernelLun
@@ -60,7 +60,7 @@ class Worker:
         registry: Registry,
         paths: Paths,
         limits: Confinement,
-        logs: Log,
+        logs: Logs,
         *,
         shared: bool,
     ) -> None:

@@ -9,7 +9,7 @@ from dbus.shelf import Shelf, a_device
 from rich.console import Console
 
 from tcmu_runner.cli.top import drawing, rates
-from tcmu_runner.engine.observe.statistics import Opcode, Snapshot
+from tcmu_runner.engine.observe.statistics import OpcodeStatistics, Snapshot
 
 from .conftest import Command, put
 
@@ -19,9 +19,9 @@ NOTHING = (0,) * 28
 def snapshot(reads: int, writes: int, flushes: int) -> Snapshot:
     """Each read and write is of 4 KiB and takes 100 us; each flush takes 300 us, and fails."""
     return Snapshot(2, 0.0, (
-        Opcode(0x28, reads, reads * 4096, 0, reads * 100, NOTHING),
-        Opcode(0x8A, writes, writes * 4096, 0, writes * 100, NOTHING),
-        Opcode(0x35, flushes, 0, flushes, flushes * 300, NOTHING),
+        OpcodeStatistics(0x28, reads, reads * 4096, 0, reads * 100, NOTHING),
+        OpcodeStatistics(0x8A, writes, writes * 4096, 0, writes * 100, NOTHING),
+        OpcodeStatistics(0x35, flushes, 0, flushes, flushes * 300, NOTHING),
     ), {})  # fmt: skip
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tcmu_runner.engine.observe.statistics import Opcode, Snapshot
+from tcmu_runner.engine.observe.statistics import OpcodeStatistics, Snapshot
 from tcmu_runner.engine.observe.view import DeviceEvent, DeviceView, State
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.handler.registry import Provider
 
 HISTOGRAM = (0, 3, 5, *[0] * 25)
-SNAPSHOT = Snapshot(3, 1.5, (Opcode(0x28, 8, 32768, 2, 90, HISTOGRAM),), {(2, 3, 0x11, 0): 2})
+SNAPSHOT = Snapshot(3, 1.5, (OpcodeStatistics(0x28, 8, 32768, 2, 90, HISTOGRAM),), {(2, 3, 0x11, 0): 2})
 
 
 def a_device(name: str = "user_0/vol0", state: State = State.SERVING) -> DeviceView:

@@ -13,7 +13,7 @@ from tcmu_runner.embedded import Disk, Server, serve
 from tcmu_runner.embedded.initiator import Initiator
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.iscsi.pdu import NO_TAG
-from tcmu_runner.iscsi.requests import NopOut, ScsiCommand, TaskManagement
+from tcmu_runner.iscsi.requests import NopOut, ScsiCommand, TaskManagementRequest
 from tcmu_runner.iscsi.responses import ScsiResponse, TaskManagementResponse
 
 from .conftest import Connect
@@ -33,7 +33,7 @@ def manage(
     number = initiator.cmd_sn
     address = bytes((0, lun, 0, 0, 0, 0, 0, 0))
     initiator.send(
-        TaskManagement(
+        TaskManagementRequest(
             0x42, 0x80 | function, 0, address, initiator.next_tag(), referenced, number, 0, ref_cmd_sn, 0
         )
     )
@@ -72,7 +72,7 @@ def test_abort_of_a_task_that_never_came(connect: Connect) -> None:
     initiator = connect()
     lost, later = initiator.next_cmd_sn(), initiator.next_cmd_sn()
     initiator.send(ScsiCommand(0x01, 0x81, 0, bytes(8), 902, 0, later, 0, bytes(16)))
-    initiator.send(TaskManagement(0x42, 0x81, 0, bytes(8), 903, 901, initiator.cmd_sn, 0, lost, 0))
+    initiator.send(TaskManagementRequest(0x42, 0x81, 0, bytes(8), 903, 901, initiator.cmd_sn, 0, lost, 0))
     done, managed = sorted((initiator.receive_frame()[0] for _ in range(2)), key=lambda pdu: pdu.tag)
     assert isinstance(done, ScsiResponse) and isinstance(managed, TaskManagementResponse)
     assert (done.tag, done.response, done.status) == (902, 0, 0)
@@ -159,7 +159,9 @@ def test_a_function_waits_for_commands_that_the_handler_has(gate: Server, functi
         one.send(write, bytes(512))
         assert Gate.begun.wait(60)
         other = one if own else two
-        other.send(TaskManagement(0x42, 0x80 | function, 0, bytes(8), 5, NO_TAG, other.cmd_sn, 0, 0, 0))
+        other.send(
+            TaskManagementRequest(0x42, 0x80 | function, 0, bytes(8), 5, NO_TAG, other.cmd_sn, 0, 0, 0)
+        )
         other.send(NopOut(0x40, 0x80, 0, bytes(8), 6, NO_TAG, other.cmd_sn, 0))
         assert other.receive_frame()[0].tag == 6  # the function was taken up before, and is not answered
         Gate.go.set()

@@ -9,7 +9,7 @@ import pytest
 
 from tcmu_runner.embedded import Disk, Server
 from tcmu_runner.embedded.initiator import Initiator
-from tcmu_runner.embedded.watch import Watch
+from tcmu_runner.embedded.watch import ServerView
 from tcmu_runner.engine.observe.view import DeviceView, State
 from tcmu_runner.handler import Device, Handler
 from tcmu_runner.handler.registry import Registry
@@ -28,7 +28,7 @@ def test_a_lun_and_what_it_has_done() -> None:
             initiator.login(server.target.name)
             initiator.command(TEST_UNIT_READY)
         seen: list[DeviceView] = []
-        watch = Watch(server, registry)
+        watch = ServerView(server, registry)
         server.on_loop(lambda: seen.extend(watch.devices()))
         assert watch.device_events() == [] and "ram" in [offer.subtype for offer in watch.handlers()]
         (view,) = seen
@@ -43,7 +43,7 @@ def test_a_lun_whose_ring_is_broken() -> None:
     registry.load_entry_points()
     server = Server([Disk("ram/", 1 << 20)], registry)
     server.luns[0].broken = RuntimeError("command 7 is not ours")
-    (view,) = Watch(server, registry).devices()
+    (view,) = ServerView(server, registry).devices()
     server.stop()
     assert (view.state, view.last_error) == (State.FAILED, "command 7 is not ours")
 

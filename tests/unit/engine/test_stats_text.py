@@ -2,7 +2,7 @@
 
 import pytest
 
-from tcmu_runner.engine.observe.statistics import Opcode, Statistics
+from tcmu_runner.engine.observe.statistics import OpcodeStatistics, Statistics
 from tcmu_runner.engine.observe.stats_text import error_name, name, percentile, summary
 
 
@@ -27,7 +27,7 @@ def test_opcodes() -> None:
 
 
 def test_a_percentile_is_the_upper_edge_of_its_bucket() -> None:
-    opcode = Opcode(0x28, 100, 0, 0, 0, (0,) * 7 + (98,) + (0,) * 4 + (2,))
+    opcode = OpcodeStatistics(0x28, 100, 0, 0, 0, (0,) * 7 + (98,) + (0,) * 4 + (2,))
     assert (percentile(opcode, 0.5), percentile(opcode, 0.98), percentile(opcode, 0.99)) == (128, 128, 4096)
 
 

@@ -208,7 +208,7 @@ def test_a_damaged_record_counts_as_none(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"x.{kind}"
     fd = sidecar.claim(path, "file")
     sidecar.assign(fd, Device("x", SIZE, storage="inode 5", config="file//a"))
-    assert sidecar.belongs_to(fd) == sidecar.Storage("inode 5", "file//a")
+    assert sidecar.belongs_to(fd) == sidecar.StorageRecord("inode 5", "file//a")
     sidecar.pwrite(fd, b"x", sidecar.RECORD_AT + 9)
     assert sidecar.belongs_to(fd) is None
     os.close(fd)

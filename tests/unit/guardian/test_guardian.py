@@ -19,13 +19,13 @@ from tcmu_runner.guardian.guardian import Guardian
 from tcmu_runner.guardian.process import GONE, RELEASED, Ends, Served, watch
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.lock import DaemonLock
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 
 SECONDS = 0.05
 LONG = 6 * SECONDS
 
 
-class NoLog(Log):
+class NoLog(Logs):
     def __init__(self) -> None:
         """The test's own log stays as it is."""
 

@@ -18,7 +18,7 @@ from tcmu_runner.handlers import librbd, rbd
 from tcmu_runner.handlers.rbd import RbdHandler
 
 if TYPE_CHECKING:
-    from tcmu_runner.handlers.rbd_image import Image
+    from tcmu_runner.handlers.rbd_image import RbdImage
 
 
 def test_config_strings_of_the_c_daemon() -> None:
@@ -107,7 +107,7 @@ class FakeImage:
 
 
 def handler(device: Device, image: FakeImage) -> RbdHandler:
-    return RbdHandler(device, RbdHandler.parse("rbd/disk"), cast("Image", image))
+    return RbdHandler(device, RbdHandler.parse("rbd/disk"), cast("RbdImage", image))
 
 
 def test_a_size_that_the_cluster_does_not_tell_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:

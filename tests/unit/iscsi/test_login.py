@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tcmu_runner.iscsi import text
 from tcmu_runner.iscsi.chap import Credentials
-from tcmu_runner.iscsi.login import LoginPhase, Policy, Reply, Status
+from tcmu_runner.iscsi.login import LoginPhase, LoginStatus, Policy, Reply
 from tcmu_runner.iscsi.requests import Login
 
 OPEN = Policy({"iqn.a:disk"}, portal_group=3, alias="a disk")
@@ -108,7 +108,7 @@ def test_wrong_secret() -> None:
     say(phase, 0x00, {**WHO, "AuthMethod": "CHAP"})
     say(phase, 0x00, {"CHAP_A": "5"})
     reply = say(phase, SECURITY_TO_FULL, {"CHAP_N": "alice", "CHAP_R": "0x00"})
-    assert reply.status == Status.AUTHENTICATION_FAILURE
+    assert reply.status == LoginStatus.AUTHENTICATION_FAILURE
     assert reply.text == b""
 
 
@@ -118,7 +118,7 @@ def test_a_challenge_is_good_for_one_answer() -> None:
     offer = text.parse(say(phase, 0x00, {"CHAP_A": "5"}).text)
     say(phase, 0x00, {"CHAP_N": "alice", "CHAP_R": "0x00"})
     proof = chap_r("a secret of length", offer["CHAP_C"], offer["CHAP_I"])
-    assert say(phase, 0x00, {"CHAP_N": "alice", "CHAP_R": proof}).status == Status.INITIATOR_ERROR
+    assert say(phase, 0x00, {"CHAP_N": "alice", "CHAP_R": proof}).status == LoginStatus.INITIATOR_ERROR
 
 
 @pytest.mark.parametrize(
@@ -261,4 +261,4 @@ def test_any_conversation_ends_in_replies(policy: Policy, turns: list[tuple[int,
 def test_transit_while_the_text_goes_on() -> None:
     """11.12.2: T and C are not 1 together."""
     reply = say(LoginPhase(OPEN, zeroes), OPERATIONAL_TO_FULL | 0x40, WHO)
-    assert (reply.status, reply.complete) == (Status.INITIATOR_ERROR, False)
+    assert (reply.status, reply.complete) == (LoginStatus.INITIATOR_ERROR, False)

@@ -33,7 +33,7 @@ REQUESTS = [
     (  # 11.5: Referenced Task Tag 20, RefCmdSN 32, ExpDataSN 36
         header(at0=b"\x42\x81", at8=LUN, at16=number(5), at20=number(4), at24=number(7), at28=number(9),
                at32=number(6), at36=number(3)),
-        requests.TaskManagement(0x42, 0x81, 0, LUN, 5, 4, 7, 9, 6, 3),
+        requests.TaskManagementRequest(0x42, 0x81, 0, LUN, 5, 4, 7, 9, 6, 3),
     ),
     (  # 11.7.1: Target Transfer Tag 20, ExpStatSN 28, DataSN 36, Buffer Offset 40
         header(at0=b"\x05\x80", at4=number(512), at8=LUN, at16=number(5), at20=number(77), at28=number(9),

@@ -6,10 +6,10 @@ import pytest
 
 from iscsi.conversation import FIRST_CMD_SN, TARGET, TSIH, Conversation
 from tcmu_runner.iscsi.inbound import ManagementRequested
-from tcmu_runner.iscsi.login import LoginError, Status
+from tcmu_runner.iscsi.login import LoginError, LoginStatus
 from tcmu_runner.iscsi.pdu import NO_TAG, encode
 from tcmu_runner.iscsi.pending import PendingCommand
-from tcmu_runner.iscsi.requests import Logout, NopOut, ScsiCommand, Snack, TaskManagement
+from tcmu_runner.iscsi.requests import Logout, NopOut, ScsiCommand, Snack, TaskManagementRequest
 from tcmu_runner.iscsi.responses import (
     AsyncMessage,
     FunctionResponse,
@@ -106,7 +106,7 @@ def test_a_login_to_what_is_not_there() -> None:
     assert event == LoginRefused("no target 'iqn.a:other'")
     response, _ = me.hear()
     assert isinstance(response, LoginResponse)
-    assert response.status == Status.TARGET_NOT_FOUND
+    assert response.status == LoginStatus.TARGET_NOT_FOUND
     assert me.target.closed
     assert me.login_request(NAMES) is None  # nothing is received any longer
     assert me.heard() == []
@@ -116,10 +116,10 @@ def test_a_session_that_is_refused() -> None:
     """11.13.5; T and the next stage are not in the response."""
     me = Conversation()
     assert isinstance(me.login_request(NAMES), LoginCompleted)
-    assert me.target.refuse(LoginError(Status.OUT_OF_RESOURCES, "no more")) == LoginRefused("no more")
+    assert me.target.refuse(LoginError(LoginStatus.OUT_OF_RESOURCES, "no more")) == LoginRefused("no more")
     response, _ = me.hear()
     assert isinstance(response, LoginResponse)
-    assert (response.status, response.flags, response.tsih) == (Status.OUT_OF_RESOURCES, 0x07, 0)
+    assert (response.status, response.flags, response.tsih) == (LoginStatus.OUT_OF_RESOURCES, 0x07, 0)
     assert me.target.closed
 
 
@@ -239,7 +239,7 @@ def test_too_many_immediate_requests(me: Conversation) -> None:
 
 def test_a_function_is_an_event_and_its_answer_a_response(me: Conversation) -> None:
     """11.6: the response to a request that is not immediate opens the window by one."""
-    request = TaskManagement(0x02, 0x82, 0, bytes(8), 9, NO_TAG, next(me.cmd_sn), 0, 0, 0)
+    request = TaskManagementRequest(0x02, 0x82, 0, bytes(8), 9, NO_TAG, next(me.cmd_sn), 0, 0, 0)
     event = me.say(request)
     assert event == ManagementRequested(me.target, request)
     assert me.heard() == []
@@ -254,7 +254,7 @@ def test_commands_go_on_over_one_that_was_skipped(me: Conversation) -> None:
     """11.6.1: ABORT TASK of a command that never came."""
     missing, later = next(me.cmd_sn), next(me.cmd_sn)
     assert me.say(unit_ready(102, later)) is None
-    abort = TaskManagement(0x42, 0x81, 0, bytes(8), 9, 101, later + 1, 0, missing, 0)
+    abort = TaskManagementRequest(0x42, 0x81, 0, bytes(8), 9, 101, later + 1, 0, missing, 0)
     assert isinstance(me.say(abort), ManagementRequested)
     assert me.target.session.skip(missing)
     event = me.target.next_event()
@@ -321,10 +321,10 @@ def test_requests_that_are_none(me: Conversation, pdu: Snack | NopIn, reason: in
     "request_",
     [
         unit_ready(1, FIRST_CMD_SN),
-        TaskManagement(0x02, 0x82, 0, bytes(8), 9, NO_TAG, FIRST_CMD_SN, 0, 0, 0),
+        TaskManagementRequest(0x02, 0x82, 0, bytes(8), 9, NO_TAG, FIRST_CMD_SN, 0, 0, 0),
     ],
 )
-def test_no_commands_in_a_discovery_session(request_: ScsiCommand | TaskManagement) -> None:
+def test_no_commands_in_a_discovery_session(request_: ScsiCommand | TaskManagementRequest) -> None:
     """4.3; the request's place in the window is free again."""
     me = Conversation()
     session = me.login(discovery=True)

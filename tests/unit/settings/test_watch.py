@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tcmu_runner.settings.watch import Watch
+from tcmu_runner.settings.watch import FileWatch
 
 
 def _write(file: Path) -> None:
@@ -31,13 +31,13 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def watch(file: Path) -> Iterator[Watch]:
-    watch = Watch([file])
+def watch(file: Path) -> Iterator[FileWatch]:
+    watch = FileWatch([file])
     yield watch
     watch.close()
 
 
-def happened(watch: Watch) -> bool:
+def happened(watch: FileWatch) -> bool:
     """inotify(7) queues an event before the call that caused it returns."""
     found = bool(select.select([watch], [], [], 0)[0])
     watch.clear()
@@ -45,14 +45,14 @@ def happened(watch: Watch) -> bool:
 
 
 @pytest.mark.parametrize("change", [_write, _rename, _remove])
-def test_each_change_is_seen(watch: Watch, file: Path, change: Callable[[Path], None]) -> None:
+def test_each_change_is_seen(watch: FileWatch, file: Path, change: Callable[[Path], None]) -> None:
     assert not happened(watch)
     change(file)
     assert happened(watch)
     assert not happened(watch)
 
 
-def test_a_directory_may_come_and_go(watch: Watch, file: Path) -> None:
+def test_a_directory_may_come_and_go(watch: FileWatch, file: Path) -> None:
     file.unlink()
     file.parent.rmdir()
     assert happened(watch)
@@ -62,6 +62,6 @@ def test_a_directory_may_come_and_go(watch: Watch, file: Path) -> None:
     assert happened(watch)
 
 
-def test_reading_is_no_change(watch: Watch, file: Path) -> None:
+def test_reading_is_no_change(watch: FileWatch, file: Path) -> None:
     file.read_text()
     assert not happened(watch)

@@ -28,7 +28,7 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceGone, DeviceName, UioDevice, UioEntry
 from tcmu_runner.supervisor import device_manager as device_manager_module
 from tcmu_runner.supervisor.backoff import RestartBackoff
-from tcmu_runner.supervisor.device_manager import DeviceManager, RefusedError
+from tcmu_runner.supervisor.device_manager import DeviceManager, DeviceRefusedError
 from tcmu_runner.supervisor.origins import ServedBefore
 from tcmu_runner.supervisor.serials import Serials
 from tcmu_runner.workers.handle import WorkerDiedError
@@ -232,7 +232,7 @@ def test_a_refusal_leaves_nothing_but_its_reason(
 ) -> None:
     async def life(bench: Bench) -> None:
         bench.script = [OSError(errno.ENOENT, "no such file", "/srv/x")]
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(DeviceRefusedError) as refused:
             await bench.device_manager.add(ENTRY)
         assert refused.value.errno == errno.ENOENT
         assert bench.control.devices() == []
@@ -492,7 +492,7 @@ def test_the_write_cache_is_shown_and_not_switched(
         device = bench.device_manager.at(0)
         assert device is not None
         await bench.device_manager.set_write_cache(device, cached)
-        with pytest.raises(RefusedError) as refused:
+        with pytest.raises(DeviceRefusedError) as refused:
             await bench.device_manager.set_write_cache(device, not cached)
         assert refused.value.errno == errno.EOPNOTSUPP  # as the C daemon
 
@@ -531,7 +531,7 @@ def test_a_device_that_is_refused_leaves_no_state(
 ) -> None:
     async def life(bench: Bench) -> None:
         bench.script = [DOWN]
-        with pytest.raises(RefusedError):
+        with pytest.raises(DeviceRefusedError):
             await bench.device_manager.add(ENTRY)
 
     bench = live(life)
@@ -554,7 +554,7 @@ def test_a_resize_that_is_refused_tells_our_reason(
         def set_size(_store: Backstore, size: int) -> None:
             asked = asyncio.run_coroutine_threadsafe(bench.device_manager.set_size(device, size), loop)
             refused = asked.exception()
-            assert isinstance(refused, RefusedError)
+            assert isinstance(refused, DeviceRefusedError)
             raise OSError(refused.errno, "cannot write attrib/dev_size")
 
         monkeypatch.setattr(Backstore, "set_size", set_size)
@@ -716,7 +716,7 @@ def test_the_alarm_is_set_while_a_device_is_open(
 ) -> None:
     async def life(bench: Bench) -> None:
         bench.script = [DOWN]
-        with pytest.raises(RefusedError):
+        with pytest.raises(DeviceRefusedError):
             await bench.device_manager.add(ENTRY)
         assert not bench.ring_monitor.watched
         ends: list[Callable[[], Awaitable[None]]] = [

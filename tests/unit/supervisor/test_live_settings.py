@@ -14,7 +14,7 @@ from support.waiting import eventually
 from tcmu_runner.engine.observe.view import DeviceView
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
-from tcmu_runner.logs import COMMANDS, Log
+from tcmu_runner.logs import COMMANDS, Logs
 from tcmu_runner.settings import Settings
 from tcmu_runner.supervisor import live_settings
 from tcmu_runner.supervisor.device_manager import DeviceManager
@@ -60,12 +60,12 @@ class Follower:
 
 
 @pytest.fixture
-def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
     monkeypatch.delenv("TCMU_LOGDIR", raising=False)
     monkeypatch.setattr(live_settings, "QUIET_SECONDS", 0)
     root = logging.getLogger()
     level = root.level
-    yield (logs := Log())
+    yield (logs := Logs())
     logs._file.close()
     root.setLevel(level)
 
@@ -73,7 +73,7 @@ def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
 class Bench:
     """Files that are edited, and the configuration that follows them."""
 
-    def __init__(self, directory: Path, logs: Log, *, debug: bool = False) -> None:
+    def __init__(self, directory: Path, logs: Logs, *, debug: bool = False) -> None:
         (directory / "log").mkdir()
         self.conf, self.toml = directory / "tcmu.conf", directory / "tcmu-runner.toml"
         self.toml.write_text(VAULT)
@@ -95,7 +95,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path: Path, logs: Log) -> Bench:
+def bench(tmp_path: Path, logs: Logs) -> Bench:
     made = Bench(tmp_path, logs)
     made.configuration.load()
     return made
@@ -107,7 +107,7 @@ def test_a_missing_tcmu_conf_stops_nothing(bench: Bench) -> None:
 
 
 def test_the_file_is_right_then_the_command_line_then_the_environment(
-    tmp_path: Path, logs: Log, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(tmp_path, logs, debug=True)
     bench.configuration.load()
@@ -212,7 +212,7 @@ def test_a_broken_edit_is_refused_as_a_whole(
     caplog.clear()
 
 
-def test_broken_settings_that_were_named_stop_the_start(tmp_path: Path, logs: Log) -> None:
+def test_broken_settings_that_were_named_stop_the_start(tmp_path: Path, logs: Logs) -> None:
     bench = Bench(tmp_path, logs)
     bench.toml.write_text('[stacks.vault]\nhandler = "no"\n')
     with pytest.raises(ConfigError, match=r"tcmu-runner.toml: line 1: stack 'vault': no handler"):
@@ -227,7 +227,7 @@ def test_a_file_that_goes_away_leaves_what_it_said(bench: Bench, caplog: pytest.
 
 
 @pytest.fixture
-def starts(tmp_path: Path, logs: Log, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Configuration]:
+def starts(tmp_path: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Configuration]:
     """Daemons started one after another, with this text in the default settings file."""
     (file := tmp_path / "tcmu-runner.toml").touch()
     monkeypatch.setattr("tcmu_runner.settings.tcmu_runner_toml.DEFAULT", file)
@@ -282,7 +282,7 @@ def test_a_good_edit_is_kept_for_the_next_start(
 
 
 def test_a_log_directory_that_is_missing_is_not_logged_to(
-    tmp_path: Path, logs: Log, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, logs: Logs, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     configuration = Configuration(Options(log_dir=tmp_path / "absent", tcmu_conf=tmp_path / "conf"), logs)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tcmu_runner.web.request import RefusedError, Request, parse
+from tcmu_runner.web.request import BadRequestError, HttpRequest, parse
 
 
 def head(line: str = "GET / HTTP/1.1", *fields: str | bytes, host: str | None = "localhost") -> bytes:
@@ -20,23 +20,23 @@ def head(line: str = "GET / HTTP/1.1", *fields: str | bytes, host: str | None = 
 @pytest.mark.parametrize(
     ("data", "request_"),
     [
-        (head(), Request("GET", "/", "localhost")),
-        (head("GET /a?b=c HTTP/1.1"), Request("GET", "/a", "localhost")),
-        (head("GET / HTTP/1.7"), Request("GET", "/", "localhost")),  # 9110, 2.5: as 1.1
-        (head("GET / HTTP/1.0", host=None), Request("GET", "/", None)),
-        (head(host="[::1]:80"), Request("GET", "/", "[::1]:80")),
-        (head(host="  localhost \t"), Request("GET", "/", "localhost")),
-        (head("GET http://a.example:8/b?c HTTP/1.1"), Request("GET", "/b", "a.example:8")),
-        (head("GET HTTP://a.example HTTP/1.1"), Request("GET", "/", "a.example")),
-        (head("OPTIONS * HTTP/1.1"), Request("OPTIONS", "*", "localhost")),
-        (head("GET / HTTP/1.1", b"X: caf\xc3\xa9 \xff"), Request("GET", "/", "localhost")),  # 9110, 5.5
-        (head("GET / HTTP/1.1", "X:", "x!#$%&'*+-.^_`|~9: a\tb"), Request("GET", "/", "localhost")),
-        (head("GET / HTTP/1.1", "Content-Length: 5"), Request("GET", "/", "localhost")),
-        (head("GET / HTTP/1.1", "Content-Length: 5, 5"), Request("GET", "/", "localhost")),  # 9110, 8.6
-        (head("GET / HTTP/1.1", "Transfer-Encoding: Chunked"), Request("GET", "/", "localhost")),
+        (head(), HttpRequest("GET", "/", "localhost")),
+        (head("GET /a?b=c HTTP/1.1"), HttpRequest("GET", "/a", "localhost")),
+        (head("GET / HTTP/1.7"), HttpRequest("GET", "/", "localhost")),  # 9110, 2.5: as 1.1
+        (head("GET / HTTP/1.0", host=None), HttpRequest("GET", "/", None)),
+        (head(host="[::1]:80"), HttpRequest("GET", "/", "[::1]:80")),
+        (head(host="  localhost \t"), HttpRequest("GET", "/", "localhost")),
+        (head("GET http://a.example:8/b?c HTTP/1.1"), HttpRequest("GET", "/b", "a.example:8")),
+        (head("GET HTTP://a.example HTTP/1.1"), HttpRequest("GET", "/", "a.example")),
+        (head("OPTIONS * HTTP/1.1"), HttpRequest("OPTIONS", "*", "localhost")),
+        (head("GET / HTTP/1.1", b"X: caf\xc3\xa9 \xff"), HttpRequest("GET", "/", "localhost")),  # 9110, 5.5
+        (head("GET / HTTP/1.1", "X:", "x!#$%&'*+-.^_`|~9: a\tb"), HttpRequest("GET", "/", "localhost")),
+        (head("GET / HTTP/1.1", "Content-Length: 5"), HttpRequest("GET", "/", "localhost")),
+        (head("GET / HTTP/1.1", "Content-Length: 5, 5"), HttpRequest("GET", "/", "localhost")),  # 9110, 8.6
+        (head("GET / HTTP/1.1", "Transfer-Encoding: Chunked"), HttpRequest("GET", "/", "localhost")),
     ],
 )
-def test_requests(data: bytes, request_: Request) -> None:
+def test_requests(data: bytes, request_: HttpRequest) -> None:
     assert parse(data) == request_
 
 
@@ -83,7 +83,7 @@ def test_requests(data: bytes, request_: Request) -> None:
     ],
 )
 def test_refusals(data: bytes, status: int) -> None:
-    with pytest.raises(RefusedError) as refused:
+    with pytest.raises(BadRequestError) as refused:
         parse(data)
     assert refused.value.status == status
 
@@ -93,6 +93,6 @@ PIECES = [b"GET", b" ", b"/", b"http://a", b"HTTP/1.1", b"\r\n", b"Host: a", b":
 
 @given(st.binary() | st.lists(st.sampled_from(PIECES)).map(b"".join))
 def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
-    with suppress(RefusedError):
+    with suppress(BadRequestError):
         request = parse(data)
         assert request.path.startswith("/") or request.path == "*"

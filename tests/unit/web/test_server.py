@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from tcmu_runner.web import server as module
-from tcmu_runner.web.server import Answer, Server
+from tcmu_runner.web.server import Answer, WebServer
 
 LARGE = 64 << 20  # more than sockets hold
 
@@ -32,7 +32,7 @@ def serving(*names: str, now: Callable[[], float] = time.time) -> Iterator[int]:
     ready, loop = threading.Event(), asyncio.new_event_loop()
 
     async def run() -> None:
-        server = Server(documents, names, now)
+        server = WebServer(documents, names, now)
         ports.append(await server.open("127.0.0.1", 0))
         ready.set()
         await stop.wait()

@@ -26,7 +26,7 @@ from tcmu_runner.handler.device import Origin
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice, UioEntry
-from tcmu_runner.logs import Log
+from tcmu_runner.logs import Logs
 from tcmu_runner.sandbox import Confinement
 from tcmu_runner.workers import handle as workers_module
 from tcmu_runner.workers import pool as pool_module
@@ -132,7 +132,7 @@ class Live(Protocol):
 
 
 def started(make_worker: MakeWorker, let_go: Callable[[], None] = lambda: None) -> ForkServer:
-    return ForkServer.start(make_worker, cast("Log", None), let_go)  # nobody changes the log here
+    return ForkServer.start(make_worker, cast("Logs", None), let_go)  # nobody changes the log here
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def _real_worker(file: Path) -> MakeWorker:
 
     def make(control: socket.socket) -> Worker:
         logging.getLogger().handlers[:] = [logging.FileHandler(file)]
-        return Worker(control, Registry(), Paths(), Confinement(), cast("Log", None), shared=True)
+        return Worker(control, Registry(), Paths(), Confinement(), cast("Logs", None), shared=True)
 
     return make
 

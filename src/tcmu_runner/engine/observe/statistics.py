@@ -37,7 +37,7 @@ OTHER = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Opcode:
+class OpcodeStatistics:
     """bytes: of data, both directions. microseconds: sum over all commands, from ring to ring. histogram:
     bucket n counts commands of less than 2^n microseconds and at least half of it."""
 
@@ -69,7 +69,7 @@ class Snapshot:
 
     under_way: int
     oldest: float
-    opcodes: tuple[Opcode, ...]
+    opcodes: tuple[OpcodeStatistics, ...]
     errors: dict[tuple[int, int, int, int], int]
     slow_count: int = 0
     slow: tuple[Slow, ...] = ()
@@ -185,12 +185,12 @@ class Statistics:
             whole = b"".join(word.to_bytes(8, "big") for word in cdb)
             yield Slow(whole[: outcome & 0xFF], ended / 1e6, took / 1e6, outcome >> 8, length)
 
-    def _opcodes(self) -> Iterator[Opcode]:
+    def _opcodes(self) -> Iterator[OpcodeStatistics]:
         for opcode in range(256):
             at = HEAD + opcode * BLOCK
             if self._words[at]:
                 count, length, errors, microseconds, *histogram = self._words[at : at + BLOCK]
-                yield Opcode(opcode, count, length, errors, microseconds, tuple(histogram))
+                yield OpcodeStatistics(opcode, count, length, errors, microseconds, tuple(histogram))
 
     def _errors(self) -> Iterator[tuple[tuple[int, int, int, int], int]]:
         for at in range(ERRORS_AT, ERRORS_AT + 2 * KINDS, 2):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from tcmu_runner.engine.observe.statistics import Opcode, Snapshot
+from tcmu_runner.engine.observe.statistics import OpcodeStatistics, Snapshot
 from tcmu_runner.scsi import sense
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.sense import Sense, SenseKey, Status
@@ -37,7 +37,7 @@ def summary(snapshot: Snapshot) -> Iterator[str]:
         yield f"{when} {name(slow.cdb[0])} {slow.cdb.hex()}, {format_size(slow.bytes)}, {slow.seconds:.3f} s"
 
 
-def percentile(opcode: Opcode, part: float) -> int:
+def percentile(opcode: OpcodeStatistics, part: float) -> int:
     """Microseconds below which this part of the commands ended (upper edge of a bucket)."""
     left = part * opcode.count
     for bucket, count in enumerate(opcode.histogram):

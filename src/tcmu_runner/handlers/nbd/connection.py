@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from tcmu_runner.handlers.nbd.replies import Replies
-from tcmu_runner.handlers.nbd.request import Request
-from tcmu_runner.handlers.nbd.wire import REQUEST, REQUEST_MAGIC, Export, Kind, NbdError
+from tcmu_runner.handlers.nbd.request import NbdRequest
+from tcmu_runner.handlers.nbd.wire import REQUEST, REQUEST_MAGIC, Kind, NbdError, NbdExport
 
 VECTORS = 256  # buffers of one sendmsg()
 RECORDS = 64 << 10  # bytes that are encrypted by one call
@@ -22,24 +22,24 @@ _WANTS = {"SSLWantReadError", "SSLWantWriteError"}  # by name: importing ssl wou
 class Owner(Protocol):
     """The sender of the requests; called on the event loop."""
 
-    def answered(self, request: Request) -> None:
+    def answered(self, request: NbdRequest) -> None:
         """The reply to the request has come; request.error may be set."""
 
-    def lost(self, connection: Connection, reason: str) -> None:
+    def lost(self, connection: NbdConnection, reason: str) -> None:
         """The connection has ended. `connection.unanswered` are the requests without a reply."""
 
 
-class Connection:
+class NbdConnection:
     """socket: connected and negotiated; the connection closes it."""
 
     def __init__(
-        self, connected: socket.socket, export: Export, owner: Owner, loop: asyncio.AbstractEventLoop
+        self, connected: socket.socket, export: NbdExport, owner: Owner, loop: asyncio.AbstractEventLoop
     ) -> None:
         self.export = export
         self._socket = connected
         self._owner = owner
         self._loop = loop
-        self._pending: dict[int, Request] = {}
+        self._pending: dict[int, NbdRequest] = {}
         self._cookies = itertools.count(1)
         self._replies = Replies(self._pending, owner.answered)
         self._outgoing: deque[memoryview | bytes] = deque()
@@ -56,11 +56,11 @@ class Connection:
             raise ConnectionResetError(errno.ECONNRESET, "the connection is lost")
 
     @property
-    def unanswered(self) -> list[Request]:
+    def unanswered(self) -> list[NbdRequest]:
         """The requests without a reply, in the order in which they were sent."""
         return list(self._pending.values())
 
-    def send(self, request: Request) -> None:
+    def send(self, request: NbdRequest) -> None:
         """Queues the request: those of one iteration of the loop go out together. Raises what `check`
         does."""
         self.check()

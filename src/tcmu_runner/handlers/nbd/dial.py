@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tcmu_runner.handlers.nbd.negotiation import Tls, negotiate
-from tcmu_runner.handlers.nbd.wire import Export, NbdError
+from tcmu_runner.handlers.nbd.wire import NbdError, NbdExport
 
 SECONDS = 10.0  # for each step
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
@@ -45,7 +45,7 @@ class Place:
         return f"export {self.export!r} at {self.address}" if self.export else str(self.address)
 
 
-def dial(place: Place) -> tuple[socket.socket, Export]:
+def dial(place: Place) -> tuple[socket.socket, NbdExport]:
     """A connection in its transmission phase. Raises OSError; its text names place and way out."""
     connected = _connect(place.address)
     try:
@@ -93,7 +93,7 @@ def _tune(connected: socket.socket) -> None:
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_MILLISECONDS)
 
 
-def _negotiate(connected: socket.socket, place: Place) -> tuple[socket.socket, Export]:
+def _negotiate(connected: socket.socket, place: Place) -> tuple[socket.socket, NbdExport]:
     steps = negotiate(place.export, tls=place.tls is not None)
     step = next(steps)
     try:
@@ -107,7 +107,7 @@ def _negotiate(connected: socket.socket, place: Place) -> tuple[socket.socket, E
                 connected = _encrypt(connected, place)
                 step = next(steps)
     except StopIteration as end:
-        export: Export = end.value
+        export: NbdExport = end.value
         return connected, export
     except BaseException:
         connected.close()  # the SSLSocket; it has detached the plain one

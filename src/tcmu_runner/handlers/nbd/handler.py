@@ -15,7 +15,7 @@ from tcmu_runner.handler import AsyncHandler, Device, Extent
 from tcmu_runner.handler.config import Number, parse_options, unescape_address
 from tcmu_runner.handlers.nbd.dial import Address, Place, dial
 from tcmu_runner.handlers.nbd.link import Link
-from tcmu_runner.handlers.nbd.wire import DF_LIMIT, HOLE, PORT, ZERO, Export, ExportFlag, Kind, RequestFlag
+from tcmu_runner.handlers.nbd.wire import DF_LIMIT, HOLE, PORT, ZERO, ExportFlag, Kind, NbdExport, RequestFlag
 from tcmu_runner.iov import Buffers
 from tcmu_runner.scsi.unit import Capabilities
 from tcmu_runner.units import format_size
@@ -89,11 +89,11 @@ class ExportHandler(AsyncHandler[Options]):
         self.link = Link(self.connect, self.check, self.device, hold=hold, keep=keep)
         await self.link.open()
 
-    async def connect(self) -> Sequence[tuple[socket, Export]]:
+    async def connect(self) -> Sequence[tuple[socket, NbdExport]]:
         """Connections that are ready for requests. Called again when they are lost. Raises OSError."""
         raise NotImplementedError
 
-    def check(self, export: Export) -> None:
+    def check(self, export: NbdExport) -> None:
         """Raises OSError if the export does not suit this LUN."""
         if export.size < self.size:
             raise OSError(
@@ -278,7 +278,7 @@ class NbdHandler(ExportHandler[NbdOptions]):
         """Only the export's place: the protocol has no identifier of its content."""
         return f"NBD {self.options.place}"
 
-    async def connect(self) -> Sequence[tuple[socket, Export]]:
+    async def connect(self) -> Sequence[tuple[socket, NbdExport]]:
         place = self.options.place
         made = [await asyncio.to_thread(dial, place)]
         try:

@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from tcmu_runner.handler import Device
-from tcmu_runner.handlers.nbd.connection import Connection
-from tcmu_runner.handlers.nbd.request import Request
+from tcmu_runner.handlers.nbd.connection import NbdConnection
+from tcmu_runner.handlers.nbd.request import NbdRequest
 from tcmu_runner.handlers.nbd.unflushed import Change, Unflushed
-from tcmu_runner.handlers.nbd.wire import Export, ExportFlag, Kind
+from tcmu_runner.handlers.nbd.wire import ExportFlag, Kind, NbdExport
 from tcmu_runner.iov import Buffers
 
-Connect = Callable[[], Awaitable[Sequence[tuple[socket.socket, Export]]]]
-Check = Callable[[Export], None]
+Connect = Callable[[], Awaitable[Sequence[tuple[socket.socket, NbdExport]]]]
+Check = Callable[[NbdExport], None]
 
 PAUSE, LONGEST_PAUSE = 0.05, 1.0  # seconds between attempts
 TICK = 0.5  # seconds between checks for requests that have waited too long
@@ -33,15 +33,15 @@ class Link:
     """
 
     def __init__(self, connect: Connect, check: Check, device: Device, *, hold: float, keep: int) -> None:
-        self.export: Export
+        self.export: NbdExport
         self._connect = connect
         self._check = check
         self._device = device
         self._hold = hold
         self._loop = asyncio.get_running_loop()
-        self._connections: list[Connection] = []
+        self._connections: list[NbdConnection] = []
         self._next = 0
-        self._waiting: list[Request] = []
+        self._waiting: list[NbdRequest] = []
         self._unflushed = Unflushed(keep)
         self._relief: asyncio.Task[None] | None = None  # the flush that empties `_unflushed`
         self._reconnecting: asyncio.Task[None] | None = None
@@ -54,13 +54,13 @@ class Link:
 
     # Requests
 
-    def send(self, kind: Kind, offset: int, length: int, flags: int, buffers: Buffers) -> Request:
+    def send(self, kind: Kind, offset: int, length: int, flags: int, buffers: Buffers) -> NbdRequest:
         """Starts a request. Its `done` ends with the reply, or raises OSError."""
-        request = Request(kind, offset, length, flags, buffers, done=self._loop.create_future())
+        request = NbdRequest(kind, offset, length, flags, buffers, done=self._loop.create_future())
         self._submit(request)
         return request
 
-    def _submit(self, request: Request) -> None:
+    def _submit(self, request: NbdRequest) -> None:
         connections = self._connections
         if not connections:
             request.since = self._loop.time()
@@ -114,7 +114,7 @@ class Link:
 
     # What connections tell
 
-    def answered(self, request: Request) -> None:
+    def answered(self, request: NbdRequest) -> None:
         if request.done.done():
             return
         if not request.error:
@@ -126,7 +126,7 @@ class Link:
             text = os.strerror(request.error)
             request.done.set_exception(OSError(request.error, f"{text} (said the NBD server)"))
 
-    def lost(self, connection: Connection, reason: str) -> None:
+    def lost(self, connection: NbdConnection, reason: str) -> None:
         ours = connection in self._connections
         lost = self._connections if ours else [connection]
         if ours:
@@ -174,7 +174,7 @@ class Link:
     async def _establish(self) -> None:
         """Connects, repeats unflushed writes, and sends the requests that wait."""
         made = await self._connect()
-        connections = [Connection(connected, export, self, self._loop) for connected, export in made]
+        connections = [NbdConnection(connected, export, self, self._loop) for connected, export in made]
         try:
             self._check(made[0][1])
             await self._do_again(connections[0])
@@ -191,7 +191,7 @@ class Link:
             request.restart()
             self._submit(request)
 
-    async def _do_again(self, connection: Connection) -> None:
+    async def _do_again(self, connection: NbdConnection) -> None:
         """Repeats unflushed writes; those that may overlap in their order."""
         unflushed = self._unflushed
         if unflushed and not unflushed.limit:
@@ -199,13 +199,13 @@ class Link:
             self._device.write_lost(
                 OSError(errno.EIO, "the server may have forgotten what was not flushed; none of it was kept")
             )
-        batch: list[Request] = []
+        batch: list[NbdRequest] = []
         for change in unflushed.changes():
             if len(batch) == AT_ONCE or any(_overlaps(change, request) for request in batch):
                 await self._answers(batch)
                 batch = []
             buffers = [memoryview(change.data)] if change.data else []
-            request = Request(
+            request = NbdRequest(
                 change.kind, change.offset, change.length, change.flags, buffers,
                 done=self._loop.create_future(), again=True,
             )  # fmt: skip
@@ -213,7 +213,7 @@ class Link:
             connection.send(request)
         await self._answers(batch)
 
-    async def _answers(self, batch: list[Request]) -> None:
+    async def _answers(self, batch: list[NbdRequest]) -> None:
         """Raises ConnectionResetError when the connection is lost."""
         for result in await asyncio.gather(*(request.done for request in batch), return_exceptions=True):
             if isinstance(result, ConnectionResetError):
@@ -239,9 +239,9 @@ class Link:
         if late:
             raise OSError(errno.ETIMEDOUT, f"no new connection: {self._failure}")
 
-    async def _flush_over(self, connection: Connection) -> None:
+    async def _flush_over(self, connection: NbdConnection) -> None:
         mark = self._unflushed.mark()
-        request = Request(Kind.FLUSH, 0, 0, 0, [], done=self._loop.create_future(), again=True)
+        request = NbdRequest(Kind.FLUSH, 0, 0, 0, [], done=self._loop.create_future(), again=True)
         connection.send(request)
         await self._answers([request])
         self._unflushed.flushed(mark)
@@ -271,5 +271,5 @@ class Link:
         self._connections = []
 
 
-def _overlaps(change: Change, request: Request) -> bool:
+def _overlaps(change: Change, request: NbdRequest) -> bool:
     return change.offset < request.offset + request.length and request.offset < change.offset + change.length

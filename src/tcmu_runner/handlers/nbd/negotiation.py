@@ -17,10 +17,10 @@ from tcmu_runner.handlers.nbd.wire import (
     OPTION_REPLY,
     OPTION_REPLY_MAGIC,
     UNTOLD,
-    Export,
     ExportFlag,
     Info,
     NbdError,
+    NbdExport,
     Option,
     OptionReply,
 )
@@ -32,7 +32,7 @@ class Tls(Enum):
     START = "start"
 
 
-Steps = Generator[bytes | int | Tls, bytes, Export]  # bytes: send; int: receive so many; Tls: start TLS
+Steps = Generator[bytes | int | Tls, bytes, NbdExport]  # bytes: send; int: receive so many; Tls: start TLS
 Replies = Generator[bytes | int | Tls, bytes, list[tuple[int, bytes]]]
 
 MOST = 64  # replies to one option: some about the export, one about the context, and the last
@@ -96,7 +96,7 @@ def _go(name: str, *, structured: bool, context: int | None) -> Steps:
         raise NbdError("the server does not tell what the export is") from None
     if not minimum:
         minimum, maximum = UNTOLD
-    return Export(size, ExportFlag(flags), minimum, maximum, structured, context)
+    return NbdExport(size, ExportFlag(flags), minimum, maximum, structured, context)
 
 
 def _text(kind: int, data: bytes) -> str:

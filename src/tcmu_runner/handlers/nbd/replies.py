@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 
 from tcmu_runner import iov
-from tcmu_runner.handlers.nbd.request import Request
+from tcmu_runner.handlers.nbd.request import NbdRequest
 from tcmu_runner.handlers.nbd.wire import (
     CHUNK,
     CHUNK_DONE,
@@ -29,7 +29,7 @@ class Replies:
     """Receive into `space`, then call `received`. pending: requests that wait for a reply, by cookie; each is
     removed when its reply is complete. answered: called with it then."""
 
-    def __init__(self, pending: dict[int, Request], answered: Callable[[Request], None]) -> None:
+    def __init__(self, pending: dict[int, NbdRequest], answered: Callable[[NbdRequest], None]) -> None:
         self._pending = pending
         self._answered = answered
         self._buffer = memoryview(bytearray(ROOM))
@@ -107,7 +107,7 @@ class Replies:
         request.filled = request.length
         self._filling, self._present = list(request.buffers), cookie
 
-    def _find(self, cookie: int) -> Request:
+    def _find(self, cookie: int) -> NbdRequest:
         try:
             return self._pending[cookie]
         except KeyError:
@@ -139,7 +139,7 @@ class Replies:
         if size > len(self._buffer) - self._start:
             self._move(memoryview(bytearray(max(size, ROOM))))
 
-    def _content(self, request: Request, kind: int, at: int, length: int) -> None:
+    def _content(self, request: NbdRequest, kind: int, at: int, length: int) -> None:
         buffer = self._buffer
         if kind == Chunk.OFFSET_DATA:
             (offset,) = struct.unpack_from(">Q", buffer, at)
@@ -155,7 +155,7 @@ class Replies:
             raise NbdError(f"a reply has a chunk of type {kind}, which was not agreed on")
 
     @staticmethod
-    def _states(request: Request, data: memoryview) -> None:
+    def _states(request: NbdRequest, data: memoryview) -> None:
         """Takes the states of one chunk, which has all of them (proto.md, NBD_REPLY_TYPE_BLOCK_STATUS)."""
         states = list(struct.iter_unpack(">II", data))
         if request.kind != Kind.BLOCK_STATUS or request.states:
@@ -165,7 +165,7 @@ class Replies:
             raise NbdError("a reply has the state of no blocks")
 
     @staticmethod
-    def _part(request: Request, offset: int, length: int) -> Buffers:
+    def _part(request: NbdRequest, offset: int, length: int) -> Buffers:
         """The request's buffers for these bytes of the export."""
         start = offset - request.offset
         if request.kind != Kind.READ or start < 0 or length <= 0 or start + length > request.length:
@@ -173,7 +173,7 @@ class Replies:
         request.filled += length
         return iov.cut(request.buffers, start, length)
 
-    def _end_of(self, cookie: int, request: Request) -> None:
+    def _end_of(self, cookie: int, request: NbdRequest) -> None:
         if request.kind == Kind.BLOCK_STATUS and not request.error and not request.states:
             raise NbdError("a request for states of blocks was answered without any")
         if request.kind == Kind.READ and not request.error and request.filled != request.length:

@@ -8,7 +8,7 @@ from tcmu_runner.handlers.nbd.wire import Kind
 from tcmu_runner.iov import Buffers
 
 
-class Request:
+class NbdRequest:
     """One request. buffers: filled by READ, sent by WRITE. done: ends with the reply.
 
     filled: bytes of a READ that have come. error: the server's errno. states: of BLOCK_STATUS, pairs of

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from tcmu_runner import iov
-from tcmu_runner.handlers.nbd.request import Request
+from tcmu_runner.handlers.nbd.request import NbdRequest
 from tcmu_runner.handlers.nbd.wire import Kind
 
 ENTRY = 256  # bytes of memory for one change without its data
@@ -40,7 +40,7 @@ class Unflushed:
     def __bool__(self) -> bool:
         return self._count > self._flushed
 
-    def add(self, request: Request) -> None:
+    def add(self, request: NbdRequest) -> None:
         """Keeps an answered change, also one with FUA: if all are repeated, older ones must not overwrite
         it."""
         self._count += 1

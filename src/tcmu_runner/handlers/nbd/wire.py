@@ -96,7 +96,7 @@ DF_LIMIT = 65536  # bytes that a server must be able to send as one chunk when a
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class NbdExport:
     """An export as the server describes it. size: bytes. minimum, maximum: bytes of one request; the maximum
     does not limit TRIM, WRITE_ZEROES and BLOCK_STATUS. context: the id of base:allocation; None: the server
     does not report holes."""

@@ -18,7 +18,7 @@ from tcmu_runner.handler.device import Device
 from tcmu_runner.handlers.backing import hold
 from tcmu_runner.handlers.claims import holder, in_use
 from tcmu_runner.handlers.nbd.dial import Address, Place, dial
-from tcmu_runner.handlers.nbd.wire import Export
+from tcmu_runner.handlers.nbd.wire import NbdExport
 from tcmu_runner.handlers.qemu.image import NODE, Image, Json, check_chain
 from tcmu_runner.handlers.qemu.monitor import Monitor
 
@@ -59,7 +59,7 @@ class Daemon:
         self._output: int
         self._exposed = False
 
-    def connect(self, size: int) -> tuple[socket.socket, Export]:
+    def connect(self, size: int) -> tuple[socket.socket, NbdExport]:
         """A connection over NBD; one at a time. size: the image grows to so many bytes if it has less; if it
         cannot, `refusal` says why. Raises OSError."""
         if self._process is not None:
@@ -105,7 +105,7 @@ class Daemon:
             said = self.end()
             raise OSError(error.errno or errno.EIO, f"{self.image.path}: {said or error}") from None
 
-    def _expose(self, size: int) -> tuple[socket.socket, Export]:
+    def _expose(self, size: int) -> tuple[socket.socket, NbdExport]:
         """Exports the image anew over NBD, on a socket that has a name only until we are connected."""
         if self._exposed:
             self._monitor.execute("nbd-server-stop")  # also ends the exports

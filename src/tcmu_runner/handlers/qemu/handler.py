@@ -18,7 +18,7 @@ from tcmu_runner.handler import Device
 from tcmu_runner.handler.config import parse_options
 from tcmu_runner.handler.file_facts import identity_of
 from tcmu_runner.handlers.nbd.handler import ExportHandler
-from tcmu_runner.handlers.nbd.wire import Export
+from tcmu_runner.handlers.nbd.wire import NbdExport
 from tcmu_runner.handlers.qemu.daemon import Daemon
 from tcmu_runner.handlers.qemu.image import FORMATS, MAGIC, Image, guess
 from tcmu_runner.iov import Buffers
@@ -98,7 +98,7 @@ class ImageHandler(ExportHandler[ImageOptions]):
         finally:
             os.close(descriptor)
 
-    async def connect(self) -> Sequence[tuple[socket, Export]]:
+    async def connect(self) -> Sequence[tuple[socket, NbdExport]]:
         return [await asyncio.to_thread(self.daemon.connect, self._wanted)]
 
     async def resize(self, size: int) -> None:

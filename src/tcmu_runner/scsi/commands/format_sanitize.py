@@ -3,7 +3,7 @@
 from tcmu_runner import iov
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.commands.provisioning import clear, repeat
-from tcmu_runner.scsi.medium import Job
+from tcmu_runner.scsi.medium import MediumJob
 from tcmu_runner.scsi.operations import CryptoErase, Flush, Plan, Steps, Unmap, Write, WriteZeroes
 from tcmu_runner.scsi.sense import (
     FORMAT_FAILED,
@@ -27,7 +27,7 @@ def format_unit(unit: Unit, command: Command) -> Plan:
         steps = clear(unit, 0, unit.size, unmap=unit.capabilities.unmap)
     else:
         steps = repeat(0, unit.size, block, fua=not unit.mode.write_cache)
-    job = Job(FORMAT_IN_PROGRESS, FORMAT_FAILED, unit.size)
+    job = MediumJob(FORMAT_IN_PROGRESS, FORMAT_FAILED, unit.size)
     return _start(unit, job, steps, immediate=immediate)
 
 
@@ -140,11 +140,11 @@ def _check_idle(unit: Unit) -> None:
 
 def _sanitize(unit: Unit, command: Command, steps: Steps, passes: int = 1) -> Plan:
     allows_exit = bool(command.cdb[1] & 0x20)
-    job = Job(SANITIZE_IN_PROGRESS, SANITIZE_FAILED, unit.size * passes, allows_exit=allows_exit)
+    job = MediumJob(SANITIZE_IN_PROGRESS, SANITIZE_FAILED, unit.size * passes, allows_exit=allows_exit)
     return _start(unit, job, steps, immediate=bool(command.cdb[1] & IMMED))
 
 
-def _start(unit: Unit, job: Job, steps: Steps, *, immediate: bool) -> Plan:
+def _start(unit: Unit, job: MediumJob, steps: Steps, *, immediate: bool) -> Plan:
     """With IMMED the command ends now, and `spawn` runs the steps in the background if the unit has it."""
     if not immediate or unit.spawn is None:
         return _supervised(unit, job, steps)
@@ -153,7 +153,7 @@ def _start(unit: Unit, job: Job, steps: Steps, *, immediate: bool) -> Plan:
     return None
 
 
-def _supervised(unit: Unit, job: Job, steps: Steps) -> Steps:
+def _supervised(unit: Unit, job: MediumJob, steps: Steps) -> Steps:
     """Counts progress. The first failure ends the job, and the medium reports it from then on, also when the
     job was given up: the medium is not in the requested state."""
     if unit.medium.job is not job:

@@ -32,11 +32,11 @@ from tcmu_runner.handler.registry import AnyHandler
 from tcmu_runner.testing.conformance import declaration, life, provisioning, shortcuts, traffic, transfers
 from tcmu_runner.testing.conformance.bench import Bench, Setup
 from tcmu_runner.testing.conformance.callers import HungError
-from tcmu_runner.testing.conformance.report import Outcome, Report, Result
+from tcmu_runner.testing.conformance.report import CheckResult, Outcome, Report
 from tcmu_runner.testing.conformance.victim import Victim
 from tcmu_runner.testing.conformance.violation import NotApplicableError
 
-__all__ = ["SIZE", "Outcome", "Report", "Result", "check_class", "check_handler", "device"]
+__all__ = ["SIZE", "CheckResult", "Outcome", "Report", "check_class", "check_handler", "device"]
 
 SIZE = 8 << 20
 Options = TypeVar("Options")
@@ -145,11 +145,11 @@ def check_class(
 
 
 def _check(bench: Bench, tell: Callable[[str], None]) -> Report:
-    found: list[Result] = []
+    found: list[CheckResult] = []
     obstacle = ""
     for check in CHECKS:
         if obstacle:
-            found.append(Result(_name(check), Outcome.NOT_APPLICABLE, obstacle))
+            found.append(CheckResult(_name(check), Outcome.NOT_APPLICABLE, obstacle))
             continue
         tell(_name(check))
         found.append(_result(check, bench))
@@ -161,19 +161,19 @@ def _check(bench: Bench, tell: Callable[[str], None]) -> Report:
     return Report(bench.title + note, tuple(found))
 
 
-def _result(check: Check, bench: Bench) -> Result:
+def _result(check: Check, bench: Bench) -> CheckResult:
     name = _name(check)
     try:
         check(bench)
     except NotApplicableError as reason:
-        return Result(name, Outcome.NOT_APPLICABLE, str(reason))
+        return CheckResult(name, Outcome.NOT_APPLICABLE, str(reason))
     except HungError:
         bench.hangs = True
         text = f"a call did not return within {bench.setup.patience:g} s: what does it wait for?"
-        return Result(name, Outcome.FAILED, text)
+        return CheckResult(name, Outcome.FAILED, text)
     except Exception as error:
-        return Result(name, Outcome.FAILED, str(error))
-    return Result(name, Outcome.PASSED, check.__doc__ or "")
+        return CheckResult(name, Outcome.FAILED, str(error))
+    return CheckResult(name, Outcome.PASSED, check.__doc__ or "")
 
 
 def _name(check: Check) -> str:

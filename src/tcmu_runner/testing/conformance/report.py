@@ -15,7 +15,7 @@ class Outcome(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     """name: of the check. text: the rule that was kept; or what was wrong, and the way out; or why there was
     nothing to check."""
 
@@ -29,7 +29,7 @@ class Report:
     """title: the handler. results: in the order of the checks. `str` of it is for people."""
 
     title: str
-    results: tuple[Result, ...]
+    results: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
@@ -37,10 +37,10 @@ class Report:
         return not self.failed
 
     @property
-    def failed(self) -> tuple[Result, ...]:
+    def failed(self) -> tuple[CheckResult, ...]:
         return self._with(Outcome.FAILED)
 
-    def _with(self, outcome: Outcome) -> tuple[Result, ...]:
+    def _with(self, outcome: Outcome) -> tuple[CheckResult, ...]:
         return tuple(result for result in self.results if result.outcome is outcome)
 
     def __str__(self) -> str:

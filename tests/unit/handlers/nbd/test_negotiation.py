@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from tcmu_runner.handlers.nbd.negotiation import Tls, negotiate
-from tcmu_runner.handlers.nbd.wire import Export, ExportFlag, NbdError
+from tcmu_runner.handlers.nbd.wire import ExportFlag, NbdError, NbdExport
 
 HELLO = b"NBDMAGICIHAVEOPT\0\3"
 OLD = b"NBDMAGIC" + bytes.fromhex("0000420281861253")
@@ -18,7 +18,7 @@ def reply(option: int, kind: int, data: bytes = b"") -> bytes:
     return bytes.fromhex("0003e889045565a9") + struct.pack(">III", option, kind, len(data)) + data
 
 
-def play(script: bytes, *, name: str = "vol", tls: bool = False) -> tuple[Export, bytes, int]:
+def play(script: bytes, *, name: str = "vol", tls: bool = False) -> tuple[NbdExport, bytes, int]:
     """A server that says all this; what came of it, what the client sent, how often TLS was started."""
     steps, sent, encrypted = negotiate(name, tls=tls), b"", 0
     step = next(steps)
@@ -46,7 +46,7 @@ def go(size: int = 1 << 20, flags: int = 0x1D) -> bytes:
 def test_simple_replies() -> None:
     export, sent, _ = play(HELLO + reply(8, UNSUP) + go())
     flags = ExportFlag.SEND_FLUSH | ExportFlag.SEND_FUA | ExportFlag.ROTATIONAL | 1
-    assert export == Export(1 << 20, flags, 1, 32 << 20, structured=False, context=None)
+    assert export == NbdExport(1 << 20, flags, 1, 32 << 20, structured=False, context=None)
     option = b"IHAVEOPT" + struct.pack(">II", 7, 11) + b"\0\0\0\3vol" + b"\0\1\0\3"
     assert sent == b"\0\0\0\3" + b"IHAVEOPT" + struct.pack(">II", 8, 0) + option
 

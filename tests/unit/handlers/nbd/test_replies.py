@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tcmu_runner.handlers.nbd.replies import Replies
-from tcmu_runner.handlers.nbd.request import Request
+from tcmu_runner.handlers.nbd.request import NbdRequest
 from tcmu_runner.handlers.nbd.wire import Kind, NbdError
 
 
@@ -18,15 +18,15 @@ class Client:
     """Requests under way, and which of them were answered."""
 
     def __init__(self) -> None:
-        self.pending: dict[int, Request] = {}
-        self.answered: list[Request] = []
+        self.pending: dict[int, NbdRequest] = {}
+        self.answered: list[NbdRequest] = []
         self.replies = Replies(self.pending, self.answered.append)
 
-    def ask(self, cookie: int, kind: Kind, length: int, offset: int = 0, pieces: int = 1) -> Request:
+    def ask(self, cookie: int, kind: Kind, length: int, offset: int = 0, pieces: int = 1) -> NbdRequest:
         step = -(-length // pieces)
         sizes = [min(step, length - at) for at in range(0, length, step)] if kind == Kind.READ else []
         buffers = [memoryview(bytearray(b"\xee" * size)) for size in sizes]
-        request = self.pending[cookie] = Request(kind, offset, length, 0, buffers, done=FUTURE)
+        request = self.pending[cookie] = NbdRequest(kind, offset, length, 0, buffers, done=FUTURE)
         return request
 
     def hear(self, data: bytes, step: int = 1 << 20) -> None:

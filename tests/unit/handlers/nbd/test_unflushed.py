@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from tcmu_runner.handlers.nbd.request import Request
+from tcmu_runner.handlers.nbd.request import NbdRequest
 from tcmu_runner.handlers.nbd.unflushed import ENTRY, Unflushed
 from tcmu_runner.handlers.nbd.wire import Kind
 
 LOOP = asyncio.new_event_loop()
 
 
-def write(content: bytes) -> Request:
+def write(content: bytes) -> NbdRequest:
     half = len(content) // 2
     buffers = [memoryview(bytearray(content[:half])), memoryview(bytearray(content[half:]))]
-    return Request(Kind.WRITE, 512, len(content), 0, buffers, done=LOOP.create_future())
+    return NbdRequest(Kind.WRITE, 512, len(content), 0, buffers, done=LOOP.create_future())
 
 
 def test_a_flush_covers_what_was_answered_before_it_was_sent() -> None:
@@ -39,7 +39,7 @@ def test_what_is_kept_is_a_copy() -> None:
 
 def test_zeroes_take_memory_too() -> None:
     unflushed = Unflushed(1 << 20)
-    unflushed.add(Request(Kind.WRITE_ZEROES, 0, 1 << 30, 0, [], done=LOOP.create_future()))
+    unflushed.add(NbdRequest(Kind.WRITE_ZEROES, 0, 1 << 30, 0, [], done=LOOP.create_future()))
     assert unflushed.changes()[0][1:] == (Kind.WRITE_ZEROES, 0, 1 << 30, 0, b"") and unflushed.size == ENTRY
 
 
