@@ -89,7 +89,7 @@ def test_both_are_stopped(daemon: Daemon, expected_log: ExpectedLog, tmp_path: P
     expected_log("the daemon has been silent for 10 s", optional=True)
     expected_log("event loop stalled: kernel waits were released", optional=True)
     backstore, said = Backstore.create("vol0", "ram/", 64 * MIB), tmp_path / "said"
-    by_hand = lines_of(PAGE.read_text(), "When they are stopped")
+    by_hand = lines_of(PAGE.read_text(), "if they have to stay stopped")
     signal_both(signal.SIGSTOP)
     with enabling(backstore, said) as shell_of_the_administrator:
         found = attempt("tcmu-runner", "doctor", seconds=SOON_SECONDS).output
@@ -143,7 +143,7 @@ def test_unlinking_by_hand(
     backstore.store("attrib/alua_support", alua)
     loopback.add(backstore)
     stay_away(daemon)
-    unblock, answer = lines_of(PAGE.read_text(), "By hand, the second line again and again")
+    unblock, answer = lines_of(PAGE.read_text(), "By hand: repeat the second line")
     directory = loopback.group / "lun/lun_0"
     with background("rm", directory / backstore.name) as remover:
         eventually("the wait", lambda: UNLINKS in kernel_stack(remover.pid), SOON_SECONDS)
@@ -165,7 +165,7 @@ def test_a_device_that_stays_blocked_can_be_made_to_answer(
     backstore.store("attrib/cmd_time_out", 0)
     disk, page = loopback.add(backstore), PAGE.read_text()
     stay_away(daemon)
-    (unblock,), (answer,) = lines_of(page, "To have it answered"), lines_of(page, "What waits already")
+    (unblock,), (answer,) = lines_of(page, "To have the kernel fail it"), lines_of(page, "The next line ends")
     read = ("dd", f"if={disk}", "of=/dev/null", "bs=4k", "count=1", "skip=100", "iflag=direct")
     with background(*read) as reader:
         eventually("the read waits", lambda: "io_schedule" in kernel_stack(reader.pid), SOON_SECONDS)
