@@ -22,7 +22,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         scenario = metafunc.function.__name__.removeprefix("test_")
         cases = [case for case in all_cases() if scenario not in case.without]
         if scenario == "contract":  # the kit is for handlers; the tests of filters run it on stacks
-            cases = [case for case in cases if not getattr(case.make, "settings", "")]
+            plain = Backend.settings
+            cases = [case for case in cases if getattr(case.make, "settings", plain) is plain]
         metafunc.parametrize("case", [
             pytest.param(
                 case, id=case.name, marks=[pytest.mark.xdist_group(case.shared)] if case.shared else []
