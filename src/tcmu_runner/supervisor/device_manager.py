@@ -194,7 +194,7 @@ class DeviceManager:
         return KernelDevice(entry, self._paths, self._open_limiter, self._ring_monitor, make_server)
 
     async def add(self, entry: UioEntry) -> None:
-        """Raises RefusedError."""
+        """Raises DeviceRefusedError."""
         if entry.minor in self._served:  # the kernel reused the minor; the removal sent no event
             await self.remove(entry.minor)
         device = self.device(entry)
@@ -280,7 +280,7 @@ class DeviceManager:
         self._journal.close(minor)
 
     async def set_size(self, device: KernelDevice, size: int) -> None:
-        """Raises RefusedError: the size has not changed."""
+        """Raises DeviceRefusedError: the size has not changed."""
         before = device.size
         try:
             await device.resize(size)
@@ -292,14 +292,14 @@ class DeviceManager:
             self._journal.note(device, INFO, f"resized to {format_size(size)}")
 
     def set_config(self, device: KernelDevice, config: str) -> None:
-        """Raises RefusedError unless it is the device's own: targetcli writes it again when it restores."""
+        """Raises DeviceRefusedError unless it is the device's own: targetcli writes it again to restore."""
         if config != device.entry.name.config:
             text = "a new dev_config needs a new device: remove it and create it again"
             self._journal.note(device, ERROR, text)
             raise DeviceRefusedError(text, errno.EOPNOTSUPP)
 
     async def set_write_cache(self, device: KernelDevice, on: bool) -> None:
-        """Raises RefusedError unless it is the value in force: an initiator that knows WCE=0 sends no
+        """Raises DeviceRefusedError unless it is the value in force: an initiator that knows WCE=0 sends no
         SYNCHRONIZE CACHE, and would lose data if an administrator switched the cache on."""
         if on != await in_thread(device.write_cache):
             text = (
@@ -362,8 +362,8 @@ class DeviceManager:
             self._journal.note(device, ERROR, f"{error}: initiators retry the commands under way")
 
     async def _restart(self, device: KernelDevice, cause: Awaitable[None] | None = None) -> None:
-        """Raises RefusedError; a task retries then. cause: awaited before "served again" is logged, so that
-        the cause of the failure comes first."""
+        """Raises DeviceRefusedError; a task retries then. cause: awaited before "served again" is logged, so
+        that the cause of the failure comes first."""
         self._broken.discard(device)  # if a server ends from now on, it is the next one
         try:
             await device.restart()

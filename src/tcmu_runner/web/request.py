@@ -33,7 +33,7 @@ class HttpRequest:
 
 
 def parse(head: bytes) -> HttpRequest:
-    """Parses a head, which ends with the empty line. Raises RefusedError."""
+    """Parses a head, which ends with the empty line. Raises BadRequestError."""
     line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     found = _LINE.fullmatch(line)
     if found is None:

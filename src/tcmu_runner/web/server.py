@@ -149,7 +149,7 @@ class WebServer:
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
-    """The bytes up to and with the empty line. Raises RefusedError for too many, EOFError."""
+    """The bytes up to and with the empty line. Raises BadRequestError for too many, EOFError."""
     head = await _line(reader, HTTPStatus.REQUEST_URI_TOO_LONG)
     if head == b"\r\n":  # RFC 9112, 2.2
         head = await _line(reader, HTTPStatus.REQUEST_URI_TOO_LONG)

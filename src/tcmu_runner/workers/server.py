@@ -1,4 +1,4 @@
-"""Server: what the supervisor calls to have a device served; LocalServer: one in its own process."""
+"""DeviceServer: what the supervisor calls to have a device served; LocalServer: one in its own process."""
 
 from __future__ import annotations
 
