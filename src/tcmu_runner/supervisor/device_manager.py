@@ -359,7 +359,8 @@ class DeviceManager:
         if isinstance(error, WorkerDiedError):
             await error.explained()
         if self._journal.state(device) is not None:
-            self._journal.note(device, ERROR, f"{error}: initiators retry the commands under way")
+            text = str(error) or explain(error)[1]  # a TimeoutError has no text
+            self._journal.note(device, ERROR, f"{text}: initiators retry the commands under way")
 
     async def _restart(self, device: KernelDevice, cause: Awaitable[None] | None = None) -> None:
         """Raises DeviceRefusedError; a task retries then. cause: awaited before "served again" is logged, so

@@ -264,6 +264,20 @@ def test_a_server_that_ends_is_replaced(
     caplog.clear()
 
 
+def test_a_server_that_ends_in_an_error_without_a_text_has_a_cause_in_the_log(
+    live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def life(bench: Bench) -> None:
+        await bench.device_manager.add(ENTRY)
+        bench.servers[0].trouble(TimeoutError())
+        await eventually(lambda: "initiators retry" in caplog.text)
+        await bench.until(State.SERVING)
+
+    lines = told(live(life))
+    assert any("the handler did not answer in time" in line for line in lines if "initiators retry" in line)
+    caplog.clear()
+
+
 def test_a_new_server_that_ends_before_the_log_knows_why_the_old_one_did_is_replaced(
     live: Callable[[Life], Bench], caplog: pytest.LogCaptureFixture
 ) -> None:
