@@ -69,7 +69,7 @@ class Backing:
             fd = _open_present(path, flags, mode, device, alone=alone)
         backing = cls(path, fd, device, read_only=read_only)
         try:
-            backing._lock(alone=alone)
+            claim(fd, path, device, shared=not alone)
             backing.borrowed = not (alone or shared or read_only)
             backing.fit(device.size, device.block_size)
             if direct:
@@ -86,13 +86,8 @@ class Backing:
 
     def own(self) -> None:
         """Makes the shared lock exclusive. Raises OSError EBUSY while others have the file open."""
-        self._lock(alone=True)
+        claim(self.fd, self.path, self._device, shared=False)
         self.borrowed = False
-
-    def _lock(self, *, alone: bool) -> None:
-        """Locks the file, not a block device: udev skips locked ones."""
-        if not self.is_block:
-            claim(self.fd, self.path, self._device, shared=not alone)
 
     def fit(self, size: int, block_size: int) -> None:
         """Makes the file at least as long as the disk. A longer file keeps its tail."""
@@ -153,11 +148,9 @@ def hold(path: Path, device: Device, *, shared: bool) -> int:
     """Opens a file or block device only to lock it, for another program that does the I/O. Returns a
     descriptor; the lock ends when its last copy is closed, also that of a child. shared: other LUNs may write
     to it, too. Raises OSError, EBUSY where another LUN or process has it."""
-    mode = _mode(path)
-    fd = _open_present(path, os.O_RDONLY, mode, device, alone=not shared)
+    fd = _open_present(path, os.O_RDONLY, _mode(path), device, alone=not shared)
     try:
-        if stat.S_ISREG(mode):
-            claim(fd, path, device, shared=shared)
+        claim(fd, path, device, shared=shared)
     except BaseException:
         os.close(fd)
         raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +25,10 @@ LOCKS = Path("/proc/locks")
 
 def claim(fd: int, path: Path, device: Device, *, shared: bool) -> None:
     """Locks an open file until it is closed, against all others or, with `shared`, against those without it.
-    Raises OSError; its text names the LUN that has the file."""
+    Does not lock a block device: udev skips locked ones. Raises OSError; its text names the LUN that has the
+    file."""
+    if stat.S_ISBLK(os.fstat(fd).st_mode):
+        return
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         files.lock(fd, kind, SECONDS.get(device.origin, NEW_SECONDS))
