@@ -295,12 +295,18 @@ def test_several_luns_share_a_raw_image_that_says_so(tmp_path: Path) -> None:
         other.stop()
 
 
+def begun(make: type[ImageBackend], directory: Path) -> tuple[ImageBackend, Served]:
+    """A fresh image, served."""
+    backend = make(directory, SIZE)
+    backend.start()
+    lun = Served(directory, Case("image", make, size=SIZE), backend)
+    lun.start()
+    return backend, lun
+
+
 def test_a_predecessor_that_still_writes_is_waited_for(tmp_path: Path) -> None:
     """The daemon of a worker that was killed writes what it has in memory before it ends."""
-    backend = RawBackend(tmp_path, SIZE)
-    backend.start()
-    lun = Served(tmp_path, Case("image", RawBackend, size=SIZE), backend)
-    lun.start()
+    backend, lun = begun(RawBackend, tmp_path)
     (predecessor,) = backend.daemons()
     os.kill(predecessor, signal.SIGSTOP)
     lun.kill()
@@ -314,10 +320,7 @@ def test_a_predecessor_that_still_writes_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_the_daemon_dies_with_its_worker(tmp_path: Path) -> None:
-    backend = ImageBackend(tmp_path, SIZE)
-    backend.start()
-    lun = Served(tmp_path, Case("image", ImageBackend, size=SIZE), backend)
-    lun.start()
+    backend, lun = begun(ImageBackend, tmp_path)
     (daemon,) = backend.daemons()
     lun.kill()
     deadline = time.monotonic() + 60
@@ -329,10 +332,7 @@ def test_the_daemon_dies_with_its_worker(tmp_path: Path) -> None:
 
 def test_a_daemon_that_is_frozen_is_no_obstacle_to_the_end(tmp_path: Path) -> None:
     """It is killed then, after a while."""
-    backend = ImageBackend(tmp_path, SIZE)
-    backend.start()
-    lun = Served(tmp_path, Case("image", ImageBackend, size=SIZE), backend)
-    lun.start()
+    backend, lun = begun(ImageBackend, tmp_path)
     os.kill(backend.daemons()[0], signal.SIGSTOP)
     lun.stop()
     backend.stop()

@@ -1,6 +1,7 @@
 """The fast path of plain READs and WRITEs, told from the general one only by what it must not change."""
 
 import threading
+from collections.abc import Callable
 
 import pytest
 from support.clock import ManualClock
@@ -96,20 +97,25 @@ def test_every_command_is_counted() -> None:
     }
 
 
+class SlowWrites(Memory):
+    """Its first write is held up. pause: called by each write."""
+
+    def __init__(self, pause: Callable[[], None]) -> None:
+        super().__init__()
+        self.gate = Latch()
+        self._pause = pause
+
+    def write(self, data: Buffers, offset: int) -> None:
+        if not self.gate.begun.is_set():
+            self.gate.hold_up()
+        self._pause()
+        super().write(data, offset)
+
+
 def test_a_write_that_holds_up_the_ring_keeps_its_blocks_to_itself(caplog: pytest.LogCaptureFixture) -> None:
     """SBC-4 5.3: COMPARE AND WRITE does not overlap with any other command on its blocks."""
 
-    class Slow(Memory):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gate = Latch()
-
-        def write(self, data: Buffers, offset: int) -> None:
-            if not self.gate.begun.is_set():
-                self.gate.hold_up()
-            super().write(data, offset)
-
-    slow = Slow()
+    slow = SlowWrites(pause=lambda: None)
     bench = Bench(slow)
     stuck = bench.submit(write(8), b"\x11" * 512)
     assert slow.gate.begun.wait(60)
@@ -257,18 +263,8 @@ def test_overlapping_writes_that_go_back_behind_a_stuck_one_do_not_wait_for_each
 ) -> None:
     """All of them are late; the storage wakes up, and is slow: the last two go the general way after all."""
 
-    class Slow(Memory):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gate = Latch()
-
-        def write(self, data: Buffers, offset: int) -> None:
-            if not self.gate.begun.is_set():
-                self.gate.hold_up()
-            clock.sleep(0.002)
-            super().write(data, offset)
-
-    slow, clock = Slow(), ManualClock()
+    clock = ManualClock()
+    slow = SlowWrites(pause=lambda: clock.sleep(0.002))
     bench = Bench(slow, clock=clock)
     tickets = [post(bench, write(8), bytes([count]) * 512) for count in range(60)]
     bench.submit_event()

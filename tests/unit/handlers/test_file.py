@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -105,7 +106,7 @@ def test_capabilities_of_a_read_only_file(tmp_path: Path) -> None:
 
 def test_capabilities_without_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """FAT and NFS before 4.2 cannot punch; zeroes are written then, and nothing else is announced."""
-    monkeypatch.setattr("tcmu_runner.handlers.backing.fallocate", unsupported)
+    monkeypatch.setattr("tcmu_runner.handlers.backing.fallocate", failing(errno.EOPNOTSUPP))
     assert disk(tmp_path / "a").capabilities() == Capabilities(
         write=True, flush=True, write_zeroes=True, extents=True
     )
@@ -119,8 +120,13 @@ def test_capabilities_of_a_block_device(loop_device: Path) -> None:
     handler.close()
 
 
-def unsupported(*_: object) -> None:
-    raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+def failing(code: int) -> Callable[..., NoReturn]:
+    """A system call that fails with this errno."""
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 # -- reading and writing -------------------------------------------------------------------------------
@@ -298,13 +304,10 @@ def test_read_now_gives_up_only_where_the_file_system_cannot(
 ) -> None:
     """A page that is not there, or a broken sector, says nothing of the next one."""
 
-    def fail(*_: object) -> int:
-        raise OSError(code, os.strerror(code))
-
     handler = disk(on_disk / "a")
     handler.write(buffers(pattern(512)), 0)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "preadv", fail)
+        patch.setattr(os, "preadv", failing(code))
         assert not handler.read_now(buffers(bytes(512)), 0)
     assert handler.read_now(buffers(bytes(512)), 0) is again
 
@@ -358,13 +361,10 @@ def test_zeroes_on_tmpfs(tmpfs: Path) -> None:
 def test_zeroes_are_written_where_nothing_else_works(
     on_disk: Path, monkeypatch: pytest.MonkeyPatch, code: int, directly: bool
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(code, os.strerror(code))
-
     size = (2 << 20) + 8 * KIB
     handler = disk(on_disk / "a", size, direct=directly)
     handler.write(buffers(b"\xee" * size), 0)
-    monkeypatch.setattr(module, "fallocate", fail)
+    monkeypatch.setattr(module, "fallocate", failing(code))
     handler.write_zeroes(512, size - 1024, unmap=False)
     assert content(handler, 0, size) == b"\xee" * 512 + bytes(size - 1024) + b"\xee" * 512
 
@@ -373,23 +373,17 @@ def test_zeroes_are_written_where_nothing_else_works(
 def test_an_unmap_that_the_device_has_come_to_refuse_writes_zeroes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(code, os.strerror(code))
-
     handler = disk(tmp_path / "a")
     handler.write(buffers(b"\xee" * 4096), 0)
     assert handler.capabilities().unmap_reads_zero
-    monkeypatch.setattr(module, "fallocate", fail)
+    monkeypatch.setattr(module, "fallocate", failing(code))
     handler.unmap(512, 1024)
     assert content(handler, 0, 4096) == b"\xee" * 512 + bytes(1024) + b"\xee" * 2560
 
 
 def test_zeroing_that_fails_is_not_taken_for_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     handler = disk(tmp_path / "a")
-    monkeypatch.setattr(module, "fallocate", fail)
+    monkeypatch.setattr(module, "fallocate", failing(errno.EIO))
     with pytest.raises(OSError) as error:
         handler.write_zeroes(0, 512, unmap=True)
     assert error.value.errno == errno.EIO
@@ -398,11 +392,8 @@ def test_zeroing_that_fails_is_not_taken_for_done(tmp_path: Path, monkeypatch: p
 def test_prior_art_2_1_1_a_failed_unmap_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The C daemon answered GOOD."""
 
-    def fail(*_: object) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     handler = disk(tmp_path / "a")
-    monkeypatch.setattr(module, "fallocate", fail)
+    monkeypatch.setattr(module, "fallocate", failing(errno.EIO))
     with pytest.raises(OSError):
         handler.unmap(0, 512)
 
@@ -454,11 +445,8 @@ def test_a_block_that_is_partly_data_is_data(tmp_path: Path, monkeypatch: pytest
 
 
 def test_extents_that_cannot_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> int:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
     handler = disk(tmp_path / "a")
-    monkeypatch.setattr(os, "lseek", fail)
+    monkeypatch.setattr(os, "lseek", failing(errno.EIO))
     with pytest.raises(OSError):
         list(handler.extents(0, 512))
 
