@@ -11,7 +11,7 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
@@ -106,9 +106,13 @@ class Threads:
 
 
 def results(futures: Sequence[Future[Result]], patience: float) -> list[Result]:
-    """Of all of them, or the first one's exception; HungError when one is not done in time."""
-    if wait(futures, patience).not_done:
-        raise HungError
+    """Of all of them, or the first one's exception. Raises HungError when one is not done `patience` seconds
+    after the one before it."""
+    for future in futures:
+        try:
+            future.exception(patience)
+        except TimeoutError:  # of the wait: one that the call raised is returned
+            raise HungError from None
     return [future.result() for future in futures]
 
 
