@@ -20,7 +20,7 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--everything", action="store_true", help="all that this machine can run")
+    parser.addoption("--everything", action="store_true", help="all of them, in QEMU, too")
     parser.addoption("--core", action="store_true", help="the core set, for any kernel")
     parser.addoption("--part", default="1/1", help="I/N: the I-th of N parts, by module")
 

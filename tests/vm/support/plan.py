@@ -1,8 +1,8 @@
 """Which machine each test needs, and why: the one place that says so.
 
-What stands nowhere here runs in user-mode Linux, which has one processor and is quick. QEMU has two,
-emulated, and Debian's unchanged kernel. `./dev test kernel` and `./dev test qemu` each run their own part of
-it; `--everything` runs all that the machine can.
+All of them run in user-mode Linux, which has one processor and is quick (`./dev test kernel`). QEMU has two,
+emulated, and Debian's unchanged kernel: `./dev test qemu` runs what is said below once more there, and
+`--everything` runs all.
 """
 
 from collections.abc import Sequence
@@ -10,15 +10,9 @@ from pathlib import Path
 
 import pytest
 
-# Needs what user-mode Linux has not.
-QEMU_ONLY = {
-    "test_sg3.py::test_sg_vpd": "a number for tcm_loop's port, which it has up to Linux 6.4 only",
-    "test_sg3.py::test_sg_rtpg": "the same",
-    "test_sg3.py::test_the_groups_of_several_ports": "the same",
-}
-# Runs in both. Races between processors can be lost on two only; QEMU runs Python fifteen times slower, so
-# only these of their modules are for it, with the counts that `./dev test qemu` sets.
-BOTH = {
+# Runs in QEMU, too. Races between processors can be lost on two only; QEMU runs Python fifteen times slower,
+# so only these of their modules are for it, with the counts that `./dev test qemu` sets.
+IN_QEMU_TOO = {
     "test_boot.py::test_the_kernel_is_a_real_one_with_lio": "the machine itself",
     "test_boot.py::test_a_disk_of_ours_through_tcm_loop": "the machine itself",
     "test_boot.py::test_two_initiators_of_one_iscsi_target": "two sessions on two processors",
@@ -87,7 +81,7 @@ def belongs(item: pytest.Item, names: dict[str, str]) -> bool:
 
 def wanted(item: pytest.Item) -> bool:
     """Whether this machine is the one for the test."""
-    return belongs(item, QEMU_ONLY | BOTH) if in_qemu() else not belongs(item, QEMU_ONLY)
+    return not in_qemu() or belongs(item, IN_QEMU_TOO)
 
 
 def part_of(modules: Sequence[str], part: str) -> set[str]:
