@@ -25,10 +25,10 @@ def is_sleep(node: ast.Call | ast.ImportFrom) -> bool:
 
 
 def test_no_test_sleeps() -> None:
-    """support.waiting and support.clock have what to use instead."""
     files = [path for path in UNIT.rglob("*.py") if not path.is_relative_to(HELPERS)]
     found = {str(path.relative_to(UNIT)): sleeps(path.read_text()) for path in files}
-    assert {name: calls for name, calls in found.items() if calls} == {}
+    sleeping = {name: calls for name, calls in found.items() if calls}
+    assert not sleeping, f"wait with support.waiting, or give the code a support.clock: {sleeping}"
 
 
 @pytest.mark.parametrize(
