@@ -49,7 +49,10 @@ def test_the_site_has_each_page() -> None:
     listed = re.findall(r"([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
     below_docs = {str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")}
     of_the_root = {page.name.replace("README", "index") for page in ROOT.glob("*.md")}
-    assert sorted(listed) == sorted(below_docs | of_the_root), "mkdocs.yml has the navigation"
+    there = below_docs | of_the_root
+    assert not (new := there - set(listed)), f"add to the navigation in mkdocs.yml: {new}"
+    assert not (gone := set(listed) - there), f"remove from the navigation in mkdocs.yml: {gone}"
+    assert len(listed) == len(there), f"mkdocs.yml names a page twice: {sorted(listed)}"
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=name)
@@ -92,4 +95,7 @@ def test_the_map_has_the_layers_of_the_contract() -> None:
     drawn = re.search(r"```text\n(.*?)```", MAP.read_text(), re.DOTALL)
     assert drawn, "docs/architecture.md has no block of layers"
     layers = [line.partition("  ")[0] for line in drawn[1].splitlines()]
-    assert layers == contracts[0]["layers"], "docs/architecture.md has other layers than pyproject.toml"
+    wanted = "\n".join(contracts[0]["layers"])
+    assert "\n".join(layers) == wanted, (
+        f"draw the layers of pyproject.toml in docs/architecture.md:\n{wanted}"
+    )
