@@ -18,12 +18,16 @@ from tcmu_runner.settings.reference import page as settings_page
 
 USES = {Use.LEADING_ONLY: "LO", Use.INITIAL_ONLY: "IO", Use.ALL: "ALL"}
 DOCS = Path(__file__).parents[2] / "docs"
-UPDATE = "python -c 'from tcmu_runner.scsi.reference import cdb_bits, commands; print(commands(), end=\"\")'"
+UPDATE = (
+    "docs/reference/%s.md is behind, below its head: "
+    "python -c 'from tcmu_runner.scsi.reference import %s as page; print(page(), end=\"\")'"
+)
 
 
 def test_the_table_of_commands_is_the_opcode_table() -> None:
     page = (DOCS / "reference/scsi-commands.md").read_text()
-    assert page.partition("| Opcode")[1:] == commands().partition("| Opcode")[1:], f"update it: {UPDATE}"
+    update = UPDATE % ("scsi-commands", "commands")
+    assert page.partition("| Opcode")[1:] == commands().partition("| Opcode")[1:], update
 
 
 def test_the_table_of_what_a_lun_remembers_is_what_is_kept() -> None:
@@ -36,8 +40,8 @@ def test_the_table_of_what_a_lun_remembers_is_what_is_kept() -> None:
 
 def test_the_decisions_about_bits_are_those_of_the_opcode_table() -> None:
     page = (DOCS / "reference/cdb-bits.md").read_text()
-    update = UPDATE.replace("commands", "cdb_bits")
-    assert page.partition("## Refused")[1:] == cdb_bits().partition("## Refused")[1:], f"update it: {update}"
+    update = UPDATE % ("cdb-bits", "cdb_bits")
+    assert page.partition("## Refused")[1:] == cdb_bits().partition("## Refused")[1:], update
 
 
 @pytest.mark.parametrize("kind", ["handlers", "filters"])

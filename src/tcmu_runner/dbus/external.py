@@ -45,7 +45,7 @@ class Externals:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._registered: dict[str, External] = {}
-        self._watchers: list[Callable[[], None]] = []
+        self._subscribers: list[Callable[[], None]] = []
         self.peers: Peers
 
     def __iter__(self) -> Iterator[External]:
@@ -54,9 +54,9 @@ class Externals:
     def __contains__(self, subtype: object) -> bool:
         return subtype in self._registered
 
-    def watch(self, changed: Callable[[], None]) -> None:
+    def subscribe(self, changed: Callable[[], None]) -> None:
         """`changed` is called when a handler has registered or gone."""
-        self._watchers.append(changed)
+        self._subscribers.append(changed)
 
     async def register(self, subtype: str, description: str) -> Sequence[object]:
         """The method RegisterHandler: (success, reason)."""
@@ -86,7 +86,7 @@ class Externals:
             self.owner_changed(external_name(each.subtype))
 
     def _tell(self) -> None:
-        for changed in self._watchers:
+        for changed in self._subscribers:
             changed()
 
     def ask(self, external: External) -> Call:

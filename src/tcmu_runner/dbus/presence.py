@@ -23,9 +23,9 @@ async def presence(
     """Keeps the daemon on the bus while the context is open, also on a bus that starts later."""
     handlers, devices = ServiceBranch(registry, externals), DevicesBranch(device_manager, version)
     bus = externals.peers = Bus(name, Tree([handlers, devices]), externals)
-    externals.watch(Announcer(handlers, bus.emit).poke)
+    externals.subscribe(Announcer(handlers, bus.emit).poke)
     news = Announcer(devices, bus.emit)
-    device_manager.watch(lambda _device: news.poke())
+    device_manager.subscribe(lambda _device: news.poke())
     await bus.start()
     try:
         yield

@@ -1,4 +1,4 @@
-"""What can be seen of a server of the embedded mode: engine.view.Watchable, on the server's loop."""
+"""What can be seen of a server of the embedded mode: engine.observe.view.Watchable, on the server's loop."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ class ServerView:
     def handlers(self) -> list[Provider]:
         return list(self._registry)
 
-    def watch(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, changed: Callable[[str], None]) -> None:
         """Never calls `changed`: no LUN is added or removed while the server runs."""

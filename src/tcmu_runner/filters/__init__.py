@@ -1,4 +1,5 @@
-"""Filters that come with tcmu-runner: one file each, found by the entry points `tcmu_runner.filters`.
+"""Filters that come with tcmu-runner: files or packages, found by the entry points
+`tcmu_runner.filters`.
 
 filter: stands between a unit and a handler, and changes operations on their way.
 stack: a handler with filters above it, under a name of its own.
@@ -24,4 +25,6 @@ sidecar       the file that a filter keeps beside the data: one for each device
 stats         `stats`: counts operations
 striped_lock  StripedLock: one thread at a time on each part of a disk
 verify        `verify`: checks that a block reads as it was written
+
+luks/         `luks`: LUKS volumes
 """

@@ -1,4 +1,4 @@
-"""The handlers that come with tcmu-runner, one file each.
+"""The handlers that come with tcmu-runner, a file or a package each.
 
 backing     the file or block device of a disk
 claims      locks, so that one LUN at a time has a file
@@ -11,4 +11,8 @@ ram         `ram`: in memory
 rbd         `rbd`: in a Ceph cluster
 rbd_holder  which process of this host last had an image open
 rbd_image   an open image
+
+nbd/        `nbd`: on an NBD server
+qemu/       `qcow` and `qemu`: in image files, by a daemon of QEMU for each
+zstd/       `zstd`: compressed and thin, in one SQLite database
 """

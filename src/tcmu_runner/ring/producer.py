@@ -2,8 +2,8 @@
 
 The embedded mode runs it instead of the kernel; tests, fuzzers and benchmarks run it against the consumer. It
 is strict: what would break the ring in the kernel, or hang the kernel, raises ProducerAlarm. It also has the
-kernel's inconvenient behaviour: blocks come with the stale bytes of earlier commands, the lowest free id and
-the lowest free blocks are used first, and a command that timed out keeps both until it is completed at last.
+kernel's inconvenient behaviour: blocks come with the stale bytes of earlier commands, and `outstanding` says
+how long a command keeps its id and its blocks.
 
 A command ends when its Ticket has a status. Each method returns the tickets that it ended (`submit` its own).
 After any call, `event_due` returns whether to wake the consumer.
@@ -13,42 +13,31 @@ Threads: one at a time, as the kernel does under its lock. Nothing here blocks, 
 
 from collections import deque
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from sys import byteorder
 
-from tcmu_runner.ring.blocks import Blocks
-from tcmu_runner.ring.entry import command_entry, tmr_entry
+from tcmu_runner.ring.entry import tmr_entry
 from tcmu_runner.ring.layout import (
     ALL_FLAGS,
     CMD,
-    CMD_ID,
     CMD_LENGTH,
     HEADER_LENGTH,
-    ID_MAX,
-    KEEP_BUFFER,
     LP64,
     MAILBOX,
     MAILBOX_LENGTH,
     OPCODE_MASK,
     PAD,
-    READ_LEN,
-    RESPONSE,
-    SENSE_LENGTH,
     TMR,
     UFLAGS,
     UNKNOWN_OP,
     VERSION,
-    Iov,
     Layout,
     MailboxFlag,
     cdb_length,
 )
+from tcmu_runner.ring.outstanding import NO_DATA, Outstanding, PlacementRefused
 from tcmu_runner.ring.ticket import (
     BUSY,
-    CHECK_CONDITION,
     COMMUNICATION_FAILURE,
-    GOOD,
-    INVALID_FIELD,
     TASK_ABORTED,
     TASK_SET_FULL,
     Ticket,
@@ -56,12 +45,6 @@ from tcmu_runner.ring.ticket import (
 from tcmu_runner.ring.writer import ProducerAlarm, RingWriter
 
 __all__ = ["Producer", "ProducerAlarm", "Ticket"]
-
-_NOTHING = memoryview(b"")
-
-
-class _Refused(Exception):  # noqa: N818 - an answer
-    """The command cannot be placed, now or ever: status and sense."""
 
 
 class Producer:
@@ -87,31 +70,19 @@ class Producer:
         self._area[:MAILBOX_LENGTH] = bytes(MAILBOX_LENGTH)
         MAILBOX.pack_into(self._area, 0, VERSION, flags, MAILBOX_LENGTH, size, 0)
         self._ring = RingWriter(self._area, size)
-        self._ring_size, self._block_size = ring_size, block_size
-        self._layout = layout
         self._flags = flags
-        # An older kernel does not look at flags that it does not know.
-        self._uflags = UNKNOWN_OP
-        self._uflags |= READ_LEN if flags & MailboxFlag.READ_LEN else 0
-        self._uflags |= KEEP_BUFFER if flags & MailboxFlag.KEEP_BUFFER else 0
-        self._in_order = not flags & MailboxFlag.OUT_OF_ORDER
+        self._outstanding = Outstanding(
+            self._area, self._ring, ring_size, block_size=block_size, layout=layout, flags=flags
+        )
+        self._entries: deque[bytes] = deque()  # waiting for room: TMRs, which commands must not overtake
         self._waiting: deque[Ticket] = deque()
         self._ended: list[Ticket] = []  # not yet returned
         self._blocked = False
-        self._forget()
-
-    def _forget(self) -> None:
-        """No commands, all blocks free."""
-        self._blocks = Blocks(self._area, self._ring_size, self._block_size)
-        self._commands: dict[int, Ticket] = {}  # by id; among them those expired and those kept
-        self._free_ids: list[int] = []  # heap of those below the next
-        self._next_id = 1
-        self._entries: deque[bytes] = deque()  # waiting for room: TMRs, which commands must not overtake
 
     @property
     def outstanding(self) -> int:
         """How many ids are in use: commands on the ring, also those that expired, and kept buffers."""
-        return len(self._commands)
+        return len(self._outstanding)
 
     @property
     def queued(self) -> int:
@@ -125,11 +96,11 @@ class Producer:
 
     def ticket(self, id_: int) -> Ticket | None:
         """The command with this id, on the ring or with a kept buffer; None without one."""
-        return self._commands.get(id_)
+        return self._outstanding.get(id_)
 
     def tickets(self) -> list[Ticket]:
         """The commands without an answer, those that wait for room among them."""
-        return [each for each in (*self._commands.values(), *self._waiting) if each.status is None]
+        return [each for each in (*self._outstanding, *self._waiting) if each.status is None]
 
     def event_due(self) -> bool:
         """Whether anything was put on the ring since the last call: then wake the consumer."""
@@ -148,7 +119,7 @@ class Producer:
         length = cdb_length(cdb)
         if len(cdb) < length:
             raise ValueError(f"CDB of {len(cdb)} bytes, {length} expected: {cdb.hex()}")
-        out = memoryview(data_out).cast("B") if data_out else _NOTHING
+        out = memoryview(data_out).cast("B") if data_out else NO_DATA
         ticket = Ticket(cdb[:length], out, data_in_length)
         self.post(ticket)
         return ticket
@@ -161,56 +132,10 @@ class Producer:
             ticket.end(*COMMUNICATION_FAILURE)
         else:
             try:
-                if self._entries or self._waiting or not self._place(ticket):
+                if self._entries or self._waiting or not self._outstanding.place(ticket):
                     self._waiting.append(ticket)
-            except _Refused as refused:
+            except PlacementRefused as refused:
                 ticket.end(*refused.args)
-
-    def _place(self, ticket: Ticket) -> bool:
-        """Put a command on the ring. False: no room yet. Raises _Refused."""
-        blocks, out = self._blocks, len(ticket.data_out)
-        main, bidi = (out, ticket.data_in_length) if out else (ticket.data_in_length, 0)
-        needed = blocks.whole(main) + blocks.whole(bidi) if bidi else blocks.whole(main)
-        if needed > blocks.free:
-            if needed > blocks.total:
-                raise _Refused(*INVALID_FIELD)
-            return False
-        iovs = blocks.take(main)
-        ticket.main = len(iovs)
-        if bidi:
-            iovs += blocks.take(bidi)
-        placed = False
-        try:
-            placed = self._place_entry(ticket, iovs)
-        finally:
-            if not placed:
-                blocks.give(iovs)
-        return placed
-
-    def _place_entry(self, ticket: Ticket, iovs: list[Iov]) -> bool:
-        ring, length = self._ring, self._layout.entry_length(len(iovs), len(ticket.cdb))
-        if length > ring.size // 2:
-            raise _Refused(*INVALID_FIELD)
-        if not ring.has_room(length):
-            return False
-        if len(self._commands) == ID_MAX:
-            raise _Refused(TASK_SET_FULL)
-        ticket.iovs = iovs
-        ticket.id = self._new_id()
-        self._commands[ticket.id] = ticket
-        if ticket.data_out:
-            self._blocks.write(iovs[: ticket.main], ticket.data_out)
-            ticket.data_out = _NOTHING
-        at = ring.place(length)
-        ring.append(command_entry(self._layout, at, length, ticket), ticket.id)
-        return True
-
-    def _new_id(self) -> int:
-        """The lowest that is free."""
-        if self._free_ids:
-            return heappop(self._free_ids)
-        self._next_id += 1
-        return self._next_id - 1
 
     def inject(self, entry: bytes) -> list[Ticket]:
         """Post an entry as it is, ahead of the commands that wait: what a kernel of the future may send.
@@ -285,10 +210,11 @@ class Producer:
         """
         if level not in (1, 2):
             raise ValueError(f"level {level} of reset_ring, 1 or 2 expected")
-        for ticket in self._commands.values():
+        for ticket in self._outstanding:
             if ticket.status is None:
                 self._end(ticket, *((BUSY,) if level == 1 else COMMUNICATION_FAILURE))
-        self._forget()
+        self._outstanding.forget()
+        self._entries.clear()
         self._ring.reset()
         return self._advance()
 
@@ -297,13 +223,14 @@ class Producer:
         ticket = self.ticket(id_)
         if ticket is None or not ticket.kept:
             raise ValueError(f"no buffer is kept for command {id_}")
-        self._free(ticket)
+        self._outstanding.free(ticket)
         return self._advance()
 
     def close(self) -> list[Ticket]:
         """The consumer has closed the device: free what it kept. The ring goes on without it."""
-        for ticket in [ticket for ticket in self._commands.values() if ticket.kept]:
-            self._free(ticket)
+        for ticket in self._outstanding:
+            if ticket.kept:
+                self._outstanding.free(ticket)
         return self._advance()
 
     def release(self) -> None:
@@ -314,12 +241,6 @@ class Producer:
     def _end(self, ticket: Ticket, status: int, sense: bytes = b"") -> None:
         ticket.end(status, sense)
         self._ended.append(ticket)
-
-    def _free(self, ticket: Ticket) -> None:
-        """Give back id and blocks."""
-        del self._commands[ticket.id]
-        heappush(self._free_ids, ticket.id)
-        self._blocks.give(ticket.iovs)
 
     def _advance(self) -> list[Ticket]:
         """Put on the ring what waits, as far as there is room. Returns all tickets ended by now."""
@@ -338,49 +259,17 @@ class Producer:
     def _post_waiting(self) -> None:
         while self._waiting and not self._entries:
             try:
-                if not self._place(self._waiting[0]):
+                if not self._outstanding.place(self._waiting[0]):
                     break
                 self._waiting.popleft()
-            except _Refused:
+            except PlacementRefused:
                 self._end(self._waiting.popleft(), *COMMUNICATION_FAILURE)
 
     def _process(self) -> None:
         """Go through the slots that the consumer has completed."""
         for at, opcode, id_ in self._ring.completed():
             if opcode == CMD:
-                self._process_completion(at, id_)
+                if (ticket := self._outstanding.complete(at, id_)) is not None:
+                    self._ended.append(ticket)
             elif opcode not in (PAD, TMR) and not self._area[at + UFLAGS] & UNKNOWN_OP:
                 self._ring.alarm(f"opcode {opcode} of the slot at offset {at} is not flagged as unknown")
-
-    def _process_completion(self, at: int, slot_id: int) -> None:
-        id_, _, uflags, status, read_len = RESPONSE.unpack_from(self._area, at + CMD_ID)
-        ticket = self._commands.get(id_)
-        if ticket is None or ticket.kept:
-            self._ring.alarm(f"command {id_}, completed in the slot at offset {at}, is not outstanding")
-        if self._in_order and id_ != slot_id:
-            self._ring.alarm(f"command {id_} completed in the slot at offset {at} of command {slot_id}")
-        uflags &= self._uflags
-        if ticket.status is None:  # else it has expired, and the initiator has its answer
-            self._answer(ticket, at, status, read_len if uflags & READ_LEN else 0, uflags)
-        if uflags & KEEP_BUFFER:
-            ticket.kept = True
-        else:
-            self._free(ticket)
-
-    def _answer(self, ticket: Ticket, at: int, status: int, read_len: int, uflags: int) -> None:
-        """What the initiator gets. `read_len` is 0 unless it is valid; a bidirectional command has none."""
-        iovs, length = ticket.iovs, ticket.data_in_length
-        if bidi := len(iovs) > ticket.main:
-            iovs = iovs[ticket.main :]
-        if uflags & UNKNOWN_OP:
-            self._end(ticket, *COMMUNICATION_FAILURE)
-            return
-        if bidi:
-            read_len = 0
-        if length and (status == GOOD or (status == CHECK_CONDITION and read_len)):
-            ticket.data = self._blocks.read(iovs)[: read_len or length]
-        sense = b""
-        if status == CHECK_CONDITION:
-            start = at + RESPONSE.size + CMD_ID
-            sense = self._area[start : start + SENSE_LENGTH].tobytes()
-        self._end(ticket, status, sense)

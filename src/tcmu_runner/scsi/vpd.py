@@ -1,4 +1,4 @@
-"""The vital product data pages (SPC-5 7.7, SBC-4 6.6)."""
+"""The vital product data pages (SPC-5 7.7, SBC-4 6.6), for INQUIRY. `_PAGES` has them by their code."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def _supported_pages(unit: Unit, _nexus: Nexus) -> bytes:
 
 
 def _serial_number(unit: Unit, _nexus: Nexus) -> bytes:
+    """Unit Serial Number, page 80h."""
     return unit.identify().serial.encode("ascii", "replace")
 
 
@@ -53,6 +54,7 @@ def designators(unit: Unit) -> list[Designator]:
 
 
 def _identification(unit: Unit, nexus: Nexus) -> bytes:
+    """Device Identification, page 83h."""
     found = designators(unit)
     here = unit.ports.here(nexus) if unit.ports is not None else None
     if here is not None:
@@ -70,7 +72,7 @@ def naa(identity: Identity) -> bytes:
 
 
 def _extended(unit: Unit, _nexus: Nexus) -> bytes:
-    """Extended INQUIRY Data (SPC-5 7.7.7): simple tasks only, and whether there is a volatile cache."""
+    """Extended INQUIRY Data, page 86h (SPC-5 7.7.7): simple tasks only; whether there is a volatile cache."""
     body = bytearray(60)
     body[1] = 0x01  # SIMPSUP
     body[2] = 0x01 if unit.capabilities.flush else 0  # V_SUP
@@ -78,7 +80,7 @@ def _extended(unit: Unit, _nexus: Nexus) -> bytes:
 
 
 def _third_party_copy(unit: Unit, _nexus: Nexus) -> bytes:
-    """Third Party Copy (SPC-5 7.7.18): the descriptors that EXTENDED COPY(LID1) requires."""
+    """Third Party Copy, page 8Fh (SPC-5 7.7.18): the descriptors that EXTENDED COPY(LID1) requires."""
     commands = _copy_commands(unit)
     parameters = bytearray(28)
     parameters[4:6] = xcopy.MAX_CSCD_DESCRIPTORS.to_bytes(2, "big")
@@ -116,7 +118,7 @@ def _third_party_descriptor(kind: int, body: bytes) -> bytes:
 
 
 def _block_limits(unit: Unit, _nexus: Nexus) -> bytes:
-    """SBC-4 table 243; offsets here are four less."""
+    """Block Limits, page B0h (SBC-4 table 243); offsets here are four less."""
     limits, body = unit.limits, bytearray(60)
     body[0] = 0x00 if limits.write_same_to_end else 0x01  # WSNZ
     if unit.table.offers(unit, "COMPARE AND WRITE"):
@@ -137,7 +139,7 @@ def _block_limits(unit: Unit, _nexus: Nexus) -> bytes:
 
 
 def _characteristics(unit: Unit, _nexus: Nexus) -> bytes:
-    """SBC-4 table 241."""
+    """Block Device Characteristics, page B1h (SBC-4 table 241)."""
     body = bytearray(60)
     body[1] = 0 if unit.identify().rotational else 1  # MEDIUM ROTATION RATE: not reported, or non-rotating
     if unit.table.offers(unit, "SANITIZE: BLOCK ERASE"):
@@ -148,7 +150,8 @@ def _characteristics(unit: Unit, _nexus: Nexus) -> bytes:
 
 
 def _provisioning(unit: Unit, _nexus: Nexus) -> bytes:
-    """SBC-4 table 249: LBPU, LBPWS, LBPWS10, LBPRZ 001b; thin provisioned."""
+    """Logical Block Provisioning, page B2h (SBC-4 table 249): LBPU, LBPWS, LBPWS10, LBPRZ 001b; thin
+    provisioned."""
     zero = 0x04 if unit.capabilities.unmap_reads_zero else 0
     return bytes((0, 0x80 | 0x40 | 0x20 | zero, 0x02, unit.limits.soft_threshold))
 

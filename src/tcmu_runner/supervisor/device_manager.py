@@ -91,8 +91,8 @@ class DeviceManager:
     def handlers(self) -> list[Provider]:
         return list(self._registry)
 
-    def watch(self, changed: Callable[[str], None]) -> None:
-        self._journal.watch(changed)
+    def subscribe(self, changed: Callable[[str], None]) -> None:
+        self._journal.subscribe(changed)
 
     # -- for administrators ---------------------------------------------------------------------------
 

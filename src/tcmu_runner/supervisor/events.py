@@ -1,4 +1,4 @@
-"""Front end 1, the real kernel: netlink events in, devices served, replies out.
+"""Events of the kernel in, devices served, replies out: ADDED, REMOVED and RECONFIG enter at `_receive`.
 
 The event loop only decides; what may block runs on threads or in workers. Each event gets a reply: an opening
 that exceeds its time limit is refused, and undone should it succeed later.

@@ -57,7 +57,7 @@ class Journal:
         self._clock = clock
         self._records: dict[int, JournalRecord] = {}
         self._device_events: deque[DeviceEvent] = deque(maxlen=KEPT)
-        self._watchers: list[Callable[[str], None]] = []
+        self._subscribers: list[Callable[[str], None]] = []
 
     def __iter__(self) -> Iterator[JournalRecord]:
         """By name of the device."""
@@ -67,9 +67,9 @@ class Journal:
         """The last ones, oldest first."""
         return list(self._device_events)
 
-    def watch(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, changed: Callable[[str], None]) -> None:
         """`changed` is called with a device's name at each change from now on, on the event loop."""
-        self._watchers.append(changed)
+        self._subscribers.append(changed)
 
     def open(self, device: KernelDevice) -> None:
         """Starts the record of a new device, or of one that is taken over: state OPENING."""
@@ -105,5 +105,5 @@ class Journal:
         self._tell(device)
 
     def _tell(self, device: KernelDevice) -> None:
-        for changed in self._watchers:
+        for changed in self._subscribers:
             changed(device.name)

@@ -67,7 +67,7 @@ class Shelf:
     def handlers(self) -> list[Provider]:
         return []
 
-    def watch(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, changed: Callable[[str], None]) -> None:
         self.watchers.append(changed)
 
     async def drain(self, name: str, seconds: float) -> bool:

@@ -144,7 +144,7 @@ class Bench:
             registry, paths, guardian, self.ring_monitor, self._make_server,
             served_before=self.served, serials=self.serials, pause=self.pauses,
         )  # fmt: skip
-        self.device_manager.watch(self.changes.append)
+        self.device_manager.subscribe(self.changes.append)
         self.control: Controllable = self.device_manager
 
     def _make_server(self, _entry: UioEntry, trouble: Trouble, origin: Origin) -> Scripted:

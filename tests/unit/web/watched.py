@@ -64,5 +64,5 @@ class Watched:
     def handlers(self) -> list[Provider]:
         return []
 
-    def watch(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, changed: Callable[[str], None]) -> None:
         raise AssertionError("nobody here needs to be told")

@@ -88,7 +88,7 @@ class Watchable(Protocol):
     def problems(self) -> list[str]:
         """What does not work though devices are served, as text: handlers that cannot be loaded, the log."""
 
-    def watch(self, changed: Callable[[str], None]) -> None:
+    def subscribe(self, changed: Callable[[str], None]) -> None:
         """`changed` is called with a device's name from now on: when it appears, vanishes, changes its state,
         or has an event."""
 

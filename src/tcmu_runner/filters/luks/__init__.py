@@ -1,10 +1,10 @@
 """`luks`: LUKS volumes, as cryptsetup makes and opens them, under a LUN.
 
-volume key    encrypts the data (AES-XTS).
-key slot      a copy of the volume key, encrypted with a key that is derived from one passphrase or key file.
-key material  the content of a key slot: the volume key split into stripes; all of them are needed.
-digest        a hash by which the filter checks a volume key.
-segment       the place of the data, and its encryption.
+volume key: encrypts the data (AES-XTS).
+key slot: a copy of the volume key, encrypted with a key that is derived from one passphrase or key file.
+key material: the content of a key slot: the volume key split into stripes; all of them are needed.
+digest: a hash by which the filter checks a volume key.
+segment: the place of the data, and its encryption.
 
 af          the anti-forensic splitter: a key as stripes; all of them are needed
 filter      the filter

@@ -6,7 +6,7 @@
     print(report)
     assert report.ok
 
-check     one rule of the contract; it passes, fails with a way out, or has nothing to look at.
+check: one rule of the contract; it passes, fails with a way out, or has nothing to look at.
 
 bench         the handler under test, and the means of the checks
 callers       how the engine calls a handler, imitated
