@@ -285,7 +285,7 @@ def test_a_new_server_that_ends_before_the_log_knows_why_the_old_one_did_is_repl
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        first = WorkerDiedError(patience=60)  # of which nobody knows yet how
+        first = WorkerDiedError(reason_seconds=60)  # of which nobody knows yet how
         bench.servers[0].trouble(first)
         await bench.servers_that_began(2)
         bench.servers[1].trouble(DOWN)
@@ -305,7 +305,7 @@ def test_a_restart_on_request_ends_the_wait_for_the_next_try(
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        first = WorkerDiedError(patience=60)
+        first = WorkerDiedError(reason_seconds=60)
         bench.servers[0].trouble(first)
         bench.servers[0].ended = True
         await bench.until(State.RECOVERING)
