@@ -221,8 +221,8 @@ class Lun:
 
     def _lend(self, dispatcher: RingDispatcher, perform: Perform) -> None:
         """Gives the unit what it needs of the storage outside of commands: background work, copies."""
-        self._background = Background(self.device, perform, dispatcher.in_flight.waiting, self._clock)
-        self._space_look = Background(self.device, perform, clock=self._clock)
+        self._background = Background(self.device, perform, dispatcher.in_flight)
+        self._space_look = Background(self.device, perform)
         self.unit.spawn = self._background.spawn
         take_copies(self.unit, perform, dispatcher.in_flight, self._clock)
 
