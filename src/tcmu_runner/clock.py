@@ -6,17 +6,23 @@ An event loop is such a clock already, `loop.time` and `loop.call_later`: code o
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 
 class Clock(Protocol):
     """Any thread. monotonic: seconds since some moment, which only grow; the same for all processes of a
-    machine. sleep: the calling thread does nothing for so many seconds."""
+    machine. sleep: the calling thread does nothing for so many seconds. wait_for: see threading.Condition."""
 
     def monotonic(self) -> float: ...
 
     def sleep(self, seconds: float, /) -> None: ...
+
+    def wait_for(
+        self, condition: threading.Condition, predicate: Callable[[], bool], seconds: float | None = None, /
+    ) -> bool: ...
 
 
 class MachineClock:
@@ -24,6 +30,7 @@ class MachineClock:
 
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(time.sleep)
+    wait_for = staticmethod(threading.Condition.wait_for)
 
 
 MACHINE: Clock = MachineClock()

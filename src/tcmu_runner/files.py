@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from contextlib import suppress
 from pathlib import Path
+
+from tcmu_runner.clock import MACHINE, Clock
 
 LOCK_PAUSE = 0.02  # seconds
 ROOT_ONLY = 0o600
@@ -40,15 +41,15 @@ def keep_names(directory: Path) -> None:
             os.close(descriptor)
 
 
-def lock(descriptor: int, kind: int, seconds: float) -> None:
+def lock(descriptor: int, kind: int, seconds: float, clock: Clock = MACHINE) -> None:
     """Locks an open file with flock(2) until it is closed. kind: fcntl.LOCK_EX or LOCK_SH. Waits up to
     `seconds` for another holder, then raises BlockingIOError. Any other OSError: the file cannot be
     locked."""
-    deadline = time.monotonic() + seconds
+    deadline = clock.monotonic() + seconds
     while True:
         try:
             return fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 raise
-        time.sleep(LOCK_PAUSE)
+        clock.sleep(LOCK_PAUSE)

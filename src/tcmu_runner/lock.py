@@ -5,11 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.errors import DeviceError
 
 RETRY_SECONDS = 0.05
@@ -19,20 +19,21 @@ _FLOCK = struct.Struct("@hhqqi4x")  # fcntl(2), struct flock: type, whence, star
 class DaemonLock:
     """Two daemons would answer each other's events. A record lock (fcntl(2)) ends with its process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock = MACHINE) -> None:
         self._path = path
+        self._clock = clock
         self._descriptor: int | None = None
 
     def acquire(self, seconds: float) -> None:
         """Waits up to `seconds`, then raises DeviceError: a guardian holds it while it tidies up."""
-        deadline = time.monotonic() + seconds
+        deadline = self._clock.monotonic() + seconds
         while not self.try_acquire():
-            if time.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 raise DeviceError(
                     f"{self._path} is locked by {self.holder()}: it serves this machine; stop it first, for "
                     "example with systemctl stop tcmu-runner"
                 )
-            time.sleep(RETRY_SECONDS)
+            self._clock.sleep(RETRY_SECONDS)
 
     def holder(self) -> str:
         """The holder, for a message: "process 123 (/usr/bin/tcmu-runner)"."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner import files
 
@@ -55,6 +56,6 @@ def test_one_has_the_lock(tmp_path: Path) -> None:
     with (tmp_path / "x").open("w") as one, (tmp_path / "x").open() as two:
         files.lock(one.fileno(), fcntl.LOCK_EX, 0)
         with pytest.raises(BlockingIOError):
-            files.lock(two.fileno(), fcntl.LOCK_SH, 0.03)
+            files.lock(two.fileno(), fcntl.LOCK_SH, 60, ManualClock())
         one.close()
         files.lock(two.fileno(), fcntl.LOCK_SH, 0)

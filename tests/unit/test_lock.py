@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.lock import DaemonLock
@@ -38,3 +39,25 @@ def test_it_says_who_has_it(tmp_path: Path) -> None:
     with DaemonLock(path) as lock:
         lock.acquire(0)
         assert "let go" in DaemonLock(path).holder()  # of a process that asks for itself nobody is told
+
+
+def test_it_waits_for_one_that_has_it_for_a_moment(tmp_path: Path) -> None:
+    """As a guardian while it tidies up."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "lock"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+
+        class Ending(ManualClock):
+            def sleep(self, seconds: float) -> None:
+                super().sleep(seconds)
+                if self.now >= 1005:
+                    other.communicate()
+
+        clock = Ending()
+        with pytest.raises(DeviceError):
+            DaemonLock(tmp_path / "lock", clock).acquire(4)
+        with DaemonLock(tmp_path / "lock", clock) as lock:
+            lock.acquire(10)
+        assert 1005 <= clock.now < 1006

@@ -8,11 +8,10 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from tcmu_runner import settings
 from tcmu_runner.cli.daemon_client import ask
-from tcmu_runner.cli.exports import disk
+from tcmu_runner.cli.exports import wait_for_disk
 from tcmu_runner.cli.iscsi import ChapCredentials, Grant
 from tcmu_runner.cli.lio import Lio, Wanted
 from tcmu_runner.cli.output import print_json, progress
@@ -20,8 +19,6 @@ from tcmu_runner.cli.try_ import find_handler
 from tcmu_runner.errors import ConfigError, TcmuError
 from tcmu_runner.handler.config import escape_addresses
 from tcmu_runner.units import format_size
-
-DISK_SECONDS = 10.0  # to wait until the kernel has found a loopback disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +99,7 @@ def _make(lio: Lio, undo: ExitStack, wanted: Wanted, options: argparse.Namespace
         raise TcmuError(f"{wanted.name}: {_reason(wanted.name, began) or error}") from error
     made = Made(wanted.name, wanted.config, wanted.size, wanted.block_size)
     if options.loopback:
-        return Made(*_start(made), disk=_wait_for_disk(lio.export_loopback(undo, store)))
+        return Made(*_start(made), disk=wait_for_disk(lio.export_loopback(undo, store)))
     if options.iscsi:
         there = lio.export_iscsi(undo, store, options.iscsi, _access(options))
         return Made(
@@ -133,13 +130,6 @@ def _reason(name: str, since: float) -> str:
         return ""
     new = [each for each in told if each.time >= since and each.device.rpartition("/")[2] == name]
     return next((each.text for each in reversed(new) if "refused" in each.text), "")
-
-
-def _wait_for_disk(group: Path) -> str:
-    deadline = time.monotonic() + DISK_SECONDS
-    while not (found := disk(group, 0)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return found
 
 
 def _told(made: Made) -> str:

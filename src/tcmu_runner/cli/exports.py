@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.guardian.unlinking import UNLINK, sleepers
 from tcmu_runner.kernel import sysfs
 from tcmu_runner.kernel.paths import SYSTEM, Paths
 from tcmu_runner.printable import utf8
 
+DISK_SECONDS = 10.0  # the kernel scans for a new disk on a thread of its own
+PAUSE = 0.05  # seconds between two looks for it
 SCSI_DEVICES = Path("/sys/bus/scsi/devices")
 
 
@@ -72,6 +75,14 @@ def disk(group: Path, lun: int) -> str:
     except (OSError, ValueError):
         return ""
     return f"/dev/{name}"
+
+
+def wait_for_disk(group: Path, clock: Clock = MACHINE) -> str:
+    """The device node of a new loopback LUN 0; empty if the kernel has not found it after DISK_SECONDS."""
+    deadline = clock.monotonic() + DISK_SECONDS
+    while not (found := disk(group, 0)) and clock.monotonic() < deadline:
+        clock.sleep(PAUSE)
+    return found
 
 
 def users(export: Export, paths: Paths = SYSTEM) -> Iterator[str]:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.overlay import Overlay
 from tcmu_runner.units import format_size
 
 
-def run(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace, clock: Clock = MACHINE) -> int:
     """Returns the exit status. Raises TcmuError or OSError to be shown."""
     if options.act == "adopt":
         was = sidecar.forget(options.file)
         print(f"it belonged to {was or 'no storage'}; now to the one that it is served over next")
         return 0
-    overlay = Overlay.find(options.file)
+    overlay = Overlay.find(options.file, clock)
     try:
         held = sum(length for _, length, _ in overlay.pieces())
         if options.act == "discard":

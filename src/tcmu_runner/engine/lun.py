@@ -106,12 +106,11 @@ class Lun:
         late: Late = Late.LOG,
         slow: float | None = SLOW_SECONDS,
         statistics: Statistics | None = None,
-        clock: Clock = MACHINE,
     ) -> None:
         self.description = description
         self._time_out = time_out
         self._late = late
-        self._clock = clock
+        self._clock = device.clock
         self.device = device
         self.stack = stack
         self.statistics = statistics or Statistics()
@@ -130,14 +129,20 @@ class Lun:
         self._space_seen = 0.0
 
     @classmethod
-    def open(cls, description: Description, registry: Registry, statistics: Statistics | None = None) -> Lun:
+    def open(
+        cls,
+        description: Description,
+        registry: Registry,
+        statistics: Statistics | None = None,
+        clock: Clock = MACHINE,
+    ) -> Lun:
         """Finds the handler and opens the storage. statistics: for counters; None: private ones. Raises
         TcmuError or OSError when the device is refused."""
         description.check()
         provider, parts = registry.find(description.config)
         device = Device(
             description.name, description.size, description.block_size,
-            config=description.config, origin=description.origin,
+            config=description.config, origin=description.origin, clock=clock,
         )  # fmt: skip
         stack = Stack.open(provider, provider.parse(parts.rest), device)
         slow = SLOW_SECONDS if parts.slow is None else parts.slow or None
@@ -216,8 +221,8 @@ class Lun:
 
     def _lend(self, dispatcher: RingDispatcher, perform: Perform) -> None:
         """Gives the unit what it needs of the storage outside of commands: background work, copies."""
-        self._background = Background(self.device, perform, dispatcher.in_flight.waiting, self._clock)
-        self._space_look = Background(self.device, perform, clock=self._clock)
+        self._background = Background(self.device, perform, dispatcher.in_flight)
+        self._space_look = Background(self.device, perform)
         self.unit.spawn = self._background.spawn
         take_copies(self.unit, perform, dispatcher.in_flight, self._clock)
 

@@ -49,7 +49,7 @@ class Slots:
     @classmethod
     def open(cls, path: Path, size: int, chunk: int, device: Device) -> Slots:
         """size: bytes of the cache. Raises OSError or ConfigError."""
-        fd = sidecar.claim(path, "cache")
+        fd = sidecar.claim(path, "cache", device.clock)
         try:
             alive = _check_head(fd, path, chunk)
             slots = cls(fd, max(size // chunk, 1), chunk)

@@ -75,7 +75,7 @@ class Checksums:
         block_size = device.block_size
         if device.size > MOST:
             raise ConfigError(f"the filter verify takes disks of at most {MOST >> 40} TiB")
-        fd = sidecar.claim(path, "checksum file")
+        fd = sidecar.claim(path, "checksum file", device.clock)
         try:
             if os.fstat(fd).st_size == 0:
                 _make(fd, device)

@@ -75,7 +75,7 @@ class Cow(Filter[CowOptions]):
     def open(cls, device: Device, options: CowOptions) -> Self:
         path = sidecar.path_of(device, options.directory, "cow")
         sidecar.expect(path, device, "overlay")
-        return cls(Overlay.open(path, device.size, device.block_size, device), device.log)
+        return cls(Overlay.open(path, device.size, device.block_size, device, device.clock), device.log)
 
     def start(self) -> Steps:
         if self.overlay.commit_wanted:

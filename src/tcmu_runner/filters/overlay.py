@@ -22,6 +22,7 @@ from struct import Struct
 from uuid import UUID
 
 from tcmu_runner import files, iov
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.errors import ConfigError, DeviceError
 from tcmu_runner.filters import bitmap, sidecar
 from tcmu_runner.filters.sidecar import pread, pwrite, pwritev
@@ -65,17 +66,19 @@ class Overlay:
         self._map()
 
     @classmethod
-    def find(cls, path: Path) -> Overlay:
+    def find(cls, path: Path, clock: Clock = MACHINE) -> Overlay:
         """Opens an existing file, for the command line. Raises OSError or ConfigError."""
         with path.open("rb") as file:
             size, block_size, *_ = _read_head(file.fileno(), path)
-        return cls.open(path, size, block_size)
+        return cls.open(path, size, block_size, clock=clock)
 
     @classmethod
-    def open(cls, path: Path, size: int, block_size: int, device: Device | None = None) -> Overlay:
+    def open(
+        cls, path: Path, size: int, block_size: int, device: Device | None = None, clock: Clock = MACHINE
+    ) -> Overlay:
         """Creates a missing file. Raises OSError or ConfigError when it is another disk's, or in use. device:
-        its owner; None: no check, for the command line."""
-        fd = sidecar.claim(path, "overlay")
+        its owner; None: no check, for the command line. clock: to wait for another process."""
+        fd = sidecar.claim(path, "overlay", clock)
         try:
             _check_holes(fd, path)
             if os.fstat(fd).st_size == 0:

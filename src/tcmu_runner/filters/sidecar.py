@@ -17,6 +17,7 @@ from struct import Struct
 from urllib.parse import quote
 
 from tcmu_runner import files
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.errors import ConfigError, DeviceError
 from tcmu_runner.handler.device import Device, without_hba
 from tcmu_runner.iov import Buffers
@@ -69,7 +70,7 @@ def expect(path: Path, device: Device, what: str) -> None:
         device.missing(f"{what} {path}", f"touch {path}")
 
 
-def claim(path: Path, what: str) -> int:
+def claim(path: Path, what: str, clock: Clock = MACHINE) -> int:
     """Opens the file, creates it if it is missing, and locks it until it is closed. what: its kind, for
     messages. Raises DeviceError."""
     try:
@@ -78,7 +79,7 @@ def claim(path: Path, what: str) -> int:
         text = f"{what} {path}: {error.strerror}; correct the directory"
         raise DeviceError(text, error.errno or errno.EIO) from None
     try:
-        files.lock(fd, fcntl.LOCK_EX, LOCK_SECONDS)
+        files.lock(fd, fcntl.LOCK_EX, LOCK_SECONDS, clock)
     except BlockingIOError:
         os.close(fd)
         raise DeviceError(f"{what} {path} is in use by another process", errno.EBUSY) from None

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from tcmu_runner.guardian.unlinking import stay
-from tcmu_runner.guardian.watchdog import Watchdog
+from tcmu_runner.guardian.watchdog import Poll, Watchdog, poll
 from tcmu_runner.kernel.configfs import Backstore, ResetStatus
 from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import TcmuNetlink
@@ -120,12 +120,14 @@ class _Told:
                 self._logs.follow(*descriptors)
 
 
-def watch(ends: Ends, paths: Paths, logs: Logs, replaced: Callable[[], bool]) -> Served | None:
+def watch(
+    ends: Ends, paths: Paths, logs: Logs, replaced: Callable[[], bool], poll: Poll = poll
+) -> Served | None:
     """Runs until the daemon has ended. Returns the devices that it served then; None after a goodbye. None of
     the daemon's descriptors is open here after that. replaced: whether another daemon runs already while
-    workers of this one have not ended: the kernel then waits for that one."""
+    workers of this one have not ended: the kernel then waits for that one. poll: see Watchdog."""
     end = ends.line
-    with closing(Watchdog(end, ends.life, STALL_SECONDS)) as watchdog:
+    with closing(Watchdog(end, ends.life, STALL_SECONDS, poll)) as watchdog:
         told = _Told(watchdog, logs)
         while True:
             if not watchdog.wait():

@@ -5,18 +5,31 @@ from __future__ import annotations
 import os
 import select
 import socket
+from collections.abc import Callable, Mapping
+
+Poll = Callable[[Mapping[int, int], float | None], list[int]]
+
+
+def poll(events: Mapping[int, int], seconds: float | None) -> list[int]:
+    """Waits up to `seconds`, None: without a limit. events: poll(2)'s, by descriptor. Returns the descriptors
+    that are ready; empty after `seconds`."""
+    poller = select.poll()
+    for descriptor, wanted in events.items():
+        poller.register(descriptor, wanted)
+    return [ready for ready, _ in poller.poll(None if seconds is None else seconds * 1000)]
 
 
 class Watchdog:
     """Silence on the socket `end` for `seconds` means a stall; while the supervisor rests, only after a
     netlink event has arrived. Does not wake up while neither sends. life: the read end of a pipe; all
-    processes of the daemon hold its write end."""
+    processes of the daemon hold its write end. poll: waits, as the function here."""
 
-    def __init__(self, end: socket.socket, life: int, seconds: float) -> None:
+    def __init__(self, end: socket.socket, life: int, seconds: float, poll: Poll = poll) -> None:
         self._end = end.fileno()
         self._wanted = select.POLLIN
         self._life = life
         self._seconds = seconds
+        self._poll = poll
         self._kernel: list[int] = []  # the duplicate of the supervisor's netlink socket, if it was sent
         self._resting = False
         self._called = False  # a netlink event has arrived, and the supervisor has sent nothing since
@@ -27,7 +40,7 @@ class Watchdog:
         supervisor stalls; reported once for each stall."""
         while True:
             kernel, seconds = self._watched()
-            ready = self._poll(kernel, seconds)
+            ready = self._poll({self._end: self._wanted, **dict.fromkeys(kernel, select.POLLIN)}, seconds)
             if self._end in ready:
                 self._called = self._stalled = False
                 return True
@@ -42,13 +55,6 @@ class Watchdog:
         if self._resting and not self._called:
             return self._kernel, None
         return [], self._seconds  # not the netlink socket: it stays readable until the supervisor reads it
-
-    def _poll(self, kernel: list[int], seconds: float | None) -> list[int]:
-        poller = select.poll()
-        poller.register(self._end, self._wanted)
-        for descriptor in kernel:
-            poller.register(descriptor, select.POLLIN)
-        return [ready for ready, _ in poller.poll(None if seconds is None else seconds * 1000)]
 
     def await_workers(self) -> None:
         """The supervisor has ended: `wait` now waits for the daemon's other processes. Data in the pipe,

@@ -10,6 +10,8 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tcmu_runner.clock import MACHINE, Clock
+
 log = logging.getLogger("tcmu_runner.device")
 
 
@@ -47,7 +49,8 @@ class Device:
     """name: of the backstore, for example user_0/vol0. size: bytes. block_size: bytes. config: the LUN's
     whole config string, empty without one. storage: for a filter, the identity of the storage below it (see
     Plugin.identity), empty if unknown. origin: why the LUN is opened. written: whether commands may write to
-    this storage; false below a filter such as cow, so that many LUNs may share it.
+    this storage; false below a filter such as cow, so that many LUNs may share it. clock: by which a handler
+    or filter waits, for example for a lock.
 
     Handlers read the fields, log through `log`, and report events by the methods, on any thread.
     """
@@ -61,6 +64,7 @@ class Device:
     storage: str = ""
     origin: Origin = Origin.NEW
     written: bool = True
+    clock: Clock = MACHINE
     log: DeviceLog = field(init=False)
 
     def __post_init__(self) -> None:

@@ -31,7 +31,7 @@ def claim(fd: int, path: Path, device: Device, *, shared: bool) -> None:
         return
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
-        files.lock(fd, kind, SECONDS.get(device.origin, NEW_SECONDS))
+        files.lock(fd, kind, SECONDS.get(device.origin, NEW_SECONDS), device.clock)
     except BlockingIOError:
         raise in_use(path, holder(path, device.name)) from None
     except OSError as error:  # a file system without flock

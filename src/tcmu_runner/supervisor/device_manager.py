@@ -59,11 +59,14 @@ class DeviceManager:
         serials: Serials,
         problems: Callable[[], list[str]] = list,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        serial_seconds: float = SERIAL_SECONDS,
     ) -> None:
-        """pause: waits for so many seconds, before a device is tried again."""
+        """pause: waits for so many seconds, before a device is tried again. serial_seconds: so long after the
+        last new device, identifiers are compared."""
         self.problems = problems
         self._registry = registry
         self._pause = pause
+        self._serial_seconds = serial_seconds
         self._paths = paths
         self._guardian = guardian
         self._ring_monitor = ring_monitor
@@ -257,7 +260,7 @@ class DeviceManager:
         if self._comparing is not None:
             self._comparing.cancel()
         later = asyncio.get_running_loop().call_later
-        self._comparing = later(SERIAL_SECONDS, lambda: self._tasks.spawn(self._compare()))
+        self._comparing = later(self._serial_seconds, lambda: self._tasks.spawn(self._compare()))
 
     async def _compare(self) -> None:
         """Does not hold a turn: its reads of configfs may wait for a removal to end, which needs that

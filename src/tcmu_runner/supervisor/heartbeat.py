@@ -17,12 +17,20 @@ class Heartbeat:
     hangs. While nothing happens it rests: only `ring_monitor` or `wake` starts it again. On the event loop.
 
     stirs: called at each beat, and once more before a rest; whether anything happens on a ring or in a task.
+    beat_seconds: from one beat to the next.
     """
 
-    def __init__(self, guardian: Guardian, ring_monitor: RingMonitor, stirs: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        guardian: Guardian,
+        ring_monitor: RingMonitor,
+        stirs: Callable[[], bool],
+        beat_seconds: float = BEAT_SECONDS,
+    ) -> None:
         self._guardian = guardian
         self._ring_monitor = ring_monitor
         self._stirs = stirs
+        self._beat_seconds = beat_seconds
         self._quiet = 0  # idle beats in a row
         self._resting = False  # what the guardian was sent last
         self._next: asyncio.TimerHandle | None = None
@@ -62,10 +70,10 @@ class Heartbeat:
         return True
 
     def _rung(self) -> None:
-        """A command has arrived. Beats in a second, not now: the processor is the worker's. Until then the
-        guardian takes us for resting, which is right."""
+        """A command has arrived. Beats later, not now: the processor is the worker's. Until then the guardian
+        takes us for resting, which is right."""
         self._loop.remove_reader(self._ring_monitor.fileno())
         self._beat_later()
 
     def _beat_later(self) -> None:
-        self._next = self._loop.call_later(BEAT_SECONDS, self._beat)
+        self._next = self._loop.call_later(self._beat_seconds, self._beat)

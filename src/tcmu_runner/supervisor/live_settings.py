@@ -58,11 +58,13 @@ class Follower(Protocol):
 class Configuration:
     """Call `load` at the start; `follow` and all else run on the event loop."""
 
-    def __init__(self, options: Options, logs: Logs) -> None:
+    def __init__(self, options: Options, logs: Logs, quiet_seconds: float = QUIET_SECONDS) -> None:
+        """quiet_seconds: so long after the last change of a file the files are read."""
         self.settings = Settings()
         self.registry = Registry()
         self._options = options
         self._logs = logs
+        self._quiet_seconds = quiet_seconds
         self._conf = TcmuConf()
         self._toml = options.settings or tcmu_runner_toml.DEFAULT
         self._seen: dict[Path, str | None] = {}  # each file's text when it was read last
@@ -120,7 +122,7 @@ class Configuration:
         watch.clear()
         if self._pending is not None:
             self._pending.cancel()
-        self._pending = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._reload)
+        self._pending = asyncio.get_running_loop().call_later(self._quiet_seconds, self._reload)
 
     def _reload(self) -> None:
         if (text := self._changed(self._options.tcmu_conf)) is not None:

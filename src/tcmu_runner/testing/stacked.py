@@ -107,10 +107,10 @@ def open_stack(
     block_size: int = 512,
     clock: Clock = MACHINE,
 ) -> Stacked:
-    """Filters, the topmost first, over the handler that `config` names; they pause by the clock. Raises
+    """Filters, the topmost first, over the handler that `config` names; they wait by the clock. Raises
     TcmuError or OSError."""
     made, options = definition(config, *layers)
-    stack = Stack.open(made, options, Device("conformance", size, block_size))
+    stack = Stack.open(made, options, Device("conformance", size, block_size, clock=clock))
     return Stacked(stack, clock) if stack.threads else StackedInline(stack, clock)
 
 

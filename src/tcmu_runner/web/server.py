@@ -74,10 +74,17 @@ class WebServer:
         answer: Callable[[str], Awaitable[Answer | None]],
         names: Iterable[str] = (),
         now: Callable[[], float] = time.time,
+        *,
+        seconds: float = SECONDS,
+        connections: int = CONNECTIONS,
     ) -> None:
+        """now: the time of day, for the field Date. seconds: after which a slow client is cut off.
+        connections: at most, at a time."""
         self._answer = answer
         self._names = {"localhost", *(name.lower() for name in names)}
         self._now = now
+        self._seconds = seconds
+        self._connections = connections
         self._open: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
 
@@ -94,12 +101,12 @@ class WebServer:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= CONNECTIONS:
+        if len(self._open) >= self._connections:
             writer.transport.abort()
             return
         self._open.add(writer)
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(self._seconds):
                 writer.write(await self._respond(reader))
                 await _close(reader, writer)
         except (OSError, EOFError):  # the client is gone, or too slow (TimeoutError)

@@ -35,11 +35,11 @@ log = logging.getLogger(__name__)
 class WorkerDiedError(DeviceError):
     """The worker process that served a device has ended. The exit status comes later: see `explained`.
 
-    patience: seconds for which `explained` waits at most; None: REASON_SECONDS."""
+    reason_seconds: `explained` waits no longer for it."""
 
-    def __init__(self, patience: float | None = None) -> None:
+    def __init__(self, reason_seconds: float = REASON_SECONDS) -> None:
         super().__init__("worker process ended")
-        self._patience = REASON_SECONDS if patience is None else patience
+        self._reason_seconds = reason_seconds
         self._how = ""
         self._explained = asyncio.Event()
 
@@ -51,9 +51,9 @@ class WorkerDiedError(DeviceError):
         self._explained.set()
 
     async def explained(self) -> None:
-        """Waits up to REASON_SECONDS until str(self) includes the exit status or signal."""
+        """Waits up to `reason_seconds` until str(self) includes the exit status or signal."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._explained.wait(), self._patience)
+            await asyncio.wait_for(self._explained.wait(), self._reason_seconds)
 
 
 def _how(status: int) -> str:
@@ -67,10 +67,19 @@ def _how(status: int) -> str:
 
 
 class WorkerHandle:
-    """One worker. `troubles` are called when the worker has ended or the ring of their device is broken."""
+    """One worker. `troubles` are called when the worker has ended or the ring of their device is broken.
 
-    def __init__(self, control: socket.socket) -> None:
+    silent_seconds: `watch` kills a worker that has not answered for so long. reason_seconds: see
+    WorkerDiedError."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        silent_seconds: float = SILENT_SECONDS,
+        reason_seconds: float = REASON_SECONDS,
+    ) -> None:
         self._control = control
+        self._silent_seconds = silent_seconds
         self._loop = asyncio.get_running_loop()
         self._ids = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Done]] = {}
@@ -82,7 +91,7 @@ class WorkerHandle:
         self.troubles: dict[int, Trouble] = {}  # by minor
         self._loop.add_reader(control.fileno(), self._receive)
         self._watching: asyncio.Task[None] | None = None
-        self._death = WorkerDiedError()
+        self._death = WorkerDiedError(reason_seconds)
 
     @property
     def ready(self) -> bool:
@@ -164,10 +173,10 @@ class WorkerHandle:
     async def _watch(self) -> None:
         answer = asyncio.ensure_future(self.call(Watch))
         for _ in range(2):  # after the first wait the answer may be unread because our own loop was stopped
-            if (await asyncio.wait({answer}, timeout=SILENT_SECONDS / 2))[0]:
+            if (await asyncio.wait({answer}, timeout=self._silent_seconds / 2))[0]:
                 answer.exception()  # if the worker died: `troubles` are called for that
                 return
-        log.error("worker process %d: no answer for %.0f s: killed", self.pid, SILENT_SECONDS)
+        log.error("worker process %d: no answer for %.0f s: killed", self.pid, self._silent_seconds)
         self.kill()
         await asyncio.wait({answer})
         answer.exception()

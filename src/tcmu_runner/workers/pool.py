@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,11 +30,23 @@ class Pool:
     wait for a fork, and the pages that a warm-up touches are no longer shared.
     """
 
-    def __init__(self, fork_server: ForkServer, count: int | None, end: Callable[[], None]) -> None:
-        """end: called when the forkserver has ended, and all workers with it; no new one can be forked."""
+    def __init__(
+        self,
+        fork_server: ForkServer,
+        count: int | None,
+        end: Callable[[], None],
+        *,
+        quiet_seconds: float = QUIET_SECONDS,
+        make_handle: Callable[[socket.socket], WorkerHandle] = WorkerHandle,
+    ) -> None:
+        """end: called when the forkserver has ended, and all workers with it; no new one can be forked.
+        quiet_seconds: so long after a new worker a spare one is forked. make_handle: called with a worker's
+        socket."""
         self._fork_server = fork_server
         self._count = count
         self._end = end
+        self._quiet_seconds = quiet_seconds
+        self._make_handle = make_handle
         self.lost = False
         asyncio.get_running_loop().add_reader(fork_server.fileno(), self._hear)
         self._workers: set[WorkerHandle] = set()  # until the forkserver has sent their Ended
@@ -71,7 +84,7 @@ class Pool:
 
     def _prepare_later(self) -> None:
         self._do_not_prepare()
-        self._preparing = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._prepare)
+        self._preparing = asyncio.get_running_loop().call_later(self._quiet_seconds, self._prepare)
 
     def _prepare(self) -> None:
         if self._spare is None or not self._spare.alive:
@@ -81,7 +94,7 @@ class Pool:
                 log.warning("no spare worker: %s: replacing a dead worker takes longer", error)
 
     def _fork(self, *, rehearsed: bool = False) -> WorkerHandle:
-        worker = WorkerHandle(self._fork_server.fork(rehearsed=rehearsed))
+        worker = self._make_handle(self._fork_server.fork(rehearsed=rehearsed))
         self._workers.add(worker)
         self._unnamed.append(worker)
         return worker

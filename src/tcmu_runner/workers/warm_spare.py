@@ -10,7 +10,7 @@ import gc
 import logging
 import mmap
 import os
-import time
+import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -40,7 +40,7 @@ COMMANDS = (  # (CDB, Data-Out, bytes of Data-In expected)
     (DISK.row("READ(10)").cdb(0, 8), b"", 4096),
     (DISK.row("WRITE(10)").cdb(0, 8), bytes(4096), 0),
 )
-GIVE_UP_SECONDS = 5.0
+SILENT_SECONDS = 5.0  # without a completion, after which the dry run is given up
 
 log = logging.getLogger(__name__)
 
@@ -53,12 +53,14 @@ class _Stage(UioDevice):
         self._memory = os.memfd_create("rehearsal")
         os.ftruncate(self._memory, RING + DATA)
         self.producer = Producer(memoryview(self.map()), RING)
+        self.rung = threading.Event()
 
     def map(self) -> mmap.mmap:
         return mmap.mmap(self._memory, RING + DATA)
 
     def kick(self) -> None:
-        """No doorbell: `_perform` polls for completions."""
+        """On the ring's thread: `_perform` waits for it."""
+        self.rung.set()
 
     def close(self) -> None:
         if self._memory >= 0:
@@ -96,9 +98,8 @@ def _perform(directory: Path) -> None:
     lun.open()
     tickets = [producer.submit(cdb, out, length) for cdb, out, length in COMMANDS]
     lun.attach(RingThread("rehearsal"), lambda _error: None)
-    deadline = time.monotonic() + GIVE_UP_SECONDS
-    while any(ticket.status is None for ticket in tickets) and time.monotonic() < deadline:
-        time.sleep(0.001)
+    while any(ticket.status is None for ticket in tickets) and stage.rung.wait(SILENT_SECONDS):
+        stage.rung.clear()
         producer.reap()
     lun.close()
     encode(Done(request.id, size=SIZE, block_size=512))

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner.cli import exports as module
-from tcmu_runner.cli.exports import Export, exports, users
+from tcmu_runner.cli.exports import DISK_SECONDS, Export, exports, users, wait_for_disk
 from tcmu_runner.kernel.paths import Paths
 
 
@@ -63,6 +64,25 @@ def test_the_disk_of_a_loopback_export(paths: Paths, tmp_path: Path, monkeypatch
     (tmp_path / "devices/2:0:1:0/block/sdx").mkdir(parents=True)
     (found,) = exports(paths)["user_0/vol0"]
     assert str(found) == "/dev/sdx"
+
+
+def test_a_new_disk_is_waited_for_until_the_kernel_has_found_it(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SCSI_DEVICES", tmp_path / "devices")
+    group = export(paths, "loopback", "naa.5001405000000001", 0)
+    (group / "address").write_text("2:0:1\n")
+
+    class Finding(ManualClock):
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.now >= 1000 + DISK_SECONDS - 1:
+                (tmp_path / "devices/2:0:1:0/block/sdx").mkdir(parents=True)
+
+    in_vain = ManualClock()
+    assert wait_for_disk(group, in_vain) == ""
+    assert 1000 + DISK_SECONDS <= in_vain.now < 1001 + DISK_SECONDS
+    assert wait_for_disk(group, Finding()) == "/dev/sdx"
 
 
 def test_who_uses_a_disk(paths: Paths) -> None:

@@ -66,10 +66,10 @@ class Bench:
         clock: ManualClock | None = None,
     ) -> None:
         self.clock = clock or ManualClock()
-        self.device = Device("user_0/test", 1 << 20)
+        self.device = Device("user_0/test", 1 << 20, clock=self.clock)
         description = Description("user_0/test", "test/", 1 << 20, limits=limits or Limits())
         stack = Stack(handler, filters)
-        self.lun = Lun(description, stack, self.device, time_out=time_out, late=late, clock=self.clock)
+        self.lun = Lun(description, stack, self.device, time_out=time_out, late=late)
         self.transport = MemoryTransport()
         self.producer = self.transport.producer
         self.broken: list[Exception] = []

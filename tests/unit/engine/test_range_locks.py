@@ -21,9 +21,9 @@ def test_it_waits_for_all_that_is_under_way_on_its_blocks() -> None:
     wanted = command(512, 1024)
     assert not gate.admit(wanted, None, {beside, on_it}, exclusive=True)
     assert not gate.ended(beside)
-    assert gate.released() == []
+    assert gate.released(set()) == []
     assert gate.ended(on_it)
-    assert [parked.command for parked in gate.released()] == [wanted]
+    assert [parked.command for parked in gate.released(set())] == [wanted]
     assert gate.active
 
 
@@ -35,7 +35,9 @@ def test_later_commands_on_its_blocks_wait_for_it_and_others_do_not() -> None:
     assert not gate.admit(behind, None, {holder}, exclusive=False)
     assert gate.admit(elsewhere, None, {holder}, exclusive=False)
     assert gate.ended(holder)
-    assert [parked.command for parked in gate.released()] == [behind]
+    under_way: set[Command] = set()
+    assert [parked.command for parked in gate.released(under_way)] == [behind]
+    assert under_way == {behind}  # at once: who looks for it meanwhile finds it
     assert not gate.active
 
 
@@ -47,7 +49,7 @@ def test_nobody_overtakes_one_that_waits() -> None:
     assert not gate.admit(command(0, 512), None, {running}, exclusive=False)
     assert not gate.admit(command(0, 512), None, {running}, exclusive=True)
     gate.ended(running)
-    assert [parked.command for parked in gate.released()] == [first]
+    assert [parked.command for parked in gate.released(set())] == [first]
 
 
 def test_those_that_waited_go_one_after_the_other() -> None:
@@ -58,10 +60,10 @@ def test_those_that_waited_go_one_after_the_other() -> None:
     assert not gate.admit(first, None, {holder}, exclusive=False)
     assert not gate.admit(second, None, {holder}, exclusive=False)
     assert gate.ended(holder)
-    assert [parked.command for parked in gate.released()] == [first]
+    assert [parked.command for parked in gate.released(set())] == [first]
     assert gate.active
     assert gate.ended(first)
-    assert [parked.command for parked in gate.released()] == [second]
+    assert [parked.command for parked in gate.released(set())] == [second]
 
 
 def test_two_on_different_blocks_run_side_by_side() -> None:
@@ -80,7 +82,7 @@ def test_later_commands_wait_for_one_that_holds_its_blocks() -> None:
     behind = command(0, 1024)
     assert not gate.admit(behind, None, {running}, exclusive=False)
     assert gate.ended(running)
-    assert [parked.command for parked in gate.released()] == [behind]
+    assert [parked.command for parked in gate.released(set())] == [behind]
     assert not gate.active
 
 

@@ -13,12 +13,12 @@ import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.clock import ManualClock
 from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters import cache_file as module
-from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.cache import Cache
 from tcmu_runner.filters.stats import Stats
 from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
@@ -282,11 +282,10 @@ def step(disk: Stacked, chance: random.Random, possible: list[set[bytes]]) -> No
 # -- refusals -------------------------------------------------------------------------------------------
 
 
-def test_refusals(tmp_path: Path, below: Path, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
+def test_refusals(tmp_path: Path, below: Path, mode: str) -> None:
     disk = opened(tmp_path, below, mode)
     with pytest.raises(DeviceError, match="in use by another process"):
-        open_stack("ram/", layer(tmp_path, mode), size=SIZE)
+        open_stack("ram/", layer(tmp_path, mode), size=SIZE, clock=ManualClock())
     disk.close()
     (tmp_path / "conformance.cache").write_bytes(b"something else")
     with pytest.raises(ConfigError, match="is no cache: move it away"):

@@ -12,12 +12,12 @@ import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.clock import ManualClock
 from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters import overlay as module
-from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.cow import Cow
 from tcmu_runner.filters.overlay import BLOCKS_AT, DURABLE_AT, PRESENT_AT, Overlay
 from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
@@ -38,7 +38,8 @@ def below(tmp_path: Path) -> Path:
 
 
 def opened(tmp_path: Path, below: Path) -> Stacked:
-    return open_stack(f"file/{below}", ("cow", {"directory": str(tmp_path)}), size=SIZE)
+    layer = ("cow", {"directory": str(tmp_path)})
+    return open_stack(f"file/{below}", layer, size=SIZE, clock=ManualClock())
 
 
 def overlay_of(tmp_path: Path) -> Path:
@@ -281,8 +282,7 @@ def test_discard(tmp_path: Path, below: Path) -> None:
 # -- refusals -------------------------------------------------------------------------------------------
 
 
-def test_refusals(tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
+def test_refusals(tmp_path: Path, below: Path) -> None:
     disk = opened(tmp_path, below)
     with pytest.raises(DeviceError, match="in use by another process"):
         opened(tmp_path, below)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.clock import ManualClock
 
+from tcmu_runner.cli.arguments import parser
 from tcmu_runner.cli.main import main
-from tcmu_runner.filters import sidecar
+from tcmu_runner.cli.overlay import run
+from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters.overlay import HEAD, MAGIC, VERSION, Overlay
 
 SIZE = 1 << 20
@@ -36,14 +39,14 @@ def test_show_commit_discard(path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.startswith("0 bytes of 1 MiB differ; they take ")
 
 
-def test_what_is_no_overlay_or_in_use(
-    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
+def test_one_that_is_in_use(path: Path) -> None:
     overlay = Overlay.find(path)
-    assert main(["overlay", str(path), "discard"]) == 1
-    assert "is in use by another process" in capsys.readouterr().err
+    with pytest.raises(DeviceError, match="is in use by another process"):
+        run(parser().parse_args(["overlay", str(path), "discard"]), ManualClock())
     overlay.close()
+
+
+def test_what_is_no_overlay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other").write_text("text")
     assert main(["overlay", str(tmp_path / "other")]) == 1
     assert "is no overlay" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner.errors import DeviceError
 from tcmu_runner.filters import sidecar
@@ -82,11 +83,10 @@ def test_a_file_that_cannot_be_renamed_is_named(tmp_path: Path, monkeypatch: pyt
         path_of(tmp_path)
 
 
-def test_one_process_at_a_time_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
+def test_one_process_at_a_time_has_it(tmp_path: Path) -> None:
     fd = sidecar.claim(tmp_path / "file", "overlay")
     with pytest.raises(DeviceError, match=r"overlay .*/file is in use by another process"):
-        sidecar.claim(tmp_path / "file", "overlay")
+        sidecar.claim(tmp_path / "file", "overlay", ManualClock())
     os.close(fd)
     os.close(sidecar.claim(tmp_path / "file", "overlay"))
 

@@ -13,11 +13,11 @@ import pytest
 from handlers.model import machine
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.clock import ManualClock
 from support.kit import KIT_SIZE
 
 from tcmu_runner import ConfigError, ScsiError
 from tcmu_runner.errors import DeviceError
-from tcmu_runner.filters import sidecar
 from tcmu_runner.filters.checksums import MARKS_AT, REGION, SUMS_AT
 from tcmu_runner.testing.stacked import Stacked, check_filter, open_stack
 
@@ -243,11 +243,10 @@ def step(disk: Stacked, chance: random.Random) -> None:
 # -- refusals -------------------------------------------------------------------------------------------
 
 
-def test_refusals(tmp_path: Path, below: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sidecar, "LOCK_SECONDS", 0.05)
+def test_refusals(tmp_path: Path, below: Path) -> None:
     disk = opened(tmp_path, below)
     with pytest.raises(DeviceError, match="in use by another process"):
-        open_stack("ram/", ("verify", {"directory": str(tmp_path)}), size=SIZE)
+        open_stack("ram/", ("verify", {"directory": str(tmp_path)}), size=SIZE, clock=ManualClock())
     disk.close()
     with pytest.raises(ConfigError, match="blocks of 512 bytes instead of 4096"):
         open_stack(f"file/{below}", ("verify", {"directory": str(tmp_path)}), size=SIZE, block_size=4096)

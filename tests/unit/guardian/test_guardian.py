@@ -16,13 +16,14 @@ from support.waiting import until
 
 from tcmu_runner.guardian import process as process_module
 from tcmu_runner.guardian.guardian import Guardian
-from tcmu_runner.guardian.process import GONE, RELEASED, Ends, Served, watch
+from tcmu_runner.guardian.process import GONE, RELEASED, STALL_SECONDS, Ends, Served, watch
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.lock import DaemonLock
 from tcmu_runner.logs import Logs
 
-SECONDS = 0.05
-LONG = 6 * SECONDS
+from .timeline import Timeline
+
+LONG = 6 * STALL_SECONDS
 
 
 class NoLog(Logs):
@@ -42,6 +43,7 @@ class Bench:
         self.releases = 0
         self.on_release: Callable[[], None] = lambda: None
         self.events, self.kernel = os.pipe()
+        self.timeline = Timeline()
 
     def release(self, _paths: Paths) -> None:
         self.releases += 1
@@ -70,11 +72,17 @@ class Bench:
         os.wait()
 
     def die_later(self) -> None:
-        threading.Timer(LONG, self.die).start()
+        self.timeline.after(LONG, self.die)
 
     def watch(self) -> Served | None:
         """What it has heard in the end."""
-        return watch(Ends(self.theirs, self.end_of_all), self._paths, NoLog(), lambda: self.replaced)
+        return watch(
+            Ends(self.theirs, self.end_of_all),
+            self._paths,
+            NoLog(),
+            lambda: self.replaced,
+            self.timeline.poll,
+        )
 
     def listeners(self) -> int:
         """Descriptors of this process that are the daemon's events."""
@@ -96,7 +104,6 @@ class Bench:
 def bench(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     with closing(Bench(paths)) as bench:
         monkeypatch.setattr(process_module, "release_waits", bench.release)
-        monkeypatch.setattr(process_module, "STALL_SECONDS", SECONDS)
         yield bench
 
 
@@ -152,7 +159,7 @@ def test_the_rings_are_left_alone_until_the_last_worker_has_ended(
             end()
 
         bench.die()
-        bench.on_release = lambda: threading.Timer(LONG, end_it).start()
+        bench.on_release = lambda: bench.timeline.after(LONG, end_it)
         assert bench.watch() == {(0, "vol0")}
     assert ended == [1]
     caplog.clear()
@@ -210,7 +217,7 @@ def test_a_daemon_may_rest(bench: Bench) -> None:
 def test_but_not_when_the_kernel_waits_for_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.daemon.hear(bench.events)
     bench.daemon.rest()
-    threading.Timer(SECONDS, os.write, (bench.kernel, b"event")).start()
+    bench.timeline.after(LONG, lambda: os.write(bench.kernel, b"event"))
     bench.on_release = bench.die_later
     assert bench.watch() == set()
     assert bench.releases == 1

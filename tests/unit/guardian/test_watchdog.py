@@ -1,7 +1,6 @@
 import os
 import select
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -9,7 +8,9 @@ import pytest
 
 from tcmu_runner.guardian.watchdog import Watchdog
 
-SECONDS = 0.05
+from .timeline import Timeline
+
+SECONDS = 10.0
 LONG = 6 * SECONDS
 
 
@@ -21,17 +22,19 @@ class Bench:
         self.events, self._kernel = os.pipe()
         self.duplicate = os.dup(self.events)
         self.end_of_all, self.life = os.pipe()
-        self.watchdog = Watchdog(self.theirs, self.end_of_all, SECONDS)
+        self.timeline = Timeline()
+        self.watchdog = self.another()
         self.watchdog.hear(self.duplicate)
+
+    def another(self) -> Watchdog:
+        return Watchdog(self.theirs, self.end_of_all, SECONDS, self.timeline.poll)
 
     def kernel_speaks(self) -> None:
         os.write(self._kernel, b"event")
 
-    def later(self, step: Callable[[], object]) -> threading.Timer:
+    def later(self, step: Callable[[], object]) -> None:
         """After a time that is long for who waits for SECONDS."""
-        timer = threading.Timer(LONG, step)
-        timer.start()
-        return timer
+        self.timeline.after(LONG, step)
 
     def speak(self) -> None:
         self.ours.send(b"x")
@@ -56,18 +59,17 @@ def bench() -> Iterator[Bench]:
 
 def test_silence_is_a_stall_and_told_once(bench: Bench) -> None:
     assert not bench.watchdog.wait()
-    timer = bench.later(bench.speak)
+    assert bench.timeline.now == SECONDS
+    bench.later(bench.speak)
     bench.hear()
-    timer.join()
     assert not bench.watchdog.wait()
 
 
 def test_a_daemon_that_starts_may_take_its_time(bench: Bench) -> None:
     """The kernel waits for no answer before there is a listener for its events."""
-    with closing(Watchdog(bench.theirs, bench.end_of_all, SECONDS)) as watchdog:
-        timer = bench.later(bench.speak)
+    with closing(bench.another()) as watchdog:
+        bench.later(bench.speak)
         assert watchdog.wait()
-        timer.join()
 
 
 def test_the_kernel_says_nothing_new_to_a_daemon_that_is_awake(bench: Bench) -> None:
@@ -79,9 +81,8 @@ def test_the_kernel_says_nothing_new_to_a_daemon_that_is_awake(bench: Bench) -> 
 
 def test_the_silence_of_a_daemon_that_rests_is_none(bench: Bench) -> None:
     bench.watchdog.rest()
-    timer = bench.later(bench.speak)
+    bench.later(bench.speak)
     bench.hear()
-    timer.join()
 
 
 def test_a_daemon_that_rests_has_to_say_something_when_the_kernel_does(bench: Bench) -> None:
@@ -101,9 +102,8 @@ def test_to_the_kernel_it_may_be_silent_again_after_a_word(bench: Bench) -> None
     os.read(bench.events, 64)
     bench.speak()
     bench.hear()
-    timer = bench.later(bench.speak)
+    bench.later(bench.speak)
     bench.hear()
-    timer.join()
 
 
 def test_a_beat_ends_the_rest(bench: Bench) -> None:
@@ -112,20 +112,11 @@ def test_a_beat_ends_the_rest(bench: Bench) -> None:
     assert not bench.watchdog.wait()
 
 
-def test_an_event_that_nobody_reads_does_not_keep_it_busy(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls, real = [], bench.watchdog._poll
-
-    def counted(kernel: list[int], seconds: float | None) -> list[int]:
-        calls.append(seconds)
-        return real(kernel, seconds)
-
-    monkeypatch.setattr(bench.watchdog, "_poll", counted)
+def test_an_event_that_nobody_reads_does_not_keep_it_busy(bench: Bench) -> None:
     bench.watchdog.rest()
     bench.kernel_speaks()
     assert not bench.watchdog.wait()
-    assert len(calls) == 2
+    assert bench.timeline.waits == 2
 
 
 def test_the_duplicate_is_closed_when_another_comes_and_at_the_end(bench: Bench) -> None:
@@ -144,6 +135,5 @@ def test_after_the_supervisor_only_the_end_of_the_last_worker_counts(bench: Benc
     bench.watchdog.await_workers()
     assert not bench.watchdog.wait()
     bench.life, life = os.dup(bench.events), bench.life  # for `close`
-    timer = bench.later(lambda: os.close(life))
+    bench.later(lambda: os.close(life))
     assert bench.watchdog.wait()
-    timer.join()

@@ -6,11 +6,11 @@ import errno
 import fcntl
 import os
 import signal
-import threading
 from pathlib import Path
 from subprocess import PIPE, Popen
 
 import pytest
+from support.clock import ManualClock
 
 from tcmu_runner import Device
 from tcmu_runner.engine.lun import Description, Lun
@@ -22,11 +22,11 @@ from tcmu_runner.handlers import claims
 from tcmu_runner.handlers.file import FileHandler
 
 SIZE = 1 << 20
+LATE = 4.0  # seconds for which the last worker has its lock: more than a new LUN waits
 
 
 @pytest.fixture(autouse=True)
-def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(claims, "NEW_SECONDS", 0.05)
+def empty_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(claims, "UIO", tmp_path / "uio")
 
 
@@ -38,7 +38,8 @@ def lun(tmp_path: Path, number: int, name: str, config: str) -> None:
 
 
 def disk(config: str, name: str = "user_0/t0", origin: Origin = Origin.NEW) -> FileHandler:
-    return FileHandler.open(Device(name, SIZE, origin=origin), FileHandler.parse(config))
+    """Opened by a clock that jumps; waits otherwise for another's lock."""
+    return FileHandler.open(Device(name, SIZE, origin=origin, clock=ManualClock()), FileHandler.parse(config))
 
 
 def refusal(config: str) -> str:
@@ -124,7 +125,9 @@ def opened(path: Path, *layers: Layer) -> Lun:
     registry = Registry()
     registry.load_entry_points()
     registry.put(registry.definition("stack", "file", layers))
-    return Lun.open(Description(f"user_0/{os.urandom(4).hex()}", f"stack/{path}", SIZE), registry)
+    return Lun.open(
+        Description(f"user_0/{os.urandom(4).hex()}", f"stack/{path}", SIZE), registry, clock=ManualClock()
+    )
 
 
 def test_below_overlays_a_file_is_only_read(tmp_path: Path) -> None:
@@ -153,19 +156,28 @@ def test_above_a_filter_that_writes_it_is_locked(tmp_path: Path) -> None:
 def test_a_worker_waits_for_the_lock_of_the_one_before_it(tmp_path: Path) -> None:
     """Which is dead as far as its socket tells, and still has it."""
     path = tmp_path / "a.img"
-    ready, go = os.pipe(), os.pipe()
+    ready, is_ready = os.pipe()
     child = os.fork()
     if child == 0:
         disk(str(path))
-        os.write(ready[1], b"x")
+        os.write(is_ready, b"x")
         signal.pause()
-    os.read(ready[0], 1)
-    killer = threading.Timer(0.3, os.kill, (child, signal.SIGKILL))
-    killer.start()
-    disk(str(path), origin=Origin.RUNNING).close()
-    killer.join()
-    os.waitpid(child, 0)
-    for descriptor in (*ready, *go):
+    os.read(ready, 1)
+
+    class Killing(ManualClock):
+        """While the next worker waits, the one before it dies."""
+
+        def sleep(self, seconds: float) -> None:
+            super().sleep(seconds)
+            if self.now >= 1000 + LATE:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+
+    clock = Killing()
+    device = Device("user_0/t0", SIZE, origin=Origin.RUNNING, clock=clock)
+    FileHandler.open(device, FileHandler.parse(str(path))).close()
+    assert LATE <= clock.now - 1000 < claims.SECONDS[Origin.RUNNING]
+    for descriptor in (ready, is_ready):
         os.close(descriptor)
 
 
@@ -179,7 +191,8 @@ def test_a_file_system_without_locks_has_none(tmp_path: Path, monkeypatch: pytes
 
 def test_a_refused_lun_leaves_a_file_as_long_as_it_was(tmp_path: Path) -> None:
     first = disk(f"{tmp_path}/a.img")
+    larger = Device("user_0/t1", 4 * SIZE, clock=ManualClock())
     with pytest.raises(OSError, match="is in use by"):
-        FileHandler.open(Device("user_0/t1", 4 * SIZE), FileHandler.parse(f"{tmp_path}/a.img"))
+        FileHandler.open(larger, FileHandler.parse(f"{tmp_path}/a.img"))
     assert (tmp_path / "a.img").stat().st_size == SIZE
     first.close()

@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,8 @@ from tcmu_runner.handlers.ram import RamHandler
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceGone, DeviceName, UioDevice, UioEntry
-from tcmu_runner.supervisor import device_manager as device_manager_module
 from tcmu_runner.supervisor.backoff import RestartBackoff
-from tcmu_runner.supervisor.device_manager import DeviceManager, DeviceRefusedError
+from tcmu_runner.supervisor.device_manager import SERIAL_SECONDS, DeviceManager, DeviceRefusedError
 from tcmu_runner.supervisor.origins import ServedBefore
 from tcmu_runner.supervisor.serials import Serials
 from tcmu_runner.workers.handle import WorkerDiedError
@@ -120,7 +120,7 @@ class Pauses:
 class Bench:
     """A device manager with one device in the tree, and the servers it made."""
 
-    def __init__(self, paths: Paths) -> None:
+    def __init__(self, paths: Paths, serial_seconds: float = SERIAL_SECONDS) -> None:
         self.paths = paths
         self.action = make_backstore(paths) / "action"
         make_uio(paths, name=str(ENTRY.name).encode(), size=len(QUIET_RING))
@@ -142,7 +142,7 @@ class Bench:
         self.pauses = Pauses()
         self.device_manager = DeviceManager(
             registry, paths, guardian, self.ring_monitor, self._make_server,
-            served_before=self.served, serials=self.serials, pause=self.pauses,
+            served_before=self.served, serials=self.serials, pause=self.pauses, serial_seconds=serial_seconds,
         )  # fmt: skip
         self.device_manager.subscribe(self.changes.append)
         self.control: Controllable = self.device_manager
@@ -285,7 +285,7 @@ def test_a_new_server_that_ends_before_the_log_knows_why_the_old_one_did_is_repl
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        first = WorkerDiedError(patience=60)  # of which nobody knows yet how
+        first = WorkerDiedError(reason_seconds=60)  # of which nobody knows yet how
         bench.servers[0].trouble(first)
         await bench.servers_that_began(2)
         bench.servers[1].trouble(DOWN)
@@ -305,7 +305,7 @@ def test_a_restart_on_request_ends_the_wait_for_the_next_try(
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
-        first = WorkerDiedError(patience=60)
+        first = WorkerDiedError(reason_seconds=60)
         bench.servers[0].trouble(first)
         bench.servers[0].ended = True
         await bench.until(State.RECOVERING)
@@ -410,21 +410,17 @@ def test_a_restart_that_fails_leaves_it_blocked_is_told_and_tried_again(
     caplog.clear()
 
 
-def test_two_of_one_identifier_are_in_the_log(
-    live: Callable[[Life], Bench],
-    paths: Paths,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_two_of_one_identifier_are_in_the_log(paths: Paths, caplog: pytest.LogCaptureFixture) -> None:
     """LIO's tools set the serial after they have enabled the device, so that it is looked at later."""
-    monkeypatch.setattr(device_manager_module, "SERIAL_SECONDS", 0.01)
     make_backstore(paths, 1, "vol1")
 
     async def life(bench: Bench) -> None:
         await bench.device_manager.add(ENTRY)
         await eventually(lambda: len(told(bench)) >= 2)
+        assert "same identifier as user_1/vol1, naa.6001405" in told(bench)[-1]
 
-    assert "same identifier as user_1/vol1, naa.6001405" in told(live(life))[-1]
+    with closing(Bench(paths, serial_seconds=0)) as bench:
+        asyncio.run(life(bench))
     caplog.clear()
 
 

@@ -2,16 +2,14 @@
 
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 
-import pytest
 from support.clock import pass_by, run
 
 from tcmu_runner.guardian.guardian import Guardian
 from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import UioDevice
-from tcmu_runner.supervisor import heartbeat as pulse_module
 from tcmu_runner.supervisor.heartbeat import BEAT_SECONDS, QUIET_BEATS, Heartbeat
 
 LONG = 20 * BEAT_SECONDS  # in which somebody who beats has done so many times
@@ -20,9 +18,9 @@ FALLEN_ASLEEP = ["beat"] * QUIET_BEATS + ["rest"]
 
 
 class Bench:
-    """A daemon with one device; `stirs` answers as the list says, then as `stirring`."""
+    """A daemon with one device; `stirs` answers as the list says, then as `stirring`. beat: seconds."""
 
-    def __init__(self, uio: UioDevice) -> None:
+    def __init__(self, uio: UioDevice, beat: float = BEAT_SECONDS) -> None:
         self.uio = uio
         self.stirring = False
         self.script: list[Callable[[], bool]] = []
@@ -30,7 +28,7 @@ class Bench:
         self._theirs.setblocking(False)
         self.guardian, self.ring_monitor = Guardian(ours, -1), RingMonitor()
         self.ring_monitor.add(uio)
-        self.heartbeat = Heartbeat(self.guardian, self.ring_monitor, self._stirs)
+        self.heartbeat = Heartbeat(self.guardian, self.ring_monitor, self._stirs, beat)
 
     def _stirs(self) -> bool:
         return self.script.pop(0)() if self.script else self.stirring
@@ -61,19 +59,18 @@ class Bench:
 Life = Callable[[Bench], Awaitable[None]]
 
 
-@pytest.fixture
-def live() -> Iterator[Callable[[Life], None]]:
-    with closing(UioDevice(0, os.eventfd(0))) as uio, closing(Bench(uio)) as bench:
+def live(life: Life, beat: float = BEAT_SECONDS) -> None:
+    with closing(UioDevice(0, os.eventfd(0))) as uio, closing(Bench(uio, beat)) as bench:
 
-        async def main(life: Life) -> None:
+        async def main() -> None:
             bench.heartbeat.start()
             await life(bench)
             bench.heartbeat.stop()
 
-        yield lambda life: run(main(life))
+        run(main())
 
 
-def test_it_beats_while_anything_stirs(live: Callable[[Life], None]) -> None:
+def test_it_beats_while_anything_stirs() -> None:
     async def life(bench: Bench) -> None:
         bench.stirring = True
         await pass_by(LONG)
@@ -84,7 +81,7 @@ def test_it_beats_while_anything_stirs(live: Callable[[Life], None]) -> None:
     live(life)
 
 
-def test_it_rests_after_some_quiet_beats_in_a_row(live: Callable[[Life], None]) -> None:
+def test_it_rests_after_some_quiet_beats_in_a_row() -> None:
     async def life(bench: Bench) -> None:
         quiet, busy = [lambda: False] * (QUIET_BEATS - 2), [lambda: True]
         bench.script = quiet + busy + quiet + busy  # after the first beat, which is quiet, too
@@ -93,7 +90,7 @@ def test_it_rests_after_some_quiet_beats_in_a_row(live: Callable[[Life], None]) 
     live(life)
 
 
-def test_a_command_wakes_it_and_then_it_rests_again(live: Callable[[Life], None]) -> None:
+def test_a_command_wakes_it_and_then_it_rests_again() -> None:
     async def life(bench: Bench) -> None:
         await bench.hears(*FALLEN_ASLEEP)
         for _ in range(2):
@@ -103,7 +100,7 @@ def test_a_command_wakes_it_and_then_it_rests_again(live: Callable[[Life], None]
     live(life)
 
 
-def test_it_beats_as_long_as_the_command_that_woke_it_is_unanswered(live: Callable[[Life], None]) -> None:
+def test_it_beats_as_long_as_the_command_that_woke_it_is_unanswered() -> None:
     async def life(bench: Bench) -> None:
         await bench.hears(*FALLEN_ASLEEP)
         bench.stirring = True
@@ -116,19 +113,15 @@ def test_it_beats_as_long_as_the_command_that_woke_it_is_unanswered(live: Callab
     live(life)
 
 
-def test_commands_while_it_is_awake_wake_nobody(
-    live: Callable[[Life], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pulse_module, "BEAT_SECONDS", NEVER)
-
+def test_commands_while_it_is_awake_wake_nobody() -> None:
     async def life(bench: Bench) -> None:
         bench.ring()
         await bench.hears("beat")  # of the start
 
-    live(life)
+    live(life, beat=NEVER)
 
 
-def test_what_comes_between_the_last_look_and_the_rest_is_not_missed(live: Callable[[Life], None]) -> None:
+def test_what_comes_between_the_last_look_and_the_rest_is_not_missed() -> None:
     async def life(bench: Bench) -> None:
         quiet = [lambda: False] * (QUIET_BEATS - 1)  # after the first beat, which is quiet, too
         bench.script = [*quiet, lambda: True]  # it came before the alarm was set, and is seen on its ring
@@ -140,7 +133,7 @@ def test_what_comes_between_the_last_look_and_the_rest_is_not_missed(live: Calla
     live(life)
 
 
-def test_to_be_woken_is_to_beat_at_once(live: Callable[[Life], None]) -> None:
+def test_to_be_woken_is_to_beat_at_once() -> None:
     async def life(bench: Bench) -> None:
         bench.heartbeat.wake()
         assert bench.heard() == ["beat"]  # of the start: it is awake
@@ -153,23 +146,22 @@ def test_to_be_woken_is_to_beat_at_once(live: Callable[[Life], None]) -> None:
     live(life)
 
 
-def test_to_be_woken_after_a_command_is_to_beat_at_once_too(
-    live: Callable[[Life], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_to_be_woken_after_a_command_is_to_beat_at_once_too() -> None:
     """Until then the guardian thinks that it rests."""
 
     async def life(bench: Bench) -> None:
         await bench.hears(*FALLEN_ASLEEP)
-        monkeypatch.setattr(pulse_module, "BEAT_SECONDS", NEVER)
         bench.ring()
-        await bench.hears()
+        await pass_by(BEAT_SECONDS / 2)
+        assert bench.heard() == []
         bench.heartbeat.wake()
-        await bench.hears("beat")
+        assert bench.heard() == ["beat"]
+        await bench.hears(*FALLEN_ASLEEP[1:])  # the beat that the command would have brought does not come
 
     live(life)
 
 
-def test_a_pulse_that_is_stopped_stays_so(live: Callable[[Life], None]) -> None:
+def test_a_pulse_that_is_stopped_stays_so() -> None:
     async def life(bench: Bench) -> None:
         bench.heartbeat.stop()
         assert bench.heard() == ["beat"]
@@ -178,7 +170,7 @@ def test_a_pulse_that_is_stopped_stays_so(live: Callable[[Life], None]) -> None:
     live(life)
 
 
-def test_a_rest_that_is_stopped_is_disturbed_by_nothing(live: Callable[[Life], None]) -> None:
+def test_a_rest_that_is_stopped_is_disturbed_by_nothing() -> None:
     async def life(bench: Bench) -> None:
         await bench.hears(*FALLEN_ASLEEP)
         bench.heartbeat.stop()

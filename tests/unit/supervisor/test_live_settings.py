@@ -16,7 +16,6 @@ from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.logs import COMMANDS, Logs
 from tcmu_runner.settings import Settings
-from tcmu_runner.supervisor import live_settings
 from tcmu_runner.supervisor.device_manager import DeviceManager
 from tcmu_runner.supervisor.live_settings import Configuration, Options
 
@@ -62,7 +61,6 @@ class Follower:
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
     monkeypatch.delenv("TCMU_LOGDIR", raising=False)
-    monkeypatch.setattr(live_settings, "QUIET_SECONDS", 0)
     root = logging.getLogger()
     level = root.level
     yield (logs := Logs())
@@ -79,7 +77,7 @@ class Bench:
         self.toml.write_text(VAULT)
         self.log_file = directory / "log/tcmu-runner.log"
         options = Options(debug, directory / "log", settings=self.toml, tcmu_conf=self.conf)
-        self.configuration = Configuration(options, logs)
+        self.configuration = Configuration(options, logs, quiet_seconds=0)
         self.device_manager, self.follower = FakeDeviceManager(), Follower()
 
     def edit(self, file: Path, text: str) -> None:
@@ -236,7 +234,7 @@ def starts(tmp_path: Path, logs: Logs, monkeypatch: pytest.MonkeyPatch) -> Calla
         file.write_text(text)
         conf, last = tmp_path / "tcmu.conf", tmp_path / "kept/last.toml"
         options = Options(log_dir=tmp_path, tcmu_conf=conf, kept=last)
-        (made := Configuration(options, logs)).load()
+        (made := Configuration(options, logs, quiet_seconds=0)).load()
         return made
 
     return start

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import selectors
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 TURN = 0.0002  # seconds of the machine's: for other threads, while one sleeps by a clock that jumps
+STEP = 0.005  # seconds of this clock's
 
 
 class ManualClock:
@@ -32,6 +34,17 @@ class ManualClock:
         time.sleep(min(seconds, TURN))
         with self._lock:
             self.now = max(self.now, until)
+
+    def wait_for(
+        self, condition: threading.Condition, predicate: Callable[[], bool], seconds: float | None = None
+    ) -> bool:
+        """In steps, each with a moment for the threads that bring it about: a wait that is long by this clock
+        is long enough for them, too."""
+        until = math.inf if seconds is None else self.now + seconds
+        while not predicate() and self.now < until:
+            condition.wait(TURN)
+            self.advance(STEP)
+        return predicate()
 
 
 class _Selector(selectors.DefaultSelector):

@@ -11,8 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tcmu_runner.web import server as module
-from tcmu_runner.web.server import Answer, WebServer
+from tcmu_runner.web.server import CONNECTIONS, SECONDS, Answer, WebServer
 
 LARGE = 64 << 20  # more than sockets hold
 
@@ -26,19 +25,24 @@ async def documents(path: str) -> Answer | None:
 
 
 @contextmanager
-def serving(*names: str, now: Callable[[], float] = time.time) -> Iterator[int]:
+def serving(
+    *names: str,
+    now: Callable[[], float] = time.time,
+    seconds: float = SECONDS,
+    connections: int = CONNECTIONS,
+) -> Iterator[int]:
     """A server's port; its loop is on a thread of its own."""
     ports: list[int] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
 
     async def run() -> None:
-        server = WebServer(documents, names, now)
+        server = WebServer(documents, names, now, seconds=seconds, connections=connections)
         ports.append(await server.open("127.0.0.1", 0))
         ready.set()
         await stop.wait()
         server.close()
-        if connections := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(connections)  # a task that the loop leaves behind is logged in another test
+        if tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(tasks)  # a task that the loop leaves behind is logged in another test
 
     stop = asyncio.Event()
     thread = threading.Thread(target=asyncio.Runner(loop_factory=lambda: loop).run, args=[run()])
@@ -216,28 +220,24 @@ def test_a_bug_costs_one_answer_and_is_in_the_log(caplog: pytest.LogCaptureFixtu
     caplog.clear()
 
 
-def test_who_sends_half_a_request_is_let_go_and_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.5)
-    with serving() as port, connect(port) as slow:
+def test_who_sends_half_a_request_is_let_go_and_keeps_nobody_waiting() -> None:
+    with serving(seconds=0.5) as port, connect(port) as slow:
         slow.sendall(b"GET / HT")
         while not ask(port, get()).endswith("hello"):  # on a busy machine another one may be too slow, too
             pass
         assert rest(slow) == b""
 
 
-def test_who_does_not_read_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "SECONDS", 0.5)
-    monkeypatch.setattr(module, "CONNECTIONS", 1)
-    with serving() as port, connect(port) as slow:
+def test_who_does_not_read_is_let_go() -> None:
+    with serving(seconds=0.5, connections=1) as port, connect(port) as slow:
         slow.sendall(get("/large").encode())
         while not ask(port, get()).endswith("hello"):  # as long as the only place is taken
             pass
         assert len(rest(slow)) < LARGE
 
 
-def test_more_connections_than_there_are_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CONNECTIONS", 2)
-    with serving() as port:
+def test_more_connections_than_there_are_places() -> None:
+    with serving(connections=2) as port:
         with connect(port), connect(port), connect(port) as third:
             assert rest(third) == b""
         while not ask(port, get()).endswith("hello"):  # until the server has seen that the two are gone

@@ -28,12 +28,10 @@ from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice, UioEntry
 from tcmu_runner.logs import Logs
 from tcmu_runner.sandbox import Confinement
-from tcmu_runner.workers import handle as workers_module
-from tcmu_runner.workers import pool as pool_module
 from tcmu_runner.workers import protocol
 from tcmu_runner.workers.forkserver import ForkServer
-from tcmu_runner.workers.handle import WorkerDiedError
-from tcmu_runner.workers.pool import Pool, WorkerServer
+from tcmu_runner.workers.handle import SILENT_SECONDS, WorkerDiedError, WorkerHandle
+from tcmu_runner.workers.pool import QUIET_SECONDS, Pool, WorkerServer
 from tcmu_runner.workers.protocol import (
     Close,
     Done,
@@ -100,10 +98,25 @@ class TakenOver(Obedient):
 
 
 class Bench:
-    def __init__(self, fork_server: ForkServer, count: int | None, paths: Paths) -> None:
+    """quiet, silent, reason: seconds of the pool and of its workers' handles. The forkserver may be slow to
+    tell the reason of an end."""
+
+    def __init__(
+        self,
+        fork_server: ForkServer,
+        count: int | None,
+        paths: Paths,
+        quiet: float = QUIET_SECONDS,
+        silent: float = SILENT_SECONDS,
+        reason: float = PATIENCE,
+    ) -> None:
         self.paths = paths
         self.ended = asyncio.Event()
-        self.pool = Pool(fork_server, count, self.ended.set)
+        self.pool = Pool(
+            fork_server, count, self.ended.set,
+            quiet_seconds=quiet,
+            make_handle=lambda control: WorkerHandle(control, silent, reason),
+        )  # fmt: skip
         self.troubles: list[Exception] = []
         self.told = asyncio.Event()
 
@@ -126,9 +139,18 @@ Life = Callable[[Bench], Awaitable[None]]
 
 
 class Live(Protocol):
-    """Lives on a bench whose pool has at most `count` workers, each of this kind."""
+    """Lives on a bench whose pool has at most `count` workers, each of this kind. quiet,
+    silent: see Bench."""
 
-    def __call__(self, life: Life, count: int | None = None, kind: type[Obedient] = Obedient) -> None: ...
+    def __call__(
+        self,
+        life: Life,
+        count: int | None = None,
+        kind: type[Obedient] = Obedient,
+        *,
+        quiet: float = QUIET_SECONDS,
+        silent: float = SILENT_SECONDS,
+    ) -> None: ...
 
 
 def started(make_worker: MakeWorker, let_go: Callable[[], None] = lambda: None) -> ForkServer:
@@ -136,14 +158,19 @@ def started(make_worker: MakeWorker, let_go: Callable[[], None] = lambda: None) 
 
 
 @pytest.fixture
-def live(monkeypatch: pytest.MonkeyPatch, paths: Paths) -> Live:
-    monkeypatch.setattr(workers_module, "REASON_SECONDS", PATIENCE)  # the template may be slow to tell
-
-    def live(life: Life, count: int | None = None, kind: type[Obedient] = Obedient) -> None:
+def live(paths: Paths) -> Live:
+    def live(
+        life: Life,
+        count: int | None = None,
+        kind: type[Obedient] = Obedient,
+        *,
+        quiet: float = QUIET_SECONDS,
+        silent: float = SILENT_SECONDS,
+    ) -> None:
         fork_server = started(kind)
 
         async def main() -> None:
-            bench = Bench(fork_server, count, paths)
+            bench = Bench(fork_server, count, paths, quiet, silent)
             await asyncio.wait_for(life(bench), PATIENCE)
             for worker in list(bench.pool._workers):
                 worker.end()
@@ -223,7 +250,7 @@ def test_a_fork_that_fails_costs_one_worker(monkeypatch: pytest.MonkeyPatch, pat
         fork_server = started(Obedient)
 
     async def main() -> None:
-        bench = Bench(fork_server, None, paths)
+        bench = Bench(fork_server, None, paths, reason=0)  # the forkserver never tells one
         with pytest.raises(DeviceError, match="worker process ended"):
             await bench.server()
         (await bench.server())._worker.end()
@@ -258,9 +285,7 @@ def test_a_worker_that_leaves_answers_nobody(live: Live) -> None:
     live(life)
 
 
-def test_one_that_answers_lives_on_and_one_that_hangs_is_killed(
-    live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_that_answers_lives_on(live: Live) -> None:
     async def life(bench: Bench) -> None:
         server = await bench.server()
         server.watch()
@@ -268,7 +293,13 @@ def test_one_that_answers_lives_on_and_one_that_hangs_is_killed(
         assert watching is not None
         await watching
         assert not server.ended
-        monkeypatch.setattr(workers_module, "SILENT_SECONDS", 0.0)
+
+    live(life, silent=PATIENCE)
+
+
+def test_one_that_hangs_is_killed(live: Live, caplog: pytest.LogCaptureFixture) -> None:
+    async def life(bench: Bench) -> None:
+        server = await bench.server()
         hanging = asyncio.ensure_future(server.drain(1))
         await asyncio.sleep(0)
         server.watch()
@@ -276,7 +307,7 @@ def test_one_that_answers_lives_on_and_one_that_hangs_is_killed(
             await hanging
         assert [str(trouble) for trouble in bench.troubles] == ["worker process ended (SIGKILL)"]
 
-    live(life)
+    live(life, silent=0)
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "no answer for" in caplog.text
     caplog.clear()
@@ -414,11 +445,7 @@ def test_the_end_of_the_template_is_told(live: Live) -> None:
     live(life)
 
 
-def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(
-    live: Live, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pool_module, "QUIET_SECONDS", 0.0)
-
+def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(live: Live) -> None:
     async def life(bench: Bench) -> None:
         await bench.server()
         await eventually(lambda: (spare := bench.pool._spare) is not None and spare.ready)
@@ -427,12 +454,11 @@ def test_the_spare_worker_is_left_to_a_device_whose_initiators_wait(
         assert new._worker is not spare
         assert waiting._worker is spare
 
-    live(life)
+    live(life, quiet=0)
 
 
-def test_a_pool_that_is_closed_forks_no_spare_worker(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pool_that_is_closed_forks_no_spare_worker(live: Live) -> None:
     """The daemon closes the template next, and its event loop may run on for a moment."""
-    monkeypatch.setattr(pool_module, "QUIET_SECONDS", 0.0)
 
     async def life(bench: Bench) -> None:
         bench.pool.lease(urgent=False)
@@ -442,14 +468,12 @@ def test_a_pool_that_is_closed_forks_no_spare_worker(live: Live, monkeypatch: py
         await later.wait()
         assert bench.pool._spare is None
 
-    live(life)
+    live(life, quiet=0)
 
 
 def test_a_spare_worker_that_cannot_be_forked_is_a_warning(
     live: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pool_module, "QUIET_SECONDS", 0.0)
-
     def full(*, rehearsed: bool) -> socket.socket:
         raise OSError(errno.EMFILE, "Too many open files")
 
@@ -461,4 +485,4 @@ def test_a_spare_worker_that_cannot_be_forked_is_a_warning(
         assert caplog.messages[0].startswith("no spare worker: [Errno 24] Too many open files: ")
         caplog.clear()
 
-    live(life)
+    live(life, quiet=0)

@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tcmu_runner.clock import MACHINE, Clock
+
 VERSION = 3
 # words: version, commands under way, monotonic ns when the oldest began, number of slow commands, Unix us of
 # the last failure and bytes of its text
@@ -158,16 +160,16 @@ class Statistics:
         return self._words[SLOW_COUNT_AT]
 
     def gauge(self, under_way: int, oldest: float | None) -> None:
-        """Sets the present state. oldest: time.monotonic() when the oldest command began."""
+        """Sets the present state. oldest: the clock's monotonic() when the oldest command began."""
         self._words[UNDER_WAY_AT] = under_way
         self._words[OLDEST_AT] = int((oldest or 0) * 1e9)
 
-    def snapshot(self) -> Snapshot:
-        """The numbers at this moment. Any process."""
+    def snapshot(self, clock: Clock = MACHINE) -> Snapshot:
+        """The numbers at this moment. Any process. clock: that of the commands, for the oldest one's age."""
         oldest = self._words[OLDEST_AT] / 1e9
         return Snapshot(
             self._words[UNDER_WAY_AT],
-            max(time.monotonic() - oldest, 0.0) if oldest else 0.0,
+            max(clock.monotonic() - oldest, 0.0) if oldest else 0.0,
             tuple(self._opcodes()),
             dict(self._errors()),
             self.slow_count,

@@ -26,7 +26,6 @@ from tcmu_runner.scsi.operations import Plan
 from tcmu_runner.scsi.unit import Unit
 
 PUBLISH_EVERY = 8  # commands done on the ring's thread, so that initiators can go on while we do the rest
-POLL_SECONDS = 0.005
 STALE_SECONDS = 1.0  # the shortest cmd_time_out: from then on the kernel may have ended a command
 RELIEF_SECONDS = 1.0  # a handler that blocks the ring's thread for so long gets it for itself
 
@@ -63,7 +62,6 @@ class RingDispatcher:
         self.pending = consumer.pending
         self._deadlines = deadlines
         self._nexus_of = nexus_of
-        self._clock = clock
         self._now = clock.monotonic
         self._only_nexus = next(iter(unit.nexuses), Nexus())
         self._range_locks = RangeLocks(unit.footprint)
@@ -99,12 +97,8 @@ class RingDispatcher:
 
     def drain(self, seconds: float) -> bool:
         """Waits until every fetched command is answered and the ring is empty; False after `seconds`."""
-        deadline = self._now() + seconds
-        while not self._consumer.idle:
-            if self._failure is not None or self._now() > deadline:
-                return False
-            self._clock.sleep(POLL_SECONDS)
-        return True
+        self.in_flight.wait_for(lambda: self._consumer.idle or self._failure is not None, seconds)
+        return self._consumer.idle
 
     def settle(self) -> None:
         """Waits until no command is under way, without a time limit."""
@@ -113,8 +107,7 @@ class RingDispatcher:
         if self.executor.unfinished:
             self.executor.finish()
             self.completions.publish()
-        while self.in_flight.under_way:
-            self._clock.sleep(POLL_SECONDS)
+        self.in_flight.wait_for(lambda: not self.in_flight.under_way)
 
     def stop(self) -> None:
         """Leaves the thread; returns when the executor has no command. Commands on the ring stay there. Do
@@ -272,18 +265,25 @@ class RingDispatcher:
         try:
             self.executor.submit(command, plan, alone=alone)
         except ExhaustedError:  # this process cannot serve it; `settle` must not wait for it
-            self.in_flight.under_way.discard(command)
+            self.in_flight.leave([command])
             raise
 
     def _run_released(self) -> None:
         """Commands that had to wait for others on their blocks."""
-        for parked in self._range_locks.released():
-            self._run_plan(parked.command, parked.plan, alone=False)
+        parked = deque(self._range_locks.released(self.in_flight.under_way))
+        try:
+            while parked:
+                first = parked.popleft()
+                self._run_plan(first.command, first.plan, alone=False)
+        except ExhaustedError:  # as in `_run_plan`
+            self.in_flight.leave([each.command for each in parked])
+            raise
         self.executor.batch_done()
         self.completions.publish()
 
     def _ring_failed(self, error: Exception) -> None:
         self._failure = error
+        self.in_flight.stir()
         self.wake()
 
     def _recover(self) -> None:

@@ -102,6 +102,31 @@ class CommandStatus:
         return Status.CHECK_CONDITION, sense
 
 
+class EndWaiters:
+    """Threads that wait until commands have ended. Call `notify` after each change that may end a wait; while
+    `count` is 0 nobody waits, and the call can be left out."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.count = 0
+        self._clock = clock
+        self._changed = threading.Condition()
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Blocks until the condition holds; False if it does not after `seconds`, None: without a limit. It
+        is evaluated once now, then on each `notify`."""
+        with self._changed:
+            self.count += 1  # before the first look: what changes after it calls `notify`
+            try:
+                return self._clock.wait_for(self._changed, condition, seconds)
+            finally:
+                self.count -= 1
+
+    def notify(self) -> None:
+        """Any thread."""
+        with self._changed:
+            self._changed.notify_all()
+
+
 class Completions:
     """Sends completions. The doorbell runs the kernel's completion code, which copies all read data, so one
     doorbell is rung for all completions that are queued. A thread that finds another one publishing leaves
@@ -116,6 +141,7 @@ class Completions:
         failed: Callable[[Exception], None],
         clock: Clock = MACHINE,
     ) -> None:
+        self.waiters = EndWaiters(clock)  # for commands to leave `InFlight`, and the ring
         self._consumer = consumer
         self._kick = kick
         self._statistics = statistics
@@ -159,12 +185,15 @@ class Completions:
                 self._statistics.record_slow(first.cdb, length, seconds, status)
         if consumer.publish():
             self._kick()
+        if self.waiters.count:
+            self.waiters.notify()
 
     def reset(self) -> None:
         """Call after action/reset_ring, when no command runs: starts over with an empty ring."""
         with self._publishing:
             self._waiting.clear()
             self._consumer.reset()
+        self.waiters.notify()
 
 
 class InFlight:
@@ -188,6 +217,9 @@ class InFlight:
     ) -> None:
         self.under_way: set[Command] = set()
         self._completions = completions
+        self._waiters = completions.waiters
+        self.wait_for = self._waiters.wait_for  # evaluated when commands have left `waiting` or the ring
+        self.stir = self._waiters.notify  # has `wait_for` look at its conditions again
         self._range_locks = range_locks
         self._released = released
         self._can_tell_length = can_tell_length
@@ -223,10 +255,13 @@ class InFlight:
             released = [self._range_locks.ended(each) for each in commands]
             if any(released):
                 self._released()
+        if self._waiters.count:
+            self._waiters.notify()
 
     def waiting(self) -> list[Command]:
         """All commands that have come and not ended. Any thread."""
-        return [*self.under_way.copy(), *self._range_locks.waiting()]
+        parked = self._range_locks.waiting()  # before the others: a released one is under way at once
+        return [*parked, *self.under_way.copy()]
 
     def hold_since(self, began_before: float) -> None:
         """Locks the blocks of slow writes, which their initiators may have given up: later commands on these

@@ -86,11 +86,12 @@ class RangeLocks:
             self._lock.notify_all()
             return any(not parked.blockers for parked in self._parked)
 
-    def released(self) -> list[Parked]:
-        """Removes and returns the parked commands that may run now, in their order."""
+    def released(self, under_way: set[Command]) -> list[Parked]:
+        """Moves the parked commands that may run now to `under_way`; returns them in their order."""
         with self._lock:
             free = [parked for parked in self._parked if not parked.blockers]
             self._parked = [parked for parked in self._parked if parked.blockers]
+            under_way.update(parked.command for parked in free)
             self._holders.update(parked.command for parked in free if parked.exclusive)
             self._settle()
             return free

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterable
 
 from tcmu_runner import iov
 from tcmu_runner.aio import start_thread
@@ -18,46 +17,36 @@ from tcmu_runner.scsi.operations import Operation, Read, Steps, Write
 from tcmu_runner.scsi.sense import COPY_TARGET_NOT_REACHABLE, ScsiError
 from tcmu_runner.scsi.unit import Unit
 
-POLL_SECONDS = 0.005
-
-
-def _nobody() -> Iterable[Command]:
-    return ()
-
 
 class Background:
     """Runs each `spawn` on a thread of its own. It begins when all commands that came before have ended:
     their writes must not land on a medium that has been erased.
 
-    under_way: returns the commands that have come and not ended; called on any thread.
+    in_flight: of the LUN; None: work that waits for no command.
     """
 
-    def __init__(
-        self,
-        device: Device,
-        perform: Perform,
-        under_way: Callable[[], Iterable[Command]] = _nobody,
-        clock: Clock = MACHINE,
-    ) -> None:
+    def __init__(self, device: Device, perform: Perform, in_flight: InFlight | None = None) -> None:
         self._device = device
         self._perform = perform
-        self._under_way = under_way
-        self._clock = clock
+        self._in_flight = in_flight
         self._stopping = False
         self._threads: list[threading.Thread] = []
 
     def spawn(self, steps: Steps) -> None:
         """Runs the steps in the background. Call on one thread only."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        self._threads.append(start_thread("background", self._run, steps, set(self._under_way())))
+        self._threads.append(start_thread("background", self._run, steps, self._under_way()))
+
+    def _under_way(self) -> set[Command]:
+        return set(self._in_flight.waiting()) if self._in_flight is not None else set()
 
     @property
     def idle(self) -> bool:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _run(self, steps: Steps, before: set[Command]) -> None:
-        while not self._stopping and before.intersection(self._under_way()):
-            self._clock.sleep(POLL_SECONDS)
+        if self._in_flight is not None:
+            self._in_flight.wait_for(lambda: self._stopping or not before & self._under_way())
         try:
             carry_out(steps, self._unless_stopping)
         except OperationError as failure:
@@ -71,6 +60,8 @@ class Background:
     def stop(self) -> None:
         """Gives up the remaining steps; returns when no thread uses the storage."""
         self._stopping = True
+        if self._in_flight is not None:
+            self._in_flight.stir()
         for thread in self._threads:
             thread.join()
 

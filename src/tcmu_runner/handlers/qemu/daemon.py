@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -72,7 +71,8 @@ class Daemon:
 
     def _start(self) -> None:
         """Waits for the daemon of a worker that died: it keeps its locks until it has written everything."""
-        path, began = Path(self.image.path), time.monotonic()
+        path, clock = Path(self.image.path), self._device.clock
+        began = clock.monotonic()
         while True:
             try:
                 if self._lock is None:
@@ -83,9 +83,9 @@ class Daemon:
                 if error.errno != errno.EBUSY and LOCKED not in str(error):
                     raise
                 other = holder(path, self._device.name)
-                if time.monotonic() - began > (LOCK_SECONDS if other else END_SECONDS):
+                if clock.monotonic() - began > (LOCK_SECONDS if other else END_SECONDS):
                     raise in_use(path, other) if LOCKED in str(error) else error from None
-            time.sleep(LOCK_PAUSE)
+            clock.sleep(LOCK_PAUSE)
 
     def _start_once(self) -> None:
         node = json.dumps(self.image.node())

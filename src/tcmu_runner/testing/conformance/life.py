@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
+from tcmu_runner.clock import MACHINE, Clock
 from tcmu_runner.errors import ConfigError
 from tcmu_runner.handler.api import AsyncHandler, Handler
 from tcmu_runner.testing.conformance.bench import Bench, Region, ring_memory
@@ -16,6 +16,7 @@ from tcmu_runner.testing.conformance.violation import BreachError, NotApplicable
 
 CYCLES = 6
 SETTLING = 2.0  # seconds
+PAUSE = 0.01  # seconds between two looks
 LEAST_BLOCKS = 512
 
 
@@ -42,13 +43,18 @@ def reopening(bench: Bench) -> None:
     before = _held()
     for _ in range(CYCLES):
         bench.reopen()
-    deadline = time.monotonic() + SETTLING
-    while (leak := _leak(before)) and time.monotonic() < deadline:
-        time.sleep(0.01)  # an ending thread may take a moment
-    if leak:
+    if leak := _leak_that_stays(before):
         raise BreachError(
             f"opened and closed {CYCLES} times, it holds {leak}", "let close() end whatever open() began"
         )
+
+
+def _leak_that_stays(before: tuple[int, int], clock: Clock = MACHINE) -> str:
+    """A thread that ends may take a moment; what is there after SETTLING is a leak."""
+    deadline = clock.monotonic() + SETTLING
+    while (leak := _leak(before)) and clock.monotonic() < deadline:
+        clock.sleep(PAUSE)
+    return leak
 
 
 def _leak(before: tuple[int, int]) -> str:

@@ -280,7 +280,6 @@ def test_one_lun_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (entry := tmp_path / "uio" / "uio0").mkdir(parents=True)
     (entry / "name").write_text(f"tcm-user/0/a/zstd/{path}\n")
     monkeypatch.setattr(claims, "UIO", tmp_path / "uio")
-    monkeypatch.setattr(claims, "NEW_SECONDS", 0.05)
     with pytest.raises(
         OSError, match=r"a\.zdb is in use by user_0/a, .*: remove that one, or name another st"
     ):
