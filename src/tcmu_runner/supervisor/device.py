@@ -21,7 +21,6 @@ from tcmu_runner.kernel.ring_monitor import RingActivity, RingMonitor
 from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.workers.protocol import Table
-from tcmu_runner.workers.ring_ready import RingReady
 from tcmu_runner.workers.server import DeviceServer, Facts
 from tcmu_runner.workers.state_files import StateFiles
 
@@ -113,11 +112,11 @@ class KernelDevice:
     async def _serve(self, opening: Coroutine[None, None, Facts]) -> None:
         self.size, self.block_size = await self._open_limiter.run(opening, OPEN_SECONDS)
 
-    async def _start(self, uio: UioDevice, ring_ready: RingReady | None = None, *, running: bool) -> Facts:
+    async def _start(self, uio: UioDevice, *, running: bool) -> Facts:
         server = self._make_server(self, running)
         try:
             assert self._state is not None
-            facts = await server.serve(uio, self._counters, self._state, ring_ready)
+            facts = await server.serve(uio, self._counters, self._state)
         except BaseException:
             await self._kill(server)  # it can write to the ring until it has ended
             raise
@@ -153,33 +152,23 @@ class KernelDevice:
         return state
 
     async def _serve_anew(self, uio: UioDevice) -> None:
-        """Starts a new server, which opens the storage while we empty the ring, and reads the ring only after
-        that. Commands that arrive meanwhile wait on the ring: faster than BUSY and a retry. If no server
-        starts, the device stays blocked."""
+        """Empties the ring and then starts a new server. Commands that arrive meanwhile wait on the ring:
+        faster than BUSY and a retry. If no server starts, the device stays blocked."""
         try:
-            await self._serve(self._start_while_emptying(uio))
+            await self._serve(self._start_on_empty_ring(uio))
         except BaseException:
             await in_thread(self._store.quiesce)
             raise
 
-    async def _start_while_emptying(self, uio: UioDevice) -> Facts:
+    async def _start_on_empty_ring(self, uio: UioDevice) -> Facts:
         """Runs within the open limiter's turn: until then the device stays blocked and no command waits on
         its ring."""
-        ring_ready = RingReady()
-        emptied = in_thread(lambda: self._empty(ring_ready))
-        try:
-            return await self._start(uio, ring_ready, running=True)
-        except Exception:
-            await emptied  # raises the cause if emptying failed; the server only knows that it failed
-            raise
-        finally:
-            emptied.cancel()  # its result has no reader
-            ring_ready.close()
+        await in_thread(self._empty)
+        return await self._start(uio, running=True)
 
-    def _empty(self, ring_ready: RingReady) -> None:
-        with ring_ready:
-            self._store.quiesce()
-            self._store.unblock()
+    def _empty(self) -> None:
+        self._store.quiesce()
+        self._store.unblock()
 
     async def _open_when_free(self, seconds: float) -> UioDevice:
         deadline = asyncio.get_running_loop().time() + seconds

@@ -98,7 +98,7 @@ class Worker:
         self._say(Started())
         while True:
             try:
-                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 5)
+                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 4)
             except ConnectionResetError:  # the supervisor died before it had read everything
                 return
             if not datagram:
@@ -203,15 +203,15 @@ class Worker:
             self._hastens = False
             calm_down(self._limits.nice)
 
-    def _serve(self, request: Serve, descriptor: int, statistics: int, *others: int) -> Done:
-        current, lasting, *rest = others
+    def _serve(self, request: Serve, descriptor: int, statistics: int, *state: int) -> Done:
+        current, lasting = state
         minor, uio = request.minor, UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
         overrides = Overrides(request.identity, request.limits)
         lun = KernelLun(
             uio, statistics, name, self._registry, self._paths,
             overrides=overrides, origin=Origin(request.origin), state=(current, lasting),
-            serial=request.serial, ring_ready=rest[0] if rest else None,
+            serial=request.serial,
         )  # fmt: skip
         description = lun.open()
         lun.attach(self._thread, lambda error: self._broken(minor, error), _end)
