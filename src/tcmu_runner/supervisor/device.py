@@ -17,8 +17,7 @@ from tcmu_runner.errors import DeviceError, TcmuError
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingActivity, RingMonitor
-from tcmu_runner.kernel.uio import UioDevice, UioEntry
+from tcmu_runner.kernel.uio import RingActivity, UioDevice, UioEntry
 from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.workers.protocol import Table
 from tcmu_runner.workers.server import DeviceServer, Facts
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 class KernelDevice:
     """On the event loop; one coroutine at a time.
 
-    open_limiter: limits how many devices open at once. ring_monitor: becomes readable when a command arrives.
+    open_limiter: limits how many devices open at once.
     make_server: called before each opening, with True when the device was served before this opening."""
 
     def __init__(
@@ -45,12 +44,10 @@ class KernelDevice:
         entry: UioEntry,
         paths: Paths,
         open_limiter: OpenLimiter,
-        ring_monitor: RingMonitor,
         make_server: Callable[[KernelDevice, bool], DeviceServer],
     ) -> None:
         self.entry = entry
         self._open_limiter = open_limiter
-        self._ring_monitor = ring_monitor
         self._paths = paths
         self._make_server = make_server
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
@@ -80,7 +77,7 @@ class KernelDevice:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
         self._uio = UioDevice.open(self.entry.minor, self._paths)
         try:
-            self._ring_activity = RingActivity(self._uio, self._ring_monitor)
+            self._ring_activity = RingActivity(self._uio)
             await in_thread(self._store.notify_task_management)
             self._state = await in_thread(lambda: self._open_state(is_new=True))
             await self._serve(self._start(self._uio, running=False))
@@ -133,7 +130,7 @@ class KernelDevice:
         await in_thread(self._store.block)
         self._uio = await self._open_when_free(HOLDER_SECONDS)
         try:
-            self._ring_activity = RingActivity(self._uio, self._ring_monitor)
+            self._ring_activity = RingActivity(self._uio)
             await in_thread(self._store.notify_task_management)
             self._state = await in_thread(lambda: self._open_state(is_new=False))
             await self._serve_anew(self._uio)
@@ -258,14 +255,12 @@ class KernelDevice:
             await in_thread(state.forget)
             state.close()
 
-    def watch(self) -> bool:
-        """Call about every second. Whether commands wait, arrived or ended on the ring since the last call;
-        only then the worker is woken. Commands may wait while no server runs."""
-        if self._ring_activity is None or not self._ring_activity.stirs():
-            return False
-        if self._server is not None:
+    def watch(self) -> None:
+        """Call about every second. Has the server look for late commands, and so shows whether it hangs; an
+        idle worker is not woken for it."""
+        stirs = self._ring_activity is not None and self._ring_activity.stirs()
+        if stirs and self._server is not None:
             self._server.watch()
-        return True
 
     def snapshot(self) -> Snapshot:
         """What the device has done since this daemon serves it, summed over all its workers."""
