@@ -24,8 +24,9 @@ class Watchdog:
         supervisor stalls; reported once for each stall."""
         poller = select.poll()
         poller.register(self._end, self._wanted)
-        awaits = self._beaten and not self._stalled
-        self._stalled = not poller.poll(1000 * self._seconds if awaits else None)
+        half = 1000 * self._seconds / 2 if self._beaten and not self._stalled else None
+        # Two halves: the first may have passed while the whole machine stood still, the supervisor with us.
+        self._stalled = not (poller.poll(half) or poller.poll(half))
         return not self._stalled
 
     def await_workers(self) -> None:

@@ -1,4 +1,5 @@
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -61,6 +62,23 @@ def test_a_daemon_that_starts_may_take_its_time(bench: Bench) -> None:
     timer = bench.later(bench.speak)
     assert watchdog.wait()
     timer.join()
+
+
+def test_a_machine_that_stood_still_is_no_stall(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time is over when it goes on, and the supervisor has had no turn yet."""
+
+    class Resumed:
+        def __init__(self) -> None:
+            self._found: list[list[tuple[int, int]]] = [[], [(bench.theirs.fileno(), select.POLLIN)]]
+
+        def register(self, _descriptor: int, _events: int) -> None:
+            return
+
+        def poll(self, _milliseconds: float | None) -> list[tuple[int, int]]:
+            return self._found.pop(0)
+
+    monkeypatch.setattr(select, "poll", Resumed)
+    assert bench.watchdog.wait()
 
 
 def test_after_the_supervisor_only_the_end_of_the_last_worker_counts(bench: Bench) -> None:
