@@ -8,14 +8,12 @@ import os
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from queue import SimpleQueue
 from typing import TypeVar
 
 from tcmu_runner.errors import ExhaustedError
 
 Result = TypeVar("Result")
 
-_STAY = 2  # idle threads that are kept for the next call
 _THREAD_LIMITS = "raise workers.memory in the settings, TasksMax= of the service, or the system's limits"
 
 
@@ -29,45 +27,9 @@ def start_thread(name: str, run: Callable[..., object], *arguments: object) -> t
     return thread
 
 
-class _Helpers:
-    """Threads for blocking calls, as many as there are calls: a call that hangs for ever delays no other.
-
-    Up to _STAY idle threads are kept: while all processors are busy a new thread would wait long for its
-    first time slice (docs/adr/0026).
-    """
-
-    def __init__(self) -> None:
-        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._waiting = 0  # idle threads without a call in the queue
-
-    def run(self, call: Callable[[], None]) -> None:
-        with self._lock:
-            found = self._waiting > 0
-            self._waiting -= found
-        if found:
-            self._calls.put(call)
-        else:
-            start_thread("blocking call", self._live, call)
-
-    def _live(self, first: Callable[[], None]) -> None:
-        first()
-        del first
-        while self._stays():
-            self._calls.get()()
-
-    def _stays(self) -> bool:
-        with self._lock:
-            stays = self._waiting < _STAY
-            self._waiting += stays
-            return stays
-
-
-_helpers = _Helpers()
-
-
 def in_thread(call: Callable[[], Result]) -> asyncio.Future[Result]:
-    """Starts `call` at once on a thread of its own; await the future for its result or exception."""
+    """Starts `call` at once on a thread of its own, so that one that hangs delays no other; await the future
+    for its result or exception."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
@@ -88,7 +50,7 @@ def in_thread(call: Callable[[], Result]) -> asyncio.Future[Result]:
         else:
             tell(lambda: future.set_result(result))
 
-    _helpers.run(run)
+    start_thread("blocking call", run)
     return future
 
 
@@ -97,11 +59,6 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
-
-    @property
-    def busy(self) -> bool:
-        """Whether any task is running."""
-        return bool(self._running)
 
     def spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -23,7 +23,6 @@ from tcmu_runner.handler.device import Origin
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.modules import load_target_core_user
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.lock import DaemonLock
 from tcmu_runner.logs import Logs
@@ -116,9 +115,8 @@ async def _serve(
             return LocalServer(entry, registry, paths, terms, trouble, thread=rings)
         return WorkerServer(entry, pool, terms, trouble)
 
-    ring_monitor = RingMonitor()
     device_manager = DeviceManager(
-        registry, paths, guardian, ring_monitor, make_server,
+        registry, paths, guardian, make_server,
         served_before=ServedBefore(), serials=serials, problems=configuration.problems,
     )  # fmt: skip
     other_daemons = OtherDaemons(registry, configuration.settings.coexistence.others)
@@ -127,7 +125,7 @@ async def _serve(
     with configuration.follow(device_manager, guardian, *([pool] if pool is not None else [])):
         async with _site(device_manager, configuration.settings.metrics), reachable:
             await NetlinkEvents(
-                device_manager, paths, guardian, ring_monitor, ServiceManager(), other_daemons=other_daemons
+                device_manager, paths, guardian, ServiceManager(), other_daemons=other_daemons
             ).run(stop)
     if pool is not None:
         pool.close()

@@ -28,7 +28,6 @@ _NAMES = """
     AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ
     PERFMON BPF CHECKPOINT_RESTORE
 """
-_TO_GIVE_UP = ("SETPCAP",)  # what a thread needs to drop more later
 CAPABILITIES = dict(zip(_NAMES.split(), range(41), strict=True))
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -64,18 +63,17 @@ def die_with_parent() -> None:
 
 
 def calm_down(nice: int) -> None:
-    """Lowers the priority of all threads of this process to `nice`; each thread has its own. A thread with
-    more capabilities than the caller keeps its priority (capabilities(7), CAP_SYS_NICE)."""
+    """Lowers the priority of all threads of this process to `nice`; each thread has its own."""
     for thread in (int(task.name) for task in Path("/proc/self/task").iterdir()):
-        with suppress(ProcessLookupError, PermissionError):  # ProcessLookupError: it has just ended
+        with suppress(ProcessLookupError):  # it has just ended
             if os.getpriority(os.PRIO_PROCESS, thread) < nice:
                 os.setpriority(os.PRIO_PROCESS, thread, nice)
 
 
-def confine(limits: Confinement, capabilities: Iterable[str], *, for_now: bool = False) -> None:
+def confine(limits: Confinement, capabilities: Iterable[str]) -> None:
     """Drops all privileges but `capabilities` (names without CAP_) for good. Call while the process has one
-    thread and has opened nothing for a handler. for_now: also keeps what a later `give_up` needs. Raises
-    ConfigError or OSError."""
+    thread, since each thread has its own, and has opened nothing for a handler. Raises ConfigError or
+    OSError."""
     _limit(limits)
     if os.getuid() == 0:
         kept = _numbers(capabilities)
@@ -83,16 +81,9 @@ def confine(limits: Confinement, capabilities: Iterable[str], *, for_now: bool =
         if limits.user is not None:
             _become(limits.user)
         else:
-            _keep_only(kept | _numbers(_TO_GIVE_UP) if for_now else kept)
+            _keep_only(kept)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     die_with_parent()  # a change of user has cleared it
-
-
-def give_up(kept: Iterable[str], before: Iterable[str]) -> None:
-    """The calling thread drops all that `confine(for_now=True)` has kept except `kept`. Raises OSError."""
-    if os.getuid() == 0:
-        _drop_bounds(_numbers(before) - _numbers(kept))
-        _keep_only(_numbers(kept))
 
 
 def _limit(limits: Confinement) -> None:

@@ -4,18 +4,8 @@ import asyncio
 import threading
 
 import pytest
-from support.waiting import eventually
 
 from tcmu_runner.aio import in_thread
-
-
-def test_calls_one_after_another_share_a_thread() -> None:
-    async def main() -> list[int]:
-        return [await in_thread(threading.get_ident) for _ in range(5)]
-
-    first, *others = asyncio.run(main())
-    # the thread may still be on its way to wait when the next call comes
-    assert len({first, *others}) <= 3
 
 
 def test_one_that_hangs_takes_no_others_place() -> None:
@@ -29,16 +19,6 @@ def test_one_that_hangs_takes_no_others_place() -> None:
         return free
 
     assert asyncio.run(main()) == 4711
-
-
-def test_few_stay() -> None:
-    barrier = threading.Barrier(20)
-
-    async def main() -> None:
-        await asyncio.gather(*(in_thread(lambda: barrier.wait(60)) for _ in range(20)))
-        await eventually(lambda: sum(thread.name == "blocking call" for thread in threading.enumerate()) <= 2)
-
-    asyncio.run(main())
 
 
 def test_what_it_raises_is_raised() -> None:

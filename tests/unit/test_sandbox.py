@@ -51,24 +51,3 @@ def test_a_worker_that_cannot_give_them_up_is_refused(
     with pytest.raises(OSError, match=r".") as caught:
         sandbox._keep_only(set())
     assert caught.value.errno == code
-
-
-TWO_THREADS = """
-import os, threading
-from tcmu_runner.sandbox import calm_down, give_up
-ready, done = threading.Event(), threading.Event()
-thread = threading.Thread(target=lambda: (ready.set(), done.wait()), daemon=True)
-thread.start()
-ready.wait()
-give_up([], [])
-calm_down(7)
-print(os.getpriority(os.PRIO_PROCESS, 0), os.getpriority(os.PRIO_PROCESS, thread.native_id))
-done.set()
-"""
-
-
-@AS_ROOT
-def test_a_thread_with_more_capabilities_keeps_its_priority() -> None:
-    """A shared worker ended because of it: its ring's thread had not given up its own yet."""
-    command = [sys.executable, "-c", TWO_THREADS]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7 0\n"

@@ -214,18 +214,17 @@ def test_a_worker_that_does_not_answer_is_replaced(
         fio.progress(100)
 
 
-def test_a_worker_that_hangs_at_its_first_command_after_a_rest_is_replaced(
+def test_a_worker_that_hangs_at_the_first_command_is_replaced(
     daemon: Daemon,
     make_backstore: MakeBackstore,
     loopback: Loopback,
     expected_log: ExpectedLog,
     tmp_path: Path,
 ) -> None:
-    """The command wakes the supervisor, too."""
+    """No command follows it."""
     expected_log(UNANSWERED)
     expected_log(KILLED)
     disk = loopback.add(make_backstore(f"file/{tmp_path}/disk.img"))
-    processes.sleep_of(daemon.pid)
     os.kill(processes.worker(processes.minor_of("vol0")), signal.SIGSTOP)
     assert sg.raw(disk, READ_AT_TRIGGER, receive=4096).data == bytes(4096)
 

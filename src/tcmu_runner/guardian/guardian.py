@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 
-from tcmu_runner.guardian.process import BEAT, BYE, DROP, GONE, HEAR, LOG, REST, SERVE, Ends, guard
+from tcmu_runner.guardian.process import BEAT, BYE, DROP, GONE, LOG, SERVE, Ends, guard
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.lock import DaemonLock
 from tcmu_runner.logs import Logs
@@ -52,15 +52,6 @@ class Guardian:
         """The event loop runs, and beats again within STALL_SECONDS."""
         self._send(BEAT)
 
-    def rest(self) -> None:
-        """No beats follow until a netlink event or a command arrives."""
-        self._send(REST)
-
-    def hear(self, descriptor: int) -> None:
-        """Passes a duplicate of our netlink socket: the guardian sees on it events that arrive while we
-        rest."""
-        self._send_along(HEAR, descriptor)
-
     def serving(self, hba: int, device: str) -> None:
         self._send(f"{SERVE} {hba} {device}")
 
@@ -69,7 +60,8 @@ class Guardian:
 
     def log_to(self, level: int, descriptor: int) -> None:
         """Sets level and file for the guardian's log."""
-        self._send_along(f"{LOG} {level}", descriptor)
+        with suppress(OSError):
+            socket.send_fds(self._socket, [f"{LOG} {level}".encode()], [descriptor])
 
     def say_goodbye(self) -> None:
         """The supervisor ends in order: the guardian need not block devices."""
@@ -98,7 +90,3 @@ class Guardian:
             self._socket.send(text.encode(errors="surrogateescape"))
         except OSError as error:
             log.debug("no guardian for %r: %s", text, error)
-
-    def _send_along(self, text: str, descriptor: int) -> None:
-        with suppress(OSError):
-            socket.send_fds(self._socket, [text.encode()], [descriptor])

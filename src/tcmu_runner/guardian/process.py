@@ -10,9 +10,6 @@ the guardian ends the waits and sends RELEASED.
 
 After the daemon's end, in order or not, the guardian stays for administrators that unlink its LUNs, until
 another daemon runs or no device is left (see guardian.unlinking).
-
-A supervisor without work sends REST and no more beats. The guardian polls a duplicate of its netlink socket:
-if an event arrives, the supervisor has STALL_SECONDS to send something, else it counts as stalled.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ import signal
 import socket
 import stat
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -39,7 +36,7 @@ from tcmu_runner.sandbox import name_process
 
 STALL_SECONDS = 10.0
 
-BEAT, REST, HEAR, SERVE, DROP, LOG, BYE = "beat", "rest", "hear", "serve", "drop", "log", "bye"
+BEAT, SERVE, DROP, LOG, BYE = "beat", "serve", "drop", "log", "bye"
 RELEASED, GONE = "released", "gone"
 
 log = logging.getLogger(__name__)
@@ -107,10 +104,6 @@ class _Told:
         match message.split(" "):
             case ["beat"]:
                 self._watchdog.beat()
-            case ["rest"]:
-                self._watchdog.rest()
-            case ["hear"]:
-                self._watchdog.hear(*descriptors)
             case ["serve", hba, device]:
                 self.devices.add((int(hba), device))
             case ["drop", hba, device]:
@@ -127,22 +120,22 @@ def watch(
     the daemon's descriptors is open here after that. replaced: whether another daemon runs already while
     workers of this one have not ended: the kernel then waits for that one. poll: see Watchdog."""
     end = ends.line
-    with closing(Watchdog(end, ends.life, STALL_SECONDS, poll)) as watchdog:
-        told = _Told(watchdog, logs)
-        while True:
-            if not watchdog.wait():
-                if not replaced():
-                    _end_waits(end, paths)
-                continue
-            if watchdog.alone:
-                return told.devices
-            message, descriptors = _receive(end)
-            if message == BYE:
-                return None
-            if message:
-                told.take(message, descriptors)
-            else:
-                watchdog.await_workers()
+    watchdog = Watchdog(end, ends.life, STALL_SECONDS, poll)
+    told = _Told(watchdog, logs)
+    while True:
+        if not watchdog.wait():
+            if not replaced():
+                _end_waits(end, paths)
+            continue
+        if watchdog.alone:
+            return told.devices
+        message, descriptors = _receive(end)
+        if message == BYE:
+            return None
+        if message:
+            told.take(message, descriptors)
+        else:
+            watchdog.await_workers()
 
 
 def _receive(end: socket.socket) -> tuple[str, list[int]]:

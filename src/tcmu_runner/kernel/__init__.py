@@ -20,9 +20,8 @@ modules       loads the kernel module and checks configfs; the module parameters
 netlink       TCMU's events in, replies out
 netlink_port  netlink sockets, and requests over them
 paths         where the kernel shows its files
-ring_monitor  whether commands come to rings that workers serve
 sysfs         attribute files of sysfs and configfs
-uio           UIO devices: shared memory, event counter, doorbell
+uio           UIO devices: shared memory, event counter, doorbell; whether commands come to a ring
 
 Layouts and behaviour: Linux `drivers/target/target_core_user.c`, `drivers/uio/uio.c`,
 `include/uapi/linux/target_core_user.h`.

@@ -15,6 +15,7 @@ from tcmu_runner.errors import TransportGoneError
 from tcmu_runner.kernel import sysfs
 from tcmu_runner.kernel.paths import SYSTEM, Paths
 from tcmu_runner.kernel.sysfs import KernelFileError
+from tcmu_runner.ring.layout import HEAD, MAILBOX_LENGTH, TAIL
 
 _NAME = re.compile(r"tcm-user/([0-9]+)/([^/]+)(?:/(.*))?", re.DOTALL)
 _COUNT = struct.Struct("=i")
@@ -208,3 +209,27 @@ def _holders(node: Path, proc: Path) -> str:
         except OSError:  # it ended meanwhile
             continue
     return ", ".join(f"{comm} (pid {pid})" for pid, comm in found.items())
+
+
+class RingActivity:
+    """Reads a ring's head and tail in the mailbox: shows whether commands come or end, without a system call
+    and without waking the worker, until `close`.
+
+    Its mapping keeps the kernel's device alive: call `close` before that of `uio`. Raises DeviceGone,
+    UioError or OSError.
+    """
+
+    def __init__(self, uio: UioDevice) -> None:
+        self._area = uio.map()
+        self._words = memoryview(self._area)[:MAILBOX_LENGTH].cast("I")
+        self._seen = (0, 0)
+
+    def stirs(self) -> bool:
+        """Whether commands wait on the ring, or any came or ended since the last call."""
+        before, self._seen = self._seen, (self._words[HEAD], self._words[TAIL])
+        head, tail = self._seen
+        return head != tail or self._seen != before
+
+    def close(self) -> None:
+        self._words.release()
+        self._area.close()

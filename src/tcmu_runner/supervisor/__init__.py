@@ -5,8 +5,7 @@ backoff         how soon a device is served again after its server has ended
 coexistence     devices of other daemons on the same kernel
 device          one device: its UIO descriptor, its actions, the server of its ring
 device_manager  DeviceManager: all devices, and what is done to each, one thing at a time
-events          NetlinkEvents: the kernel's events in, replies out
-heartbeat       when the daemon beats for the guardian, and when it rests
+events          NetlinkEvents: the kernel's events in, replies out; heartbeats
 journal         the state of each device, and its events, for the log and all that show it
 live_settings   the settings in force, and what changes while the daemon runs
 origins         which LUNs were served before: tells a restored LUN from a new one

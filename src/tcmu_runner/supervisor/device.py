@@ -17,11 +17,9 @@ from tcmu_runner.errors import DeviceError, TcmuError
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.genl import Event, EventKind
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingActivity, RingMonitor
-from tcmu_runner.kernel.uio import UioDevice, UioEntry
+from tcmu_runner.kernel.uio import RingActivity, UioDevice, UioEntry
 from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.workers.protocol import Table
-from tcmu_runner.workers.ring_ready import RingReady
 from tcmu_runner.workers.server import DeviceServer, Facts
 from tcmu_runner.workers.state_files import StateFiles
 
@@ -38,7 +36,7 @@ log = logging.getLogger(__name__)
 class KernelDevice:
     """On the event loop; one coroutine at a time.
 
-    open_limiter: limits how many devices open at once. ring_monitor: becomes readable when a command arrives.
+    open_limiter: limits how many devices open at once.
     make_server: called before each opening, with True when the device was served before this opening."""
 
     def __init__(
@@ -46,12 +44,10 @@ class KernelDevice:
         entry: UioEntry,
         paths: Paths,
         open_limiter: OpenLimiter,
-        ring_monitor: RingMonitor,
         make_server: Callable[[KernelDevice, bool], DeviceServer],
     ) -> None:
         self.entry = entry
         self._open_limiter = open_limiter
-        self._ring_monitor = ring_monitor
         self._paths = paths
         self._make_server = make_server
         self._store = Backstore(entry.name.hba, entry.name.device, paths)
@@ -81,7 +77,7 @@ class KernelDevice:
         """Serves a new device. Raises TcmuError or OSError: nothing is left open then."""
         self._uio = UioDevice.open(self.entry.minor, self._paths)
         try:
-            self._ring_activity = RingActivity(self._uio, self._ring_monitor)
+            self._ring_activity = RingActivity(self._uio)
             await in_thread(self._store.notify_task_management)
             self._state = await in_thread(lambda: self._open_state(is_new=True))
             await self._serve(self._start(self._uio, running=False))
@@ -113,11 +109,11 @@ class KernelDevice:
     async def _serve(self, opening: Coroutine[None, None, Facts]) -> None:
         self.size, self.block_size = await self._open_limiter.run(opening, OPEN_SECONDS)
 
-    async def _start(self, uio: UioDevice, ring_ready: RingReady | None = None, *, running: bool) -> Facts:
+    async def _start(self, uio: UioDevice, *, running: bool) -> Facts:
         server = self._make_server(self, running)
         try:
             assert self._state is not None
-            facts = await server.serve(uio, self._counters, self._state, ring_ready)
+            facts = await server.serve(uio, self._counters, self._state)
         except BaseException:
             await self._kill(server)  # it can write to the ring until it has ended
             raise
@@ -134,7 +130,7 @@ class KernelDevice:
         await in_thread(self._store.block)
         self._uio = await self._open_when_free(HOLDER_SECONDS)
         try:
-            self._ring_activity = RingActivity(self._uio, self._ring_monitor)
+            self._ring_activity = RingActivity(self._uio)
             await in_thread(self._store.notify_task_management)
             self._state = await in_thread(lambda: self._open_state(is_new=False))
             await self._serve_anew(self._uio)
@@ -153,33 +149,23 @@ class KernelDevice:
         return state
 
     async def _serve_anew(self, uio: UioDevice) -> None:
-        """Starts a new server, which opens the storage while we empty the ring, and reads the ring only after
-        that. Commands that arrive meanwhile wait on the ring: faster than BUSY and a retry. If no server
-        starts, the device stays blocked."""
+        """Empties the ring and then starts a new server. Commands that arrive meanwhile wait on the ring:
+        faster than BUSY and a retry. If no server starts, the device stays blocked."""
         try:
-            await self._serve(self._start_while_emptying(uio))
+            await self._serve(self._start_on_empty_ring(uio))
         except BaseException:
             await in_thread(self._store.quiesce)
             raise
 
-    async def _start_while_emptying(self, uio: UioDevice) -> Facts:
+    async def _start_on_empty_ring(self, uio: UioDevice) -> Facts:
         """Runs within the open limiter's turn: until then the device stays blocked and no command waits on
         its ring."""
-        ring_ready = RingReady()
-        emptied = in_thread(lambda: self._empty(ring_ready))
-        try:
-            return await self._start(uio, ring_ready, running=True)
-        except Exception:
-            await emptied  # raises the cause if emptying failed; the server only knows that it failed
-            raise
-        finally:
-            emptied.cancel()  # its result has no reader
-            ring_ready.close()
+        await in_thread(self._empty)
+        return await self._start(uio, running=True)
 
-    def _empty(self, ring_ready: RingReady) -> None:
-        with ring_ready:
-            self._store.quiesce()
-            self._store.unblock()
+    def _empty(self) -> None:
+        self._store.quiesce()
+        self._store.unblock()
 
     async def _open_when_free(self, seconds: float) -> UioDevice:
         deadline = asyncio.get_running_loop().time() + seconds
@@ -269,14 +255,12 @@ class KernelDevice:
             await in_thread(state.forget)
             state.close()
 
-    def watch(self) -> bool:
-        """Call about every second. Whether commands wait, arrived or ended on the ring since the last call;
-        only then the worker is woken. Commands may wait while no server runs."""
-        if self._ring_activity is None or not self._ring_activity.stirs():
-            return False
-        if self._server is not None:
+    def watch(self) -> None:
+        """Call about every second. Has the server look for late commands, and so shows whether it hangs; an
+        idle worker is not woken for it."""
+        stirs = self._ring_activity is not None and self._ring_activity.stirs()
+        if stirs and self._server is not None:
             self._server.watch()
-        return True
 
     def snapshot(self) -> Snapshot:
         """What the device has done since this daemon serves it, summed over all its workers."""

@@ -18,7 +18,6 @@ from tcmu_runner.handler.device import Origin, without_hba
 from tcmu_runner.handler.registry import Provider, Registry
 from tcmu_runner.kernel.configfs import Backstore
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import UioEntry
 from tcmu_runner.supervisor.admission import OpenLimiter
 from tcmu_runner.supervisor.backoff import RestartBackoff
@@ -52,7 +51,6 @@ class DeviceManager:
         registry: Registry,
         paths: Paths,
         guardian: Guardian,
-        ring_monitor: RingMonitor,
         make_server: MakeServer,
         *,
         served_before: ServedBefore,
@@ -69,7 +67,6 @@ class DeviceManager:
         self._serial_seconds = serial_seconds
         self._paths = paths
         self._guardian = guardian
-        self._ring_monitor = ring_monitor
         self._make_server = make_server
         self._before = served_before
         self._serials = serials
@@ -194,7 +191,7 @@ class DeviceManager:
             origin = Origin.RUNNING if running else self._before.origin(entry.name)
             return self._make_server(entry, trouble, origin)
 
-        return KernelDevice(entry, self._paths, self._open_limiter, self._ring_monitor, make_server)
+        return KernelDevice(entry, self._paths, self._open_limiter, make_server)
 
     async def add(self, entry: UioEntry) -> None:
         """Raises DeviceRefusedError."""
@@ -384,10 +381,10 @@ class DeviceManager:
         """Enters SERVING, unless the new server has ended already: then `_recover` waits for the turn."""
         self._journal.note(device, INFO, text, None if device in self._broken else State.SERVING)
 
-    def look_after(self) -> bool:
-        """Call about every second. False when nothing happens on any ring: the ring monitor becomes readable
-        at the next command."""
-        return sum(device.watch() for device in self._served.values()) > 0  # no any(): each must be called
+    def look_after(self) -> None:
+        """Call about every second: has devices with commands checked for late ones and for hangs."""
+        for device in self._served.values():
+            device.watch()
 
     async def stop(self) -> None:
         """Waits until no command is under way, and leaves the devices blocked."""

@@ -19,12 +19,12 @@ from tcmu_runner.kernel.genl import ConfigChange, Event, EventKind, SizeChange, 
 from tcmu_runner.kernel.modules import NetlinkGate
 from tcmu_runner.kernel.netlink import EventsLost, TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import DeviceName, UioEntry, scan
 from tcmu_runner.supervisor.coexistence import OtherDaemons
 from tcmu_runner.supervisor.device_manager import DeviceManager, DeviceRefusedError
-from tcmu_runner.supervisor.heartbeat import Heartbeat
 from tcmu_runner.systemd import ServiceManager
+
+BEAT_SECONDS = 1.0  # well below STALL_SECONDS of the guardian
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 class NetlinkEvents:
     """Carries events of the kernel and the guardian to the device manager, and its answers to the kernel.
 
-    ring_monitor: of all devices' rings. manager: systemd, to which we report READY and watchdog pings.
+    manager: systemd, to which we report READY and watchdog pings.
     other_daemons: devices of others: we do not reply to their events.
     """
 
@@ -41,7 +41,6 @@ class NetlinkEvents:
         device_manager: DeviceManager,
         paths: Paths,
         guardian: Guardian,
-        ring_monitor: RingMonitor,
         manager: ServiceManager,
         *,
         other_daemons: OtherDaemons,
@@ -51,25 +50,24 @@ class NetlinkEvents:
         self._manager = manager
         self._paths = paths
         self._guardian = guardian
-        self._heartbeat = Heartbeat(guardian, ring_monitor, self._stirs)
         self._tasks = Tasks()
         self._gate = NetlinkGate(paths)
         self._netlink: TcmuNetlink
         self._loop: asyncio.AbstractEventLoop
+        self._next_beat: asyncio.TimerHandle
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serves until `stop` is set, then drains every device and leaves it blocked: initiators retry until
         the next daemon starts. Raises TcmuError or OSError when the kernel refuses."""
         self._loop = asyncio.get_running_loop()
         with self._gate, TcmuNetlink() as self._netlink:
-            self._heartbeat.start()  # an open below may take longer than the guardian waits for a heartbeat
+            self._beat()  # an open below may take longer than the guardian waits for a heartbeat
             adopted = await self._adopt_all()
             self._gate.unblock()
             # Scripts wait for this line. Logged after the unblock: until then `enable` fails with EAGAIN.
             log.info("%d handlers found, %d devices found", len(self._device_manager.handlers()), adopted)
             self._loop.add_reader(self._netlink.fileno(), self._receive)
             self._loop.add_reader(self._guardian.fileno(), self._catch_up)
-            self._guardian.hear(self._netlink.fileno())
             self._reassure()
             self._manager.ready(f"{len(self._device_manager.devices())} devices at the start")
             await stop.wait()
@@ -79,7 +77,7 @@ class NetlinkEvents:
             self._gate.block_and_reset()
             await self._device_manager.stop()
             self._netlink.set_features(False)
-            self._heartbeat.stop()
+            self._next_beat.cancel()
             self._guardian.say_goodbye()
 
     # -- devices that exist already ---------------------------------------------------------------
@@ -97,7 +95,6 @@ class NetlinkEvents:
     # -- events -----------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        self._heartbeat.wake()
         try:
             events = self._netlink.receive()
         except EventsLost as lost:
@@ -172,13 +169,14 @@ class NetlinkEvents:
 
     # -- heartbeats -------------------------------------------------------------------------------
 
-    def _stirs(self) -> bool:
-        """Whether a ring has commands, or a task of ours runs: the kernel may wait for its reply."""
-        return self._device_manager.look_after() or self._tasks.busy
+    def _beat(self) -> None:
+        """Tells the guardian once a second that the event loop runs, and looks after the devices."""
+        self._guardian.beat()
+        self._device_manager.look_after()
+        self._next_beat = self._loop.call_later(BEAT_SECONDS, self._beat)
 
     def _reassure(self) -> None:
-        """Pings systemd's watchdog, if WatchdogSec is set: three times in each period, by a timer, since an
-        idle daemon is woken by nothing else."""
+        """Pings systemd's watchdog, if WatchdogSec is set: three times in each period."""
         if self._manager.patience:
             self._manager.alive()
             self._loop.call_later(self._manager.patience / 3, self._reassure)
@@ -189,7 +187,6 @@ class NetlinkEvents:
         GONE: the guardian has ended."""
         heard = self._guardian.told()
         if heard == RELEASED:
-            self._heartbeat.wake()
             log.warning("event loop stalled: kernel waits were released: rescanning devices")
             self._netlink.set_features(True)
             self._tasks.spawn(self._rescan())

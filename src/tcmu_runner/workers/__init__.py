@@ -10,7 +10,6 @@ In the supervisor, on its event loop:
 
 In both:
   protocol       the messages between supervisor and worker
-  ring_ready     the signal that a ring is empty, for which a server waits with its storage open
 
 In the process that serves:
   unit_services  LIO's target port groups for a unit, and the opcodes that LIO answers itself

@@ -23,7 +23,6 @@ from tcmu_runner.ring.layout import Layout
 from tcmu_runner.scsi.sense import INQUIRY_DATA_CHANGED
 from tcmu_runner.scsi.unit import Identity, Limits
 from tcmu_runner.workers import unit_services
-from tcmu_runner.workers.ring_ready import wait_for
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +49,8 @@ class UioTransport:
 
 
 class KernelLun:
-    """One device. Owns `uio` and the descriptors `statistics`, `state` (current and lasting, see StateFiles;
-    None: no state is kept) and `ring_ready` (None: the ring may be read at once). Methods block; one call at
-    a time."""
+    """One device. Owns `uio` and the descriptors `statistics` and `state` (current and lasting, see
+    StateFiles; None: no state is kept). Methods block; one call at a time."""
 
     def __init__(
         self,
@@ -66,11 +64,9 @@ class KernelLun:
         origin: Origin = Origin.NEW,
         state: tuple[int, int] | None = None,
         serial: str = "",
-        ring_ready: int | None = None,
     ) -> None:
         """serial: the unit serial number to report while LIO has none."""
         self._uio = uio
-        self._ring_ready = ring_ready
         self._statistics = Statistics(statistics)
         os.close(statistics)  # the mapping stays
         self._name = name
@@ -88,15 +84,13 @@ class KernelLun:
         self._transport: UioTransport | None = None
 
     def open(self) -> Description:
-        """Opens the storage and waits for `ring_ready`; does not read the ring, which the supervisor may
-        still reset. Raises TcmuError or OSError: everything is closed then."""
+        """Opens the storage; `attach` serves the ring. Raises TcmuError or OSError: everything is closed
+        then."""
         try:
             description = self._describe()
             self._lun = Lun.open(description, self._registry, self._statistics)
             unit_services.unit_services(self._lun.unit, self._store, self._paths)
             self._transport = UioTransport(self._uio, self._lun.device.log)
-            if self._ring_ready is not None:
-                wait_for(self._ring_ready)
         except BaseException:
             self.close()
             raise
@@ -165,9 +159,6 @@ class KernelLun:
         if transport is not None:
             transport.close()
         self._uio.close()
-        if self._ring_ready is not None:
-            os.close(self._ring_ready)
-            self._ring_ready = None
         if lun is not None:
             lun.close()
         if self._memory is not None:

@@ -15,7 +15,6 @@ from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.workers.forkserver import ForkServer
 from tcmu_runner.workers.handle import WorkerDiedError, WorkerHandle
 from tcmu_runner.workers.protocol import Adjust, Close, Control, Drain, Forked, Resize, Serve, Table
-from tcmu_runner.workers.ring_ready import RingReady
 from tcmu_runner.workers.server import Facts, Terms, Trouble
 from tcmu_runner.workers.state_files import StateFiles
 
@@ -153,20 +152,15 @@ class WorkerServer:
     def _early(self, _error: Exception) -> None:
         """While `serve` runs: it raises WorkerDiedError itself, so the device needs no second report."""
 
-    async def serve(
-        self, uio: UioDevice, statistics: int, state: StateFiles, ring_ready: RingReady | None
-    ) -> Facts:
+    async def serve(self, uio: UioDevice, statistics: int, state: StateFiles) -> Facts:
         minor, name = self._entry.minor, str(self._entry.name)
-        descriptors = [uio.fileno(), statistics, *state.descriptors]
-        if ring_ready is not None:
-            descriptors.append(ring_ready.waits_at)
         told, stack = self._terms.overrides, self._terms.stack
         table, origin = stack.table if stack is not None else None, self._terms.origin.value
         done = await self._worker.call(
             lambda number: Serve(
                 number, minor, name, told.identity, told.limits, table, origin, self._terms.serial
             ),
-            descriptors,
+            [uio.fileno(), statistics, *state.descriptors],
         )
         self._worker.troubles[minor] = self._trouble
         return done.size, done.block_size

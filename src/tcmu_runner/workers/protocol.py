@@ -19,7 +19,7 @@ Table = dict[str, object]  # of values that both JSON and D-Bus have
 @dataclass(frozen=True, slots=True)
 class Serve:
     """Open a device's storage and serve its ring. Descriptors in the datagram: UIO device, statistics,
-    current and lasting state, and a RingReady if the ring may not be read yet.
+    current and lasting state.
 
     name: of the UIO device. identity, limits: its overrides. stack: the settings' table of the stack that the
     config string names, if it names one. origin: value of handler.device.Origin. serial: the unit serial

@@ -22,7 +22,6 @@ from tcmu_runner.kernel.uio import UioDevice, UioEntry
 from tcmu_runner.settings import StackSettings
 from tcmu_runner.workers.lun import KernelLun
 from tcmu_runner.workers.protocol import Table
-from tcmu_runner.workers.ring_ready import RingReady
 from tcmu_runner.workers.state_files import StateFiles
 
 log = logging.getLogger(__name__)
@@ -54,11 +53,9 @@ class DeviceServer(Protocol):
     def ended(self) -> bool:
         """Whether nothing of it is left that could touch the ring or answer a request."""
 
-    async def serve(
-        self, uio: UioDevice, statistics: int, state: StateFiles, ring_ready: RingReady | None
-    ) -> Facts:
+    async def serve(self, uio: UioDevice, statistics: int, state: StateFiles) -> Facts:
         """Opens the storage and serves the ring. The caller keeps its descriptors; the server duplicates
-        them. ring_ready: the server reads the ring only after this signal; None: at once."""
+        them."""
 
     async def drain(self, seconds: float) -> bool:
         """Whether no command was under way before `seconds` were over."""
@@ -110,16 +107,13 @@ class LocalServer:
         self.ended = False
         self.pid = os.getpid()
 
-    async def serve(
-        self, uio: UioDevice, statistics: int, state: StateFiles, ring_ready: RingReady | None
-    ) -> Facts:
+    async def serve(self, uio: UioDevice, statistics: int, state: StateFiles) -> Facts:
         own = UioDevice(uio.minor, os.dup(uio.fileno()), self._paths)
         name, counters = self._entry.name, os.dup(statistics)
-        waits_at = os.dup(ring_ready.waits_at) if ring_ready is not None else None
         lun = KernelLun(
             own, counters, name, self._registry, self._paths,
             overrides=self._terms.overrides, origin=self._terms.origin, state=duplicates(state),
-            serial=self._terms.serial, ring_ready=waits_at,
+            serial=self._terms.serial,
         )  # fmt: skip
 
         def open_storage() -> Description:

@@ -11,21 +11,19 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 
 from tcmu_runner.aio import start_thread
 from tcmu_runner.engine.overrides import Overrides
 from tcmu_runner.engine.serve.ring_thread import RingThread
 from tcmu_runner.engine.storage.blocking import CAUTION, MORE_CAUTION
-from tcmu_runner.errors import DeviceError, ExhaustedError, TcmuError, TransportGoneError, explain
+from tcmu_runner.errors import ExhaustedError, TcmuError, TransportGoneError, explain
 from tcmu_runner.handler.device import Origin
 from tcmu_runner.handler.registry import Registry
 from tcmu_runner.kernel.paths import Paths
 from tcmu_runner.kernel.uio import DeviceName, UioDevice
 from tcmu_runner.logs import Logs
-from tcmu_runner.sandbox import Confinement, calm_down, confine, give_up, name_process
+from tcmu_runner.sandbox import Confinement, calm_down, confine, name_process
 from tcmu_runner.settings import StackSettings
 from tcmu_runner.workers.lun import KernelLun
 from tcmu_runner.workers.protocol import (
@@ -69,7 +67,6 @@ class Worker:
         self._shared = shared
         self._thread = RingThread("rings", MORE_CAUTION if shared else CAUTION)
         self._confined = False
-        self._kept: frozenset[str] | None = None  # privileges that a warmed-up spare still has
         self._hastens = True  # whether it still has the higher priority of a take-over
         self._registry = registry
         self._paths = paths
@@ -78,27 +75,19 @@ class Worker:
         self._sending = threading.Lock()
 
     def get_ready(self) -> None:
-        """Call before `run` in a spare worker: does a dry run, drops the privileges that no handler needs,
-        and starts the ring's thread, so that the first device is served sooner."""
+        """Call before `run` in a spare worker: does a dry run, so that the first device is served sooner."""
         urgency = os.getpriority(os.PRIO_PROCESS, 0)
         calm_down(self._limits.nice)  # during the dry run no initiator waits for this process
         warm_up()
         gc.freeze()  # later collections skip these objects, and so do not copy their pages
-        kept = self._asked_by_any()
-        try:
+        with suppress(OSError):  # without CAP_SYS_NICE
             os.setpriority(os.PRIO_PROCESS, 0, urgency)
-            confine(self._limits, kept, for_now=True)
-        except (TcmuError, OSError) as error:  # `_confine` fails with it again, and answers the Serve with it
-            log.debug("no spare worker: %s", error)
-            return
-        self._kept = kept
-        self._thread.stand_by()
 
     def run(self) -> None:
         self._say(Started())
         while True:
             try:
-                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 5)
+                datagram, descriptors, _, _ = socket.recv_fds(self._control, MAX_LENGTH, 4)
             except ConnectionResetError:  # the supervisor died before it had read everything
                 return
             if not datagram:
@@ -133,42 +122,22 @@ class Worker:
         return self._confined or self._confine(request)
 
     def _confine(self, first: Serve) -> bool:
-        """Drops privileges for good, before there is another thread but a spare worker's ring thread. Keeps
-        those that the first device's handler needs; in a shared worker, those that any handler needs. False
-        when it failed; the request is answered then."""
+        """Drops privileges for good, before there is another thread. Keeps those that the first device's
+        handler needs; in a shared worker, those that any handler needs. False when it failed; the request is
+        answered then."""
         name_process("tcmu-worker" if self._shared else f"tcmu-dev:uio{first.minor}")
         try:
-            self._keep_only(self._privileges(first))
+            confine(self._limits, self._privileges(first))
         except (TcmuError, OSError) as error:
             self._say(Done(first.id, *explain(error)))
             return False
         self._confined = True
         return True
 
-    def _keep_only(self, privileges: frozenset[str]) -> None:
-        if self._kept is None:
-            confine(self._limits, privileges)
-            return
-        if lost := privileges - self._kept:
-            raise DeviceError(f"the spare worker has given up {', '.join(sorted(lost))}: another one follows")
-        narrow = partial(give_up, privileges, self._kept)
-        self._thread.errand = partial(self._confine_ring_thread, narrow)
-        narrow()
-
-    def _confine_ring_thread(self, narrow: Callable[[], None]) -> None:
-        """On the ring's thread, with the privileges it started with: privileges are per thread. `_calm_down`
-        on the main thread may not change this thread's priority, so do it here."""
-        _do_or_end(narrow)
-        if not self._hastens:
-            calm_down(self._limits.nice)
-
     def _privileges(self, first: Serve) -> frozenset[str]:
         if self._shared:
-            return self._asked_by_any()
+            return frozenset().union(*(handler.privileges for handler in self._registry))
         return self._registry.find(DeviceName.parse(first.name).config)[0].privileges
-
-    def _asked_by_any(self) -> frozenset[str]:
-        return frozenset().union(*(handler.privileges for handler in self._registry))
 
     def _answer(self, request: Message, descriptors: list[int]) -> None:
         assert isinstance(request, Request)
@@ -203,15 +172,15 @@ class Worker:
             self._hastens = False
             calm_down(self._limits.nice)
 
-    def _serve(self, request: Serve, descriptor: int, statistics: int, *others: int) -> Done:
-        current, lasting, *rest = others
+    def _serve(self, request: Serve, descriptor: int, statistics: int, *state: int) -> Done:
+        current, lasting = state
         minor, uio = request.minor, UioDevice(request.minor, descriptor, self._paths)
         name = DeviceName.parse(request.name)
         overrides = Overrides(request.identity, request.limits)
         lun = KernelLun(
             uio, statistics, name, self._registry, self._paths,
             overrides=overrides, origin=Origin(request.origin), state=(current, lasting),
-            serial=request.serial, ring_ready=rest[0] if rest else None,
+            serial=request.serial,
         )  # fmt: skip
         description = lun.open()
         lun.attach(self._thread, lambda error: self._broken(minor, error), _end)
@@ -227,16 +196,6 @@ class Worker:
     def _say(self, message: Message) -> None:
         with self._sending, suppress(OSError):  # the supervisor has ended: `run` reads end of file next
             self._control.send(encode(message))
-
-
-def _do_or_end(narrow: Callable[[], None]) -> None:
-    """Ends the process if the thread cannot drop its privileges: it must not serve with more than it
-    needs."""
-    try:
-        narrow()
-    except OSError:
-        log.exception("a thread cannot drop its privileges: ended this worker process, another one follows")
-        os._exit(1)
 
 
 def _end() -> None:

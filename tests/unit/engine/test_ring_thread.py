@@ -93,27 +93,6 @@ def test_a_ring_begins_with_what_is_on_it(thread: RingThread, others: list[Bench
         bench.until(partial(has_ended_one, bench))
 
 
-@pytest.mark.parametrize("stands_by", [True, False])
-def test_it_has_an_errand_before_its_first_ring(thread: RingThread, *, stands_by: bool) -> None:
-    seen: list[str] = []
-
-    class Watched(Memory):
-        def write(self, data: Buffers, offset: int) -> None:
-            seen.append("write")
-            super().write(data, offset)
-
-    if stands_by:
-        thread.stand_by()
-        assert running() == 1
-    thread.errand = lambda: seen.append(threading.current_thread().name)
-    bench = Bench(Watched(), thread=thread)
-    serves(bench)
-    assert seen == [NAME, "write", "write"]
-    assert running() == 1
-    bench.close()
-    bench.until(lambda: running() == 0)
-
-
 def test_one_whose_device_is_gone_costs_the_others_nothing(thread: RingThread, others: list[Bench]) -> None:
     lost = Bench(Memory(), thread=thread)
     lost.transport.kick_error = TransportGoneError()

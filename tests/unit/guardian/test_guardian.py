@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class NoLog(Logs):
 
 
 class Bench:
-    """Both ends; a pipe is what the daemon reads events from. The waits that were ended are counted."""
+    """Both ends. The waits that were ended are counted."""
 
     def __init__(self, paths: Paths) -> None:
         ours, self.theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -42,7 +42,6 @@ class Bench:
         self.replaced = False
         self.releases = 0
         self.on_release: Callable[[], None] = lambda: None
-        self.events, self.kernel = os.pipe()
         self.timeline = Timeline()
 
     def release(self, _paths: Paths) -> None:
@@ -84,20 +83,10 @@ class Bench:
             self.timeline.poll,
         )
 
-    def listeners(self) -> int:
-        """Descriptors of this process that are the daemon's events."""
-        ours = os.fstat(self.events)
-        found = 0
-        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - their numbers
-            with suppress(OSError):
-                found += os.path.samestat(os.fstat(int(name)), ours)
-        return found
-
     def close(self) -> None:
         self.daemon.close()
         self.theirs.close()
-        for descriptor in (self.events, self.kernel, self.end_of_all):
-            os.close(descriptor)
+        os.close(self.end_of_all)
 
 
 @pytest.fixture
@@ -143,7 +132,7 @@ def test_the_rings_are_left_alone_until_the_last_worker_has_ended(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Though it writes what it likes to what it holds. Waits end before, since nobody would answer them."""
-    bench.daemon.hear(bench.events)
+    bench.daemon.beat()
     bench.daemon.serving(0, "vol0")
     bench.daemon.beat()
 
@@ -166,7 +155,6 @@ def test_the_rings_are_left_alone_until_the_last_worker_has_ended(
 
 
 def test_who_stands_still_is_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.daemon.hear(bench.events)
     told: list[str] = []
 
     def hear_and_leave() -> None:
@@ -187,7 +175,7 @@ def test_who_dies_while_it_stands_still_leaves_what_it_served(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And has not read what it was told."""
-    bench.daemon.hear(bench.events)
+    bench.daemon.beat()
     bench.daemon.serving(0, "vol0")
     bench.on_release = bench.die_later
     assert bench.watch() == {(0, "vol0")}
@@ -199,44 +187,15 @@ def test_who_dies_while_its_waits_are_ended_leaves_what_it_served(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And is not there any more to be told."""
-    bench.daemon.hear(bench.events)
+    bench.daemon.beat()
     bench.daemon.serving(0, "vol0")
     bench.on_release = bench.die
     assert bench.watch() == {(0, "vol0")}
     caplog.clear()
 
 
-def test_a_daemon_may_rest(bench: Bench) -> None:
-    bench.daemon.hear(bench.events)
-    bench.daemon.rest()
-    bench.die_later()
-    assert bench.watch() == set()
-    assert bench.releases == 0
-
-
-def test_but_not_when_the_kernel_waits_for_it(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.daemon.hear(bench.events)
-    bench.daemon.rest()
-    bench.timeline.after(LONG, lambda: os.write(bench.kernel, b"event"))
-    bench.on_release = bench.die_later
-    assert bench.watch() == set()
-    assert bench.releases == 1
-    caplog.clear()
-
-
-def test_nor_when_it_has_beaten_since(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
-    bench.daemon.hear(bench.events)
-    bench.daemon.rest()
-    bench.daemon.beat()
-    bench.on_release = bench.die_later
-    assert bench.watch() == set()
-    assert bench.releases == 1
-    caplog.clear()
-
-
 def test_the_waits_of_another_daemon_are_left_alone(bench: Bench) -> None:
     """One that has taken the place of ours, of which a worker lives on."""
-    bench.daemon.hear(bench.events)
     bench.replaced = True
     bench.daemon.beat()
     bench.die_later()
@@ -244,24 +203,9 @@ def test_the_waits_of_another_daemon_are_left_alone(bench: Bench) -> None:
     assert bench.releases == 0
 
 
-@pytest.mark.parametrize("end", ["die", "goodbye"])
-def test_nothing_listens_to_the_kernel_for_a_daemon_that_has_ended(bench: Bench, end: str) -> None:
-    before = bench.listeners()
-    bench.daemon.hear(bench.events)
-    bench.daemon.hear(bench.events)
-    if end == "die":
-        bench.die()
-    else:
-        bench.daemon.say_goodbye()
-    bench.watch()
-    assert bench.listeners() == before
-
-
 def test_a_guardian_that_is_gone_costs_nothing(bench: Bench) -> None:
     bench.theirs.close()
     bench.daemon.beat()
-    bench.daemon.hear(bench.events)
-    bench.daemon.rest()
     assert bench.daemon.told() == GONE
 
 

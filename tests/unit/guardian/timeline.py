@@ -14,7 +14,7 @@ class Timeline:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.waits = 0
+        self._still = 0.0
         self._steps: list[tuple[float, Callable[[], object]]] = []
 
     def after(self, seconds: float, step: Callable[[], object]) -> None:
@@ -22,9 +22,15 @@ class Timeline:
         self._steps.append((self.now + seconds, step))
         self._steps.sort(key=lambda each: each[0])
 
+    def stand_still(self, seconds: float) -> None:
+        """The next wait is over when the machine goes on, and no step has had its turn."""
+        self._still = seconds
+
     def poll(self, events: Mapping[int, int], seconds: float | None) -> list[int]:
-        self.waits += 1
         end = None if seconds is None else self.now + seconds
+        self.now, self._still = self.now + self._still, 0.0
+        if end is not None and self.now >= end:
+            return []
         while not (ready := watchdog.poll(events, 0)):
             if self._steps and (end is None or self._steps[0][0] < end):
                 self.now, step = self._steps.pop(0)

@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingActivity
-from tcmu_runner.kernel.uio import UioDevice
+from tcmu_runner.kernel.uio import RingActivity, UioDevice
 
-from .tree import MuteMonitor, make_uio
+from .tree import make_uio
 
 SIZE = 4096
 HEAD_AT, TAIL_AT = 12, 64  # linux/target_core_user.h, struct tcmu_mailbox: cmd_tail is on its own cache line
@@ -30,7 +29,7 @@ def put(node: Path, offset: int, value: int) -> None:
 
 
 def test_a_ring_stirs_while_commands_wait_and_once_after(paths: Paths, node: Path) -> None:
-    ring_activity = RingActivity(UioDevice.open(0, paths), MuteMonitor())
+    ring_activity = RingActivity(UioDevice.open(0, paths))
     assert not ring_activity.stirs()
     put(node, HEAD_AT, 128)
     assert ring_activity.stirs()
@@ -42,17 +41,9 @@ def test_a_ring_stirs_while_commands_wait_and_once_after(paths: Paths, node: Pat
 
 
 def test_commands_that_came_and_went_unseen_are_noticed(paths: Paths, node: Path) -> None:
-    ring_activity = RingActivity(UioDevice.open(0, paths), MuteMonitor())
+    ring_activity = RingActivity(UioDevice.open(0, paths))
     put(node, HEAD_AT, 256)
     put(node, TAIL_AT, 256)
     assert ring_activity.stirs()
     assert not ring_activity.stirs()
     ring_activity.close()
-
-
-def test_the_alarm_is_set_for_as_long_as_it_looks(paths: Paths, node: Path) -> None:
-    uio, ring_monitor = UioDevice.open(0, paths), MuteMonitor()
-    ring_activity = RingActivity(uio, ring_monitor)
-    assert ring_monitor.watched == {uio.fileno()}
-    ring_activity.close()
-    assert ring_monitor.watched == set()

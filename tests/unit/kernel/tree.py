@@ -3,8 +3,6 @@
 from pathlib import Path
 
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingMonitor
-from tcmu_runner.kernel.uio import UioDevice
 
 SERIAL = "11111111-2222-3333-4444-555555555555"
 
@@ -68,18 +66,3 @@ def make_uio(
     paths.dev.mkdir(parents=True, exist_ok=True)
     (paths.dev / f"uio{minor}").write_bytes(b"")
     return directory
-
-
-class MuteMonitor(RingMonitor):
-    """Of devices in the tree: an ordinary file cannot ring. It keeps the descriptors that it watches."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.watched: set[int] = set()
-
-    def add(self, uio: UioDevice) -> None:
-        self.watched.add(uio.fileno())
-
-    def remove(self, uio: UioDevice) -> None:
-        assert uio.fileno() >= 0, "it is closed already"
-        self.watched.remove(uio.fileno())

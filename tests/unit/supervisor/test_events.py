@@ -1,11 +1,9 @@
 """What the front end tells those who see to it that the daemon lives, on an imitated kernel."""
 
 import asyncio
-import os
-import select
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import cast
 
 import pytest
@@ -20,14 +18,12 @@ from tcmu_runner.handler.registry import Provider, Registry
 from tcmu_runner.kernel.genl import Change, Event, EventKind
 from tcmu_runner.kernel.netlink import TcmuNetlink
 from tcmu_runner.kernel.paths import Paths
-from tcmu_runner.kernel.ring_monitor import RingMonitor
 from tcmu_runner.kernel.uio import DeviceName, UioEntry
 from tcmu_runner.supervisor import events as events_module
 from tcmu_runner.supervisor.coexistence import OtherDaemons
 from tcmu_runner.supervisor.device import KernelDevice
 from tcmu_runner.supervisor.device_manager import DeviceManager
-from tcmu_runner.supervisor.events import NetlinkEvents
-from tcmu_runner.supervisor.heartbeat import BEAT_SECONDS, QUIET_BEATS
+from tcmu_runner.supervisor.events import BEAT_SECONDS, NetlinkEvents
 from tcmu_runner.systemd import ServiceManager
 
 from .unserved import unserved
@@ -35,7 +31,6 @@ from .unserved import unserved
 LONG = 20 * BEAT_SECONDS
 NAME = "tcm-user/0/vol0/ram/"
 ENTRY = UioEntry(0, DeviceName.parse(NAME))
-FALLEN_ASLEEP = ["beat"] * QUIET_BEATS + ["rest"]
 
 
 async def at_once(call: Callable[[], object]) -> object:
@@ -64,8 +59,8 @@ class SlowDeviceManager(DeviceManager):
     def turn(self, minor: int) -> asyncio.Lock:
         return self._turn
 
-    def look_after(self) -> bool:
-        return False
+    def look_after(self) -> None:
+        return
 
     async def settle(self) -> None:
         await self.settled.wait()
@@ -97,7 +92,6 @@ class Bench:
         self.guardian.setblocking(False)
         self._line = Guardian(ours, -1)
         self._paths = paths
-        self.kernels = -1  # descriptor on which the kernel speaks
         self.device_manager: SlowDeviceManager
 
     async def run(self, life: Callable[["Bench"], Awaitable[None]]) -> None:
@@ -106,7 +100,6 @@ class Bench:
             self.device_manager,
             self._paths,
             self._line,
-            RingMonitor(),
             self.manager,
             other_daemons=OtherDaemons(Registry(), ()),
         )
@@ -118,27 +111,25 @@ class Bench:
     def heard(self) -> list[str]:
         """By the guardian, since it was asked last."""
         words: list[str] = []
-        while True:
-            try:
-                datagram, descriptors, _, _ = socket.recv_fds(self.guardian, 64, 1)
-            except BlockingIOError:
-                return words
-            words.append(datagram.decode())
-            if descriptors:
-                (self.kernels,) = descriptors
+        with suppress(BlockingIOError):
+            while datagram := self.guardian.recv(64):  # empty: its end is closed
+                words.append(datagram.decode())
+        return words
 
-    async def rests(self) -> None:
-        """From its start on."""
+    async def beats(self) -> None:
+        """Once a second, and the guardian hears nothing else."""
+        before = self.heard()
+        await pass_by(LONG)
+        assert set(before) <= {"beat"}
+        assert self.heard() in (["beat"] * 20, ["beat"] * 21)
+
+    async def begins(self) -> None:
         self.device_manager.settled.set()
         await pass_by(LONG)
-        first, *rest = FALLEN_ASLEEP
-        assert self.heard() == [first, "hear", *rest]
 
     def close(self) -> None:
         self.guardian.close()
         self._line.say_goodbye()
-        if self.kernels >= 0:
-            os.close(self.kernels)
 
 
 Life = Callable[[Bench], Awaitable[None]]
@@ -155,75 +146,37 @@ def bench(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     kernel.check()
 
 
-def test_it_beats_while_devices_are_taken_over(bench: Bench) -> None:
+def test_it_beats_while_devices_are_taken_over_and_after_that(bench: Bench) -> None:
     """A storage that took ten seconds to open made the guardian end the kernel's waits."""
 
     async def life(bench: Bench) -> None:
-        await pass_by(LONG)
-        assert bench.heard() == FALLEN_ASLEEP
+        await bench.beats()
         bench.device_manager.settled.set()
-        await pass_by(LONG)
-        assert bench.heard() == ["hear"]
+        await bench.beats()
 
     run(bench.run(life))
+    assert bench.heard() == ["bye"]
 
 
-def test_while_it_rests_the_guardian_sees_that_the_kernel_wants_something(bench: Bench) -> None:
+def test_it_beats_while_the_kernel_waits(bench: Bench) -> None:
     async def life(bench: Bench) -> None:
-        await bench.rests()
-        assert not select.select([bench.kernels], [], [], 0)[0]
-        bench.device_manager.added.set()
-        bench.kernel.add(0, NAME)
-        assert select.select([bench.kernels], [], [], 0)[0]
-        await pass_by(LONG)
-        assert bench.heard() == FALLEN_ASLEEP
-
-    run(bench.run(life))
-
-
-def test_it_beats_before_it_takes_an_event(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else nobody would notice that it stands still with the event in its hands."""
-    before: list[str] = []
-    receive = TcmuNetlink.receive
-
-    def noted(netlink: TcmuNetlink) -> list[Event]:
-        before.extend(bench.heard())
-        return receive(netlink)
-
-    monkeypatch.setattr(TcmuNetlink, "receive", noted)
-
-    async def life(bench: Bench) -> None:
-        await bench.rests()
-        bench.device_manager.added.set()
-        bench.kernel.add(0, NAME)
-        await pass_by(LONG)
-
-    run(bench.run(life))
-    assert before == ["beat"]
-
-
-def test_it_does_not_rest_while_the_kernel_waits(bench: Bench) -> None:
-    async def life(bench: Bench) -> None:
-        await bench.rests()
+        await bench.begins()
         enable = bench.kernel.add(0, NAME)
-        await pass_by(LONG)
-        assert set(bench.heard()) == {"beat"}
+        await bench.beats()
         assert enable.status is None
         bench.device_manager.added.set()
-        await pass_by(LONG)
+        await bench.beats()
         assert enable.status == 0
-        assert bench.heard()[-1] == "rest"
 
     run(bench.run(life))
 
 
-def test_after_a_stall_it_beats_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+def test_after_a_stall_it_listens_again(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     async def life(bench: Bench) -> None:
-        await bench.rests()
+        await bench.begins()
         bench.kernel.replies_wanted = False
         bench.guardian.send(RELEASED.encode())
-        await pass_by(LONG)
-        assert bench.heard() == FALLEN_ASLEEP
+        await bench.beats()
         assert bench.kernel.replies_wanted
 
     run(bench.run(life))
@@ -231,13 +184,13 @@ def test_after_a_stall_it_beats_again(bench: Bench, caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.parametrize(("patience", "least", "most"), [(3.0, 20, 21), (0.0, 0, 0)])
-def test_only_systemds_watchdog_keeps_it_from_sleeping(
+def test_systemds_watchdog_is_fed_where_it_is_on(
     bench: Bench, patience: float, least: int, most: int
 ) -> None:
     bench.manager.patience = patience
 
     async def life(bench: Bench) -> None:
-        await bench.rests()
+        await bench.begins()
         assert least <= bench.manager.heard <= most
 
     run(bench.run(life))
@@ -255,7 +208,7 @@ def test_it_says_that_it_is_ready_once_the_kernel_takes_new_devices(
     monkeypatch.setattr(events_module.log, "info", note)
 
     async def life(bench: Bench) -> None:
-        await bench.rests()
+        await bench.begins()
 
     run(bench.run(life))
     assert seen == [("0 handlers found, 0 devices found", "0")]
@@ -274,7 +227,6 @@ def test_a_change_for_which_there_is_no_case_is_not_accepted(paths: Paths) -> No
             Known(),
             paths,
             Guardian(line, -1),
-            RingMonitor(),
             Manager(),
             other_daemons=OtherDaemons(Registry(), ()),
         )

@@ -129,7 +129,7 @@ class Bench:
         server = WorkerServer(entry, self.pool, terms, self.trouble)
         with open(os.devnull, "rb") as nothing, closing(StateFiles(entry.name, self.paths)) as state:
             uio = UioDevice(entry.minor, os.dup(nothing.fileno()))
-            await server.serve(uio, nothing.fileno(), state, None)
+            await server.serve(uio, nothing.fileno(), state)
         await eventually(lambda: server.pid)  # the forkserver says it on a socket of its own
         return server
 

@@ -12,7 +12,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 SUPERVISOR, TEMPLATE, GUARDIAN, WORKER = "tcmu-runner", "tcmu-template", "tcmu-guardian", "tcmu-dev:"
 UIO = Path("/sys/class/uio")
 STAYING = "tcmu-unlinking"
-AWAKE_SECONDS = 2.5  # in which a daemon that is awake has beaten
+AWAKE_SECONDS = 2.5  # in which a process that has something to do has run
 
 
 def named(prefix: str) -> list[int]:

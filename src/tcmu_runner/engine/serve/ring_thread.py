@@ -92,8 +92,7 @@ class RingThread:
     One thread for all rings of a process is faster than one for each: a thread gives the interpreter lock
     away at every system call, and then has to wait for it (docs/adr/0020). It runs while there are rings.
 
-    caution: of the BlockingDetectors of these rings, in seconds. errand: called once on the thread when the
-    next ring has joined, before its first poll.
+    caution: of the BlockingDetectors of these rings, in seconds.
     """
 
     def __init__(self, name: str, caution: float = CAUTION) -> None:
@@ -106,16 +105,7 @@ class RingThread:
         self._ident = 0
         self._running = False
         self._some_leave = False
-        self._stands_by = False
-        self.errand: Callable[[], None] | None = None
         self._busy_poller = BusyPoller(self._pending)
-
-    def stand_by(self) -> None:
-        """Starts the thread before its first ring: while all processors are busy a new thread would wait long
-        for its first time slice."""
-        with self._lock:
-            self._stands_by = True
-            self._start()
 
     def join(self, ring: Ring, events: int, wake_fd: int) -> None:
         """Polls the ring once at the beginning: entries already on it make no descriptor readable."""
@@ -125,7 +115,6 @@ class RingThread:
             self._poller.register(events, EVENTS)
             self._poller.register(wake_fd, EVENTS)
             self._registrations.append(registration)
-            self._stands_by = False
             ring.wake()
             if not self._running:
                 self._start_for(registration)
@@ -173,7 +162,6 @@ class RingThread:
     def _run(self) -> None:
         self._ident = threading.get_ident()
         self._awake = list(self._registrations)
-        self._do_errand()
         busy = False
         while self.is_mine() and self._any_left():
             if self._round():
@@ -184,14 +172,7 @@ class RingThread:
 
     def _sleep(self) -> None:
         events = self._poller.poll()
-        self._do_errand()
         self._awake = self._waked(events)
-
-    def _do_errand(self) -> None:
-        """Runs the errand, after a ring has joined and before its first poll."""
-        if self.errand is not None:
-            self.errand()
-            self.errand = None
 
     def _any_left(self) -> bool:
         """Removes rings that leave. False without any ring: the thread ends."""
@@ -204,7 +185,7 @@ class RingThread:
         if self._registrations:
             return True
         with self._lock:
-            self._running = bool(self._registrations) or self._stands_by
+            self._running = bool(self._registrations)
             return self._running
 
     def _round(self) -> bool:
