@@ -16,14 +16,18 @@ os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+from hypothesis import HealthCheck, settings  # noqa: E402
+
+# Nothing is installed while tests run, and to look through all packages takes milliseconds each time. Done
+# before our modules are imported: they take the function by its name.
+pytest.MonkeyPatch().setattr(importlib.metadata, "entry_points", cache(importlib.metadata.entry_points))
 
 from tcmu_runner.kernel.paths import Paths  # noqa: E402
 
-# Nothing is installed while tests run, and to look through all packages takes milliseconds each time.
-pytest.MonkeyPatch().setattr(importlib.metadata, "entry_points", cache(importlib.metadata.entry_points))
-
-settings.register_profile("tests", deadline=None, print_blob=True)
+# A busy machine draws and writes slowly: `deadline` and `too_slow` would decide by the clock.
+settings.register_profile(
+    "tests", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("tests")
 
 

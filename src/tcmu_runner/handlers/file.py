@@ -172,12 +172,14 @@ class FileHandler(Handler[FileOptions]):
         return None
 
     def _aligned(self, buffers: Buffers) -> bool:
-        """O_DIRECT needs whole blocks on page boundaries: the ring's buffers are, a filter's may not be."""
+        """O_DIRECT needs whole blocks on page boundaries: the ring's buffers are, a filter's may not be. An
+        empty buffer has no address, and needs none."""
         return all(
             not buffer.readonly
             and address(buffer) % mmap.PAGESIZE == 0
             and len(buffer) % self.block_size == 0
             for buffer in buffers
+            if len(buffer)
         )
 
     def flush(self) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scsi.test_fuzz import plausible_cdbs, takes_data
+from scsi.test_fuzz import PLAUSIBLE_CDBS, takes_data
 
 from embedded import wire
 from embedded.wire import Wire, feed
@@ -23,15 +24,13 @@ from tcmu_runner.embedded.connection import Connection
 from tcmu_runner.embedded.local import RING_SIZE
 from tcmu_runner.handlers.ram import RamHandler
 from tcmu_runner.iscsi import pdu, requests
-from tcmu_runner.iscsi.framing import Framer
 from tcmu_runner.iscsi.pdu import DATA_LENGTH, Opcode
 from tcmu_runner.scsi.medium import Medium
 from tcmu_runner.scsi.reservations import Reservations
 
 SIZE = POISONED = 1 << 20
-
-
 STALE = bytes.fromhex("dead5aa7")
+EMPTY, POISON = bytes(SIZE), STALE * (POISONED // len(STALE))
 
 
 class Target:
@@ -46,11 +45,11 @@ class Target:
 
     def renew(self) -> None:
         """Unit and disk are as at their start; the data area is full of what earlier commands left there."""
-        self.disk[:SIZE] = bytes(SIZE)
+        self.disk[:SIZE] = EMPTY
         unit = self.lun.unit
         unit.reset()
         unit.medium, unit.reservations = Medium(), Reservations()
-        self.lun.area()[RING_SIZE : RING_SIZE + POISONED] = STALE * (POISONED // len(STALE))
+        self.lun.area()[RING_SIZE : RING_SIZE + POISONED] = POISON
 
     def converse(self, *pieces: bytes) -> tuple[bytes, Connection, Wire]:
         self.renew()
@@ -97,14 +96,13 @@ def check(target: Target, connection: Connection, written: bytes) -> None:
     """All that was written are PDUs of a target, without anything stale; no task hangs but those that wait
     for data; and when the connection goes, everything goes."""
     assert STALE not in written
-    assert STALE not in bytes(target.disk[:SIZE])
+    content = bytes(target.disk[:SIZE])
+    assert content == EMPTY or STALE not in content  # to compare is faster than to search
     for session in target.server.target.sessions.values():
         waiting = [command.gathering for command in session.commands.values()]
         assert all(gathering is not None and not gathering.complete for gathering in waiting)
-    framer = Framer(1 << 24)
     agreed = connection.machine.framer
-    framer.header_digest, framer.data_digest = agreed.header_digest, agreed.data_digest
-    if not framer.header_digest and not framer.data_digest:  # else the login's PDUs have none, later ones do
+    if not agreed.header_digest and not agreed.data_digest:  # else the login's PDUs have none, later ones do
         at = 0
         while at < len(written):
             header = written[at : at + 48]
@@ -118,9 +116,8 @@ def check(target: Target, connection: Connection, written: bytes) -> None:
     assert not target.server.portals[0].connections
 
 
-SMALL = st.binary(max_size=64)
 READ, WRITE, INQUIRY = "28000000000000000100", "2a000000000000000100", "12000000ff00"
-CDBS = [bytes.fromhex(cdb) for cdb in (READ, WRITE, INQUIRY, "a0", "")]
+COMMON = [bytes.fromhex(cdb) for cdb in (READ, WRITE, INQUIRY)]
 
 
 @given(st.lists(st.binary(max_size=300), max_size=4))
@@ -130,30 +127,39 @@ def test_any_bytes_before_the_login(target: Target, pieces: list[bytes]) -> None
     check(target, connection, written)
 
 
-@st.composite
-def any_requests(draw: st.DrawFn) -> bytes:
-    """Any PDU: of a known opcode mostly, plausible numbers often, and data as long as it says or not."""
-    header = bytearray(draw(st.binary(min_size=48, max_size=48)))
-    header[0] = draw(st.sampled_from([0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10])) | draw(
-        st.sampled_from([0, 0x40])
-    )
-    header[4] = draw(st.sampled_from([0, 0, 0, 1, 8]))
-    data = draw(SMALL)
-    header[5:8] = len(data).to_bytes(3, "big")
-    if draw(st.booleans()):
+def any_request(
+    noise: bytes, opcode: int, words: int, ahs: bytes, data: bytes,
+    no_lun: bool, tag: int, expected: int | None, number: int, cdb: bytes,
+) -> bytes:  # fmt: skip
+    """A PDU with noise in all other fields. words: of 4 bytes, what of `ahs` is sent. expected: as many bytes
+    of data are, or as many as the noise says."""
+    header = bytearray(noise)
+    header[0], header[4], header[5:8] = opcode, words, len(data).to_bytes(3, "big")
+    if no_lun:
         header[8:16] = bytes(8)
-    header[16:20] = draw(st.integers(1, 4)).to_bytes(4, "big")
-    if draw(st.booleans()):
-        header[20:24] = draw(st.sampled_from([0, 512, 4096, 0xFFFFFFFF])).to_bytes(4, "big")
-    header[24:28] = draw(st.sampled_from([1, 2, 3, 4, 5, 6])).to_bytes(4, "big")
-    cdb = draw(st.one_of(st.sampled_from(CDBS), plausible_cdbs()))[:16]
-    header[32 : 32 + len(cdb)] = cdb
-    return (
-        bytes(header)
-        + draw(st.binary(min_size=header[4] * 4, max_size=header[4] * 4))
-        + data
-        + bytes(-len(data) & 3)
-    )
+    header[16:20] = tag.to_bytes(4, "big")
+    if expected is not None:
+        header[20:24] = expected.to_bytes(4, "big")
+    header[24:28] = number.to_bytes(4, "big")
+    header[32 : 32 + len(cdb[:16])] = cdb[:16]
+    return bytes(header) + ahs[: words * 4] + data + bytes(-len(data) & 3)
+
+
+OPCODES = [0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x10]
+ANY_REQUESTS = st.builds(
+    any_request,
+    st.binary(min_size=48, max_size=48),
+    st.sampled_from([opcode | immediate for immediate in (0, 0x40) for opcode in OPCODES]),
+    st.sampled_from([0, 0, 0, 1, 8]),
+    st.binary(min_size=32, max_size=32),
+    st.binary(max_size=64),
+    st.booleans(),
+    st.integers(1, 4),
+    st.sampled_from([None, None, None, None, 0, 512, 4096, 0xFFFFFFFF]),
+    st.integers(1, 6),
+    st.sampled_from([*COMMON, b"\xa0", b""]) | PLAUSIBLE_CDBS,
+)
+"""Any PDU: of a known opcode mostly, plausible numbers often, and data as long as it says or not."""
 
 
 KEYS = st.sampled_from(
@@ -161,50 +167,76 @@ KEYS = st.sampled_from(
 )
 
 
-@given(KEYS, st.lists(any_requests(), max_size=8))
+@given(KEYS, st.lists(ANY_REQUESTS, max_size=8))
 @settings(max_examples=400)
 def test_any_requests_after_the_login(target: Target, keys: dict[str, str], sent: list[bytes]) -> None:
     written, connection, _ = target.converse(login(target, **keys), b"".join(sent))
     check(target, connection, written)
 
 
-@st.composite
-def conversations(draw: st.DrawFn) -> list[bytes]:
+class Sent(NamedTuple):
+    """A command. ways: whether it has the flag of its direction, and that of the other one. answer: the data
+    that is sent when it is a WRITE, with its flags, its DataSN and its offset."""
+
+    cdb: bytes
+    expected: int
+    data: bytes
+    ways: tuple[bool, bool]
+    lun: bytes
+    answer: tuple[bytes, int, int, int] | None
+
+    def pdus(self, number: int) -> Iterator[bytes]:
+        """number: the command's, and its tag."""
+        cdb, out = self.cdb[:16], takes_data(self.cdb[:16])
+        data = self.data[: self.expected] if out else b""
+        right, wrong = (requests.WRITE, requests.READ) if out else (requests.READ, requests.WRITE)
+        flags = pdu.FINAL | self.ways[0] * right | self.ways[1] * wrong
+        command = requests.ScsiCommand(
+            Opcode.SCSI_COMMAND, flags, len(data), self.lun, number, self.expected, number, 0,
+            cdb.ljust(16, b"\0"),
+        )  # fmt: skip
+        yield pdu.encode(command) + data + bytes(-len(data) & 3)
+        if out and self.answer:
+            content, final, data_number, offset = self.answer
+            header = requests.DataOut(
+                Opcode.DATA_OUT, final, len(content), bytes(8), number, data_number, 0, 0, offset
+            )
+            yield pdu.encode(header) + content
+
+
+SENT = st.builds(
+    Sent,
+    st.sampled_from(COMMON) | PLAUSIBLE_CDBS,
+    st.sampled_from([0, 4, 36, 512, 1024, 4096, 70000]),
+    st.binary(max_size=600),
+    st.sampled_from([(True, False), (True, False), (True, False), (True, True), (False, True)]),
+    st.sampled_from([bytes(8), bytes(8), bytes(8), b"\0\1" + bytes(6)]),
+    st.none()
+    | st.tuples(
+        st.sampled_from([b"", b"x" * 512, b"y" * 4096]),
+        st.sampled_from([0, pdu.FINAL]),
+        st.integers(1, 4),
+        st.sampled_from([0, 0, 512]),
+    ),
+)
+BREAKS = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 4143), st.integers(0, 255)), max_size=2)
+
+
+def conversation(commands: list[Sent], breaks: list[tuple[int, int, int]]) -> list[bytes]:
     """Commands whose numbers, tags and directions are right, so that most get as far as their unit; some of
     the data that is asked for; and now and then a byte is another one."""
-    sent: list[bytes] = []
-    for number in range(1, draw(st.integers(2, 9))):
-        cdb = draw(st.one_of(st.sampled_from(CDBS[:3]), plausible_cdbs()))[:16]
-        out = takes_data(cdb)
-        expected = draw(st.sampled_from([0, 4, 36, 512, 1024, 4096, 70000]))
-        data = draw(st.binary(max_size=min(expected, 600))) if out else b""
-        right, wrong = (requests.WRITE, requests.READ) if out else (requests.READ, requests.WRITE)
-        flags = pdu.FINAL | draw(st.sampled_from([right, right, right, right | wrong, wrong]))
-        lun = draw(st.sampled_from([bytes(8), bytes(8), bytes(8), b"\0\1" + bytes(6)]))
-        command = requests.ScsiCommand(
-            Opcode.SCSI_COMMAND, flags, len(data), lun, number, expected, number, 0, cdb.ljust(16, b"\0")
-        )
-        sent.append(pdu.encode(command) + data + bytes(-len(data) & 3))
-        if out and draw(st.booleans()):
-            sent.append(draw(answers_to_r2t(number)))
-    for at in draw(st.lists(st.integers(0, len(sent) - 1), max_size=2)):
-        broken = bytearray(sent[at])
-        broken[draw(st.integers(0, len(broken) - 1))] = draw(st.integers(0, 255))
-        sent[at] = bytes(broken)
+    sent = [part for number, command in enumerate(commands, 1) for part in command.pdus(number)]
+    for which, at, value in breaks:
+        broken = bytearray(sent[which % len(sent)])
+        broken[at % len(broken)] = value
+        sent[which % len(sent)] = bytes(broken)
     return sent
 
 
-@st.composite
-def answers_to_r2t(draw: st.DrawFn, tag: int) -> bytes:
-    data = draw(st.sampled_from([b"", b"x" * 512, b"y" * 4096]))
-    header = requests.DataOut(
-        Opcode.DATA_OUT, draw(st.sampled_from([0, pdu.FINAL])), len(data), bytes(8), tag,
-        draw(st.integers(1, 4)), 0, 0, draw(st.sampled_from([0, 0, 512])),
-    )  # fmt: skip
-    return pdu.encode(header) + data
+CONVERSATIONS = st.builds(conversation, st.lists(SENT, min_size=1, max_size=8), BREAKS)
 
 
-@given(KEYS, conversations())
+@given(KEYS, CONVERSATIONS)
 @settings(max_examples=600)
 def test_any_commands_to_a_unit(target: Target, keys: dict[str, str], sent: list[bytes]) -> None:
     written, connection, _ = target.converse(login(target, **keys), b"".join(sent))

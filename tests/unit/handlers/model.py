@@ -25,6 +25,8 @@ def pieces(data: bytes, cuts: list[int]) -> Buffers:
 
 
 CUTS = st.lists(st.integers(0, 1 << 20), max_size=4)
+RANGES = st.tuples(st.integers(0, 2 * BLOCKS - 1), st.integers(0, 2 * BLOCKS - 1))
+"""First block, and how many there are besides it; reduced to what there is by `Disk.range`."""
 
 
 class Disk(RuleBasedStateMachine):
@@ -41,9 +43,11 @@ class Disk(RuleBasedStateMachine):
         self.can: Capabilities = self.handler.capabilities()
         self.bytes = bytearray(self.size)
 
-    def range(self, data: st.DataObject) -> tuple[int, int]:
-        first = data.draw(st.integers(0, self.size // self.block - 1))
-        count = data.draw(st.integers(1, self.size // self.block - first))
+    def range(self, where: tuple[int, int]) -> tuple[int, int]:
+        """In bytes, within the disk as long as it is now."""
+        blocks = self.size // self.block
+        first = where[0] % blocks
+        count = 1 + where[1] % (blocks - first)
         return first * self.block, count * self.block
 
     def put(self, offset: int, content: bytes) -> None:
@@ -54,32 +58,32 @@ class Disk(RuleBasedStateMachine):
     def starts_as_zeroes(self) -> None:
         self.whole_disk_is_right()
 
-    @rule(data=st.data(), cuts=CUTS)
-    def read(self, data: st.DataObject, cuts: list[int]) -> None:
-        offset, length = self.range(data)
+    @rule(where=RANGES, cuts=CUTS)
+    def read(self, where: tuple[int, int], cuts: list[int]) -> None:
+        offset, length = self.range(where)
         into = pieces(b"\xee" * length, cuts)
         self.handler.read(into, offset)
         assert iov.gather(into) == self.bytes[offset : offset + length]
 
-    @rule(data=st.data(), cuts=CUTS, seed=st.binary(min_size=1, max_size=7), durable=st.booleans())
-    def write(self, data: st.DataObject, cuts: list[int], seed: bytes, durable: bool) -> None:
-        offset, length = self.range(data)
+    @rule(where=RANGES, cuts=CUTS, seed=st.binary(min_size=1, max_size=7), durable=st.booleans())
+    def write(self, where: tuple[int, int], cuts: list[int], seed: bytes, durable: bool) -> None:
+        offset, length = self.range(where)
         content = (seed * (length // len(seed) + 1))[:length]
         store = self.handler.write_durable if durable else self.handler.write
         store(pieces(content, cuts), offset)
         self.put(offset, content)
 
     @precondition(lambda self: self.can.unmap)
-    @rule(data=st.data())
-    def unmap(self, data: st.DataObject) -> None:
-        offset, length = self.range(data)
+    @rule(where=RANGES)
+    def unmap(self, where: tuple[int, int]) -> None:
+        offset, length = self.range(where)
         self.handler.unmap(offset, length)
         self.put(offset, bytes(length))
 
     @precondition(lambda self: self.can.write_zeroes)
-    @rule(data=st.data(), unmap=st.booleans())
-    def write_zeroes(self, data: st.DataObject, unmap: bool) -> None:
-        offset, length = self.range(data)
+    @rule(where=RANGES, unmap=st.booleans())
+    def write_zeroes(self, where: tuple[int, int], unmap: bool) -> None:
+        offset, length = self.range(where)
         self.handler.write_zeroes(offset, length, unmap=unmap)
         self.put(offset, bytes(length))
 
@@ -89,9 +93,9 @@ class Disk(RuleBasedStateMachine):
         self.handler.flush()
 
     @precondition(lambda self: self.can.extents)
-    @rule(data=st.data())
-    def extents(self, data: st.DataObject) -> None:
-        offset, length = self.range(data)
+    @rule(where=RANGES)
+    def extents(self, where: tuple[int, int]) -> None:
+        offset, length = self.range(where)
         at = offset
         for extent in self.handler.extents(offset, length):
             assert extent.offset == at and extent.length > 0 and extent.length % self.block == 0

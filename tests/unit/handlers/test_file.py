@@ -252,6 +252,20 @@ def test_direct_io_with_memory_that_is_not_aligned(on_disk: Path, start: int) ->
     assert content(handler, 512, 1024) == data[:1024]
 
 
+def test_direct_io_with_an_empty_buffer_among_aligned_ones(on_disk: Path) -> None:
+    handler = disk(on_disk / "a", direct=True)
+    memory = aligned_memory(4 * KIB)
+    memory[:] = data = pattern(4 * KIB)
+    empty = memoryview(bytearray())
+    handler.write([memory, empty], 0)
+    handler.write([empty, memory], 4 * KIB)
+    for offset in (0, 4 * KIB):
+        memory[:] = bytes(4 * KIB)
+        handler.read([empty, memory, empty], offset)
+        assert memory == data
+    handler.close()
+
+
 def test_direct_io_leaves_the_data_of_a_write_alone(on_disk: Path) -> None:
     handler = disk(on_disk / "a", direct=True)
     handler.write([memoryview(pattern(1024))], 0)  # of read-only memory

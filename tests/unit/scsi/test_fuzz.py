@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tcmu_runner.scsi.command import Nexus
 from tcmu_runner.scsi.opcodes import DISK
 from tcmu_runner.scsi.reservations import Reservations
+from tcmu_runner.scsi.table import Row
 from tcmu_runner.scsi.unit import Capabilities, Unit
 from tcmu_runner.testing.play import EVERYTHING, disk, pieces_of
 
@@ -38,22 +39,13 @@ def make(capabilities: Capabilities, *, lent: bool) -> Unit:
     return unit
 
 
-@st.composite
-def units(draw: st.DrawFn) -> Unit:
-    return make(draw(st.sampled_from(CAPABILITIES)), lent=draw(st.booleans()))
+UNITS = st.builds(make, st.sampled_from(CAPABILITIES), lent=st.booleans())
 
 
-ROWS = st.sampled_from(list(DISK))
-
-
-@st.composite
-def plausible_cdbs(draw: st.DrawFn) -> bytes:
-    """A row of the table with fields that often pass the checks."""
-    row = draw(ROWS)
-    noise = draw(st.binary(min_size=len(row.mask), max_size=len(row.mask)))
-    kept = draw(st.one_of(st.none(), st.binary(min_size=len(row.mask), max_size=len(row.mask))))
-    small = kept is not None  # then about half of the fields are zero
-    cdb = bytearray(a & b & (0x1F if small else 0xFF) for a, b in zip(row.mask, noise, strict=True))
+def plausible(row: Row, noise: bytes, kept: bytes | None) -> bytes:
+    """A CDB of a row of the table. kept: the fields are small, and those whose byte is even are zero."""
+    small = 0xFF if kept is None else 0x1F
+    cdb = bytearray(a & b & small for a, b in zip(row.mask, noise, strict=False))
     if kept is not None:
         for at in range(2, len(cdb) - 1):
             cdb[at] &= 0x1F if kept[at] & 1 else 0
@@ -65,11 +57,19 @@ def plausible_cdbs(draw: st.DrawFn) -> bytes:
     return bytes(cdb)
 
 
-@st.composite
-def any_cdbs(draw: st.DrawFn) -> bytes:
-    opcode = draw(st.integers(0, 255))
-    size = draw(st.one_of(st.just(CDB_LENGTHS[opcode >> 5]), st.integers(0, 40)))
-    return (bytes((opcode,)) + draw(st.binary(min_size=size, max_size=size)))[:size]
+LONGEST = max(len(row.mask) for row in DISK)
+NOISE = st.binary(min_size=LONGEST, max_size=LONGEST)
+PLAUSIBLE_CDBS = st.builds(plausible, st.sampled_from(list(DISK)), NOISE, st.none() | NOISE)
+"""Those whose fields often pass the checks."""
+
+
+def any_cdb(first: int, rest: bytes, size: int | None) -> bytes:
+    """size: None for the one that belongs to the opcode."""
+    return (bytes((first,)) + rest)[: CDB_LENGTHS[first >> 5] if size is None else size]
+
+
+REST = st.binary(min_size=40, max_size=40)
+ANY_CDBS = st.builds(any_cdb, st.integers(0, 255), REST, st.none() | st.integers(0, 40))
 
 
 def takes_data(cdb: bytes) -> bool:
@@ -79,8 +79,8 @@ def takes_data(cdb: bytes) -> bool:
 
 @settings(max_examples=400, deadline=None)
 @given(
-    unit=units(),
-    cdbs=st.lists(st.one_of(plausible_cdbs(), any_cdbs()), min_size=1, max_size=6),
+    unit=UNITS,
+    cdbs=st.lists(PLAUSIBLE_CDBS | ANY_CDBS, min_size=1, max_size=6),
     content=st.binary(max_size=200),
     room=st.sampled_from([0, 1, 5, 36, 511, 512, 513, 4096, 70000]),
     cuts=st.lists(st.integers(1, 600), max_size=3),
@@ -105,7 +105,7 @@ def test_any_cdb_ends_in_a_status(
 @given(
     capabilities=st.sampled_from(CAPABILITIES),
     lent=st.booleans(),
-    cdb=plausible_cdbs(),
+    cdb=PLAUSIBLE_CDBS,
     room=st.sampled_from([1, 5, 36, 511, 512, 513, 4096, 70000]),
     cuts=st.lists(st.integers(1, 600), max_size=3),
 )
