@@ -114,7 +114,7 @@ class Unit:
         row.check_fields(command.cdb)
         if row.medium and not self.medium.ready:
             raise ScsiError(self.medium.obstacle() or NO_SENSE)
-        if row.writes and self.read_only:
+        if row.writes and (self.mode.software_write_protect or not self.capabilities.write):
             raise ScsiError(WRITE_PROTECTED)
         return row.run(self, command)
 

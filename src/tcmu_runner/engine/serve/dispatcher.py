@@ -63,6 +63,7 @@ class RingDispatcher:
         self._deadlines = deadlines
         self._nexus_of = nexus_of
         self._now = clock.monotonic
+        self._logs = device.log.logger.isEnabledFor
         self._only_nexus = next(iter(unit.nexuses), Nexus())
         self._range_locks = RangeLocks(unit.footprint)
         self.completions = Completions(consumer, transport.kick, statistics, self._ring_failed, clock)
@@ -158,12 +159,27 @@ class RingDispatcher:
             batch = self._consumer.fetch_as(Job)
         except RingReset as error:
             self._failure = error
-        else:
-            if batch or self._left_over or (self._fast_path is not None and self._fast_path.queue):
-                self._start_all(batch)
-                if self.executor.unfinished:
-                    self._go_on()
-                return True
+            self._recover()
+            return True
+        fast_path = self._fast_path
+        if not (batch or self._left_over or (fast_path is not None and fast_path.queue)):
+            return self._poll_without_new()
+        if self._logs(COMMANDS):
+            self._trace(batch)
+        now, taken = self._now(), 0
+        if fast_path is not None:
+            if not (self._range_locks.active or self._left_over):
+                taken = fast_path.take(batch, now)
+            if fast_path.queue:
+                self._left_over.extend(fast_path.work(self._is_ring_thread))
+        if taken < len(batch) or self._left_over:
+            self._start_rest(batch, taken, now)
+        if self.executor.unfinished:
+            self._go_on()
+        return True
+
+    def _poll_without_new(self) -> bool:
+        """`poll` when no command has come."""
         if self._failure is not None:
             self._recover()
             return True
@@ -184,24 +200,6 @@ class RingDispatcher:
         for entry in batch:
             self._device.log.log(COMMANDS, "%s", entry.cdb.hex(" ") if isinstance(entry, Job) else entry)
 
-    def _start_all(self, batch: list[Job | TaskManagement]) -> None:
-        if self._device.log.isEnabledFor(COMMANDS):
-            self._trace(batch)
-        now = self._now()
-        at = self._take_fast_path(self._fast_path, batch, now) if self._fast_path is not None else 0
-        if at < len(batch) or self._left_over:
-            self._start_rest(batch, at, now)
-
-    def _take_fast_path(self, fast_path: FastPath, batch: list[Job | TaskManagement], now: float) -> int:
-        """Does plain commands from the batch's beginning; returns how many. If the storage turns out to
-        block, the rest of them take the general path."""
-        at = 0 if self._range_locks.active or self._left_over else fast_path.take(batch, now)
-        if fast_path.queue:
-            fast_path.work(self._is_ring_thread)
-            if fast_path.queue and self._is_ring_thread():
-                self._left_over.extend(fast_path.give_back())
-        return at
-
     def _start_rest(self, batch: list[Job | TaskManagement], at: int, now: float) -> None:
         alone = len(batch) == 1 and not (self.in_flight.under_way or self._left_over)
         while self._left_over:
@@ -215,7 +213,8 @@ class RingDispatcher:
         if at < len(batch):  # a thread that was relieved leaves what it has not begun to its successor
             self._left_over.extend(batch[at:])
             self.wake()
-        self.executor.batch_done()
+        if self.in_flight.under_way:  # else the executor holds nothing back
+            self.executor.batch_done()
         self.completions.publish()
 
     def _take(self, request: Job | TaskManagement, now: float, *, alone: bool) -> None:

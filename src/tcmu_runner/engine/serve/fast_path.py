@@ -7,7 +7,7 @@ Every line here is run for every command: it is written to be short to run, befo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -75,17 +75,19 @@ class FastPath:
             taken += 1
         return taken
 
-    def work(self, mine: Callable[[], bool]) -> None:
-        """Does queued commands on the ring's thread, while it is `mine` and the storage does not block."""
+    def work(self, mine: Callable[[], bool]) -> Iterable[Job]:
+        """Does queued commands on the ring's thread, while it is `mine` and the storage does not block. Then
+        removes and returns the others, for the general path, unless another thread has taken over."""
         queue, detector, clock = self.queue, self._detector, self._now
         if detector is None:
             self.finish()
-            return
+            return ()
         while queue and detector.at_once(now := clock()) and mine():
             detector.begin(now)
             length = self._do_some()
             detector.end(clock(), length)
             self._publish()
+        return self._give_back() if queue and mine() else ()
 
     def finish(self) -> None:
         """Does all queued commands. Any thread, also several at once."""
@@ -93,7 +95,7 @@ class FastPath:
             self._do_some()
             self._publish()
 
-    def give_back(self) -> Iterator[Job]:
+    def _give_back(self) -> Iterator[Job]:
         """Removes the commands that have not begun from the queue."""
         with suppress(IndexError):  # another thread took the last one
             while True:

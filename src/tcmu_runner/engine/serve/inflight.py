@@ -173,16 +173,16 @@ class Completions:
         while waiting:
             commands, status, sense, read_len, length = waiting.popleft()
             first = commands[0]
-            if status or read_len:
-                consumer.complete(first.id, status, sense, read_len)
-            else:
-                consumer.complete_well(commands)
             seconds = now - first.began
             if seconds < 0:  # the command began and ended after `now` was taken
                 seconds = 0.0
             self._statistics.record(first.cdb[0], length, seconds, status, sense, count=len(commands))
             if seconds >= self._statistics.slow_seconds:
                 self._statistics.record_slow(first.cdb, length, seconds, status)
+            if status or read_len:
+                consumer.complete(first.id, status, sense, read_len)
+            else:
+                consumer.complete_well(commands)
         if consumer.publish():
             self._kick()
         if self.waiters.count:

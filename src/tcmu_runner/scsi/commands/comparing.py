@@ -44,31 +44,27 @@ def verify(unit: Unit, command: Command) -> Plan:
 def compare(unit: Unit, offset: int, data: Buffers) -> Steps:
     """MISCOMPARE, with the offset in the data of the first byte that differs from the medium. The data may
     end within a block."""
-    length, at = iov.length(data), 0
-    blocks = -(-length // unit.block_size) * unit.block_size
-    scratch = iov.allocate(min(CHUNK, blocks))
-    while at < length:
-        piece = iov.cut(scratch, 0, blocks - at)
-        yield Read(offset + at, piece)
-        _check_equal(piece, data, at, at)
-        at += iov.length(piece)
+    for at in range(0, iov.length(data), CHUNK):
+        expected = iov.gather(iov.cut(data, at, CHUNK))
+        found = bytearray(-(-len(expected) // unit.block_size) * unit.block_size)
+        yield Read(offset + at, [memoryview(found)])
+        _check_equal(found, expected, at)
 
 
 def _compare_with_one_block(offset: int, length: int, block: bytes) -> Steps:
-    expected = [memoryview(block * (min(CHUNK, length) // len(block)))]
-    scratch, at = iov.allocate(iov.length(expected)), 0
-    while at < length:
-        piece = iov.cut(scratch, 0, length - at)
-        yield Read(offset + at, piece)
-        _check_equal(piece, expected, 0, at)
-        at += iov.length(piece)
+    blocks = block * (min(CHUNK, length) // len(block))
+    for at in range(0, length, len(blocks)):
+        expected = blocks[: length - at]
+        found = bytearray(len(expected))
+        yield Read(offset + at, [memoryview(found)])
+        _check_equal(found, expected, at)
 
 
-def _check_equal(on_medium: Buffers, data: Buffers, start: int, at: int) -> None:
-    """With the data from `start` on, which may end before. at: where these are in all that is compared."""
-    expected = iov.gather(iov.cut(data, start, iov.length(on_medium)))
-    difference = iov.first_difference(iov.gather(on_medium)[: len(expected)], expected)
-    if difference is not None:
+def _check_equal(found: bytearray, expected: bytes, at: int) -> None:
+    """What was found may be longer. at: where `expected` is in all that is compared."""
+    if not found.startswith(expected):
+        difference = iov.first_difference(bytes(found[: len(expected)]), expected)
+        assert difference is not None
         raise ScsiError(MISCOMPARE.with_information(at + difference))
 
 
@@ -93,7 +89,7 @@ def _write_and_verify(unit: Unit, offset: int, data: Buffers, *, compares: bool)
         yield from look_at(offset, iov.length(data) // unit.block_size * unit.block_size)
 
 
-def compare_and_write(unit: Unit, command: Command) -> Plan:
+def compare_and_write(unit: Unit, command: Command) -> Steps:
     """Data-Out is the compare half, then the write half, each NUMBER OF LOGICAL BLOCKS long (SBC-4 5.3). Data
     of another length cannot be split into halves: refused."""
     offset, length = unit.extent_within(command, unit.limits.max_compare_and_write)
@@ -101,24 +97,20 @@ def compare_and_write(unit: Unit, command: Command) -> Plan:
     if iov.length(command.data) != 2 * length:
         raise command.wrong_count()
     if not length:
-        return None
+        return
     expected, replacement = iov.cut(command.data, 0, length), iov.cut(command.data, length, length)
-    return _compare_then_write(unit, offset, expected, replacement, fua=fua)
-
-
-def both_halves(_cdb: bytes, count: int) -> int:
-    """The data of a COMPARE AND WRITE: each block twice (SBC-4 5.3)."""
-    return 2 * count
-
-
-def _compare_then_write(
-    unit: Unit, offset: int, expected: Buffers, replacement: Buffers, *, fua: bool
-) -> Steps:
     if unit.capabilities.compare_and_write:
         both = CompareAndWrite(offset, expected, replacement, fua)
         yield both
         if both.mismatch is not None:
             raise ScsiError(MISCOMPARE.with_information(both.mismatch))
         return
-    yield from compare(unit, offset, expected)
+    wanted, found = iov.gather(expected), bytearray(length)  # one Read: the count is one byte
+    yield Read(offset, [memoryview(found)])
+    _check_equal(found, wanted, 0)
     yield Write(offset, replacement, fua)
+
+
+def both_halves(_cdb: bytes, count: int) -> int:
+    """The data of a COMPARE AND WRITE: each block twice (SBC-4 5.3)."""
+    return 2 * count
