@@ -10,20 +10,20 @@ from contextlib import suppress
 class ServiceManager:
     """The service manager that started us with Type=notify. Methods neither block nor raise.
 
-    patience: seconds without `alive` after which it restarts us; 0: never (sd_watchdog_enabled(3)).
+    watchdog_seconds: seconds without `ping` after which it restarts us; 0: never (sd_watchdog_enabled(3)).
     """
 
     def __init__(self, address: str | None = None) -> None:
         address = os.environ.get("NOTIFY_SOCKET", "") if address is None else address
         self._address = "\0" + address[1:] if address.startswith("@") else address
-        self.patience = _patience()
+        self.watchdog_seconds = _watchdog_seconds()
 
     def ready(self, status: str) -> None:
         """Devices can be made from now on. status: the text in `systemctl status`."""
         self._say(f"READY=1\nSTATUS={status}")
 
-    def alive(self) -> None:
-        """Call more often than every `patience` / 2, else systemd restarts us."""
+    def ping(self) -> None:
+        """Call more often than every `watchdog_seconds` / 2, else systemd restarts us."""
         self._say("WATCHDOG=1")
 
     def stopping(self) -> None:
@@ -36,7 +36,7 @@ class ServiceManager:
                 line.sendto(text.encode(), self._address)
 
 
-def _patience() -> float:
+def _watchdog_seconds() -> float:
     microseconds, whose = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
     if whose not in (None, str(os.getpid())) or not microseconds.isdecimal():
         return 0.0

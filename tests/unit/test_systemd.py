@@ -13,7 +13,7 @@ def test_what_systemd_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         service = ServiceManager()
         service.ready("2 devices")
-        service.alive()
+        service.ping()
         service.stopping()
         heard = [manager.recv(100) for _ in range(3)]
     assert heard == [
@@ -26,7 +26,7 @@ def test_what_systemd_hears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0tcmu-test-notify")
-        ServiceManager("@tcmu-test-notify").alive()
+        ServiceManager("@tcmu-test-notify").ping()
         assert manager.recv(100) == b"WATCHDOG=1"
 
 
@@ -53,4 +53,4 @@ def test_who_waits_for_signs_of_life(
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, value)
-    assert ServiceManager("").patience == seconds
+    assert ServiceManager("").watchdog_seconds == seconds

@@ -177,9 +177,9 @@ class NetlinkEvents:
 
     def _reassure(self) -> None:
         """Pings systemd's watchdog, if WatchdogSec is set: three times in each period."""
-        if self._manager.patience:
-            self._manager.alive()
-            self._loop.call_later(self._manager.patience / 3, self._reassure)
+        if self._manager.watchdog_seconds:
+            self._manager.ping()
+            self._loop.call_later(self._manager.watchdog_seconds / 3, self._reassure)
 
     def _catch_up(self) -> None:
         """The guardian's socket is readable. RELEASED: our event loop stalled, and the guardian ended the

@@ -75,10 +75,10 @@ class SlowDeviceManager(DeviceManager):
 class Manager(ServiceManager):
     def __init__(self) -> None:
         super().__init__("")
-        self.patience = 0.0
+        self.watchdog_seconds = 0.0
         self.heard = 0
 
-    def alive(self) -> None:
+    def ping(self) -> None:
         self.heard += 1
 
 
@@ -183,11 +183,11 @@ def test_after_a_stall_it_listens_again(bench: Bench, caplog: pytest.LogCaptureF
     caplog.clear()
 
 
-@pytest.mark.parametrize(("patience", "least", "most"), [(3.0, 20, 21), (0.0, 0, 0)])
+@pytest.mark.parametrize(("seconds", "least", "most"), [(3.0, 20, 21), (0.0, 0, 0)])
 def test_systemds_watchdog_is_fed_where_it_is_on(
-    bench: Bench, patience: float, least: int, most: int
+    bench: Bench, seconds: float, least: int, most: int
 ) -> None:
-    bench.manager.patience = patience
+    bench.manager.watchdog_seconds = seconds
 
     async def life(bench: Bench) -> None:
         await bench.begins()
