@@ -17,6 +17,7 @@ from tcmu_runner.errors import ConfigError, TransportGoneError
 from tcmu_runner.handler.config import Late
 from tcmu_runner.iov import Buffers
 from tcmu_runner.ring.consumer import RingCorrupt
+from tcmu_runner.ring.layout import LP64
 from tcmu_runner.ring.producer import Ticket
 from tcmu_runner.scsi.command import Command
 from tcmu_runner.scsi.profile import Limits
@@ -258,6 +259,29 @@ def test_a_thin_disk_that_runs_full_says_so() -> None:
     assert bench.run(TEST_UNIT_READY).status == GOOD
     handler.used = 80
     bench.pass_until(SPACE_SECONDS + 1, lambda: bench.run(TEST_UNIT_READY).sense[12:14] == b"\x38\x07")
+    bench.close()
+
+
+def test_a_command_that_waited_for_its_blocks_runs_though_others_keep_coming() -> None:
+    """The ring's thread finds new commands at each look; the test is that thread."""
+
+    class Polled(Bench):
+        def attach(self) -> None:
+            self.dispatcher = self.lun.attach(self.transport, LP64, self.broken.append)
+
+    gate = Gate()
+    bench = Polled(gate)
+    compare = bench.submit(COMPARE_AND_WRITE_LBA_8, bytes(1024))
+    bench.dispatcher.poll()
+    assert gate.waiting.acquire(timeout=60)
+    parked = bench.submit(WRITE_LBA_8, bytes(512))
+    bench.dispatcher.poll()
+    gate.opened.set()
+    bench.wait(compare)
+    other = bench.submit(TEST_UNIT_READY)
+    bench.dispatcher.poll()
+    bench.wait(other, parked)
+    assert parked.status == GOOD
     bench.close()
 
 

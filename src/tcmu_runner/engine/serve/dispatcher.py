@@ -174,6 +174,8 @@ class RingDispatcher:
                 self._left_over.extend(fast_path.work(self._is_ring_thread))
         if taken < len(batch) or self._left_over:
             self._start_rest(batch, taken, now)
+        if self._range_locks.active:
+            self._run_released()
         if self.executor.unfinished:
             self._go_on()
         return True
