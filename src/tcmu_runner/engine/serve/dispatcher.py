@@ -229,11 +229,7 @@ class RingDispatcher:
         """The initiator has aborted these commands: those that have not begun never do. The kernel waits
         until all have ended, and ignores their status."""
         given_up = set(function.ids)
-
-        def unwanted(command: Command) -> bool:
-            return command.id in given_up
-
-        self.in_flight.withdraw(unwanted, ABORTED, self._begun)
+        self.in_flight.withdraw(lambda command: command.id in given_up, ABORTED, self._begun)
         if function.type == TmrType.LUN_RESET and self._nexus_of is None:
             self._unit.reset(attention=None)  # LIO itself tells the initiators
 
