@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tcmu_runner import AsyncHandler, Filter
-from tcmu_runner.engine.storage.buffer_guard import async_calls, calls, is_ours
+from tcmu_runner.engine.storage.buffer_guard import async_calls, calls, clearing, is_ours
 from tcmu_runner.filters.log import Log
 from tcmu_runner.handlers.ram import RamHandler
 from tcmu_runner.iov import Buffers
@@ -78,22 +78,41 @@ def test_what_a_handler_does_not_fill_is_zeroed(handler: type[Half | HalfAsync],
     assert b"\xa5" not in found
 
 
-@both_paths
-def test_what_a_filter_does_not_fill_is_zeroed(path: str) -> None:
-    class Lazy(Filter[None]):
-        def handle(self, operation: Operation) -> Steps:
-            if not isinstance(operation, Read):
-                yield operation
+class Passing(Filter[None]):
+    """Passes all on."""
 
-    assert after_a_secret(Bench(Memory(), filters=[Lazy()]), path) == bytes(PATHS[path][1])
+    def handle(self, operation: Operation) -> Steps:
+        yield operation
+
+
+class Ours(Passing):
+    """Counts as one of this project."""
+
+    __module__ = "tcmu_runner.filters"
+
+
+class Lazy(Filter[None]):
+    """Does no Read."""
+
+    def handle(self, operation: Operation) -> Steps:
+        if not isinstance(operation, Read):
+            yield operation
+
+
+@both_paths
+@pytest.mark.parametrize("above", [[], [Passing], [Ours], [Passing, Ours], [Ours, Passing]])
+def test_what_a_filter_does_not_fill_is_zeroed(above: list[type[Filter[None]]], path: str) -> None:
+    filters = [*(layer() for layer in above), Lazy()]
+    assert after_a_secret(Bench(Memory(), filters=filters), path) == bytes(PATHS[path][1])
+
+
+def test_filters_in_a_row_have_buffers_zeroed_once() -> None:
+    passing, lazy, ours, last = Passing(), Lazy(), Ours(), Passing()
+    found = list(clearing([passing, lazy, ours, last]))
+    assert found == [(last, True), (ours, False), (lazy, False), (passing, True)]
 
 
 def test_what_an_asynchronous_stack_s_filter_does_not_fill_is_zeroed() -> None:
-    class Lazy(Filter[None]):
-        def handle(self, operation: Operation) -> Steps:
-            if not isinstance(operation, Read):
-                yield operation
-
     assert after_a_secret(Bench(HalfAsync(), filters=[Lazy()]), "straight") == bytes(4096)
 
 

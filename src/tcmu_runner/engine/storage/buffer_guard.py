@@ -3,12 +3,13 @@ command left in a buffer. A return value that hints at a short transfer or an er
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import CoroutineType
 from typing import Any
 
 from tcmu_runner import iov
 from tcmu_runner.handler.api import AsyncHandler, Handler
+from tcmu_runner.handler.filter import Filter
 from tcmu_runner.iov import Buffers
 
 Call = Callable[[Buffers, int], object]
@@ -19,6 +20,13 @@ OURS = __name__.partition(".")[0]
 def is_ours(layer: object) -> bool:
     """Whether it is part of this project: our tests prove that it fills and drains buffers whole."""
     return type(layer).__module__.partition(".")[0] == OURS
+
+
+def clearing(filters: Sequence[Filter[Any]]) -> Iterator[tuple[Filter[Any], bool]]:
+    """The filters, the lowest first, each with whether the buffers of a Read are zeroed before it: those of a
+    foreign one. Once for several in a row: what the next one gets is zeroed already, or the filter's own."""
+    for above, layer in reversed(list(zip([None, *filters], filters, strict=False))):
+        yield layer, not is_ours(layer) and (above is None or is_ours(above))
 
 
 def calls(handler: Handler[Any]) -> tuple[Call, Call, Call]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from tcmu_runner import iov
 from tcmu_runner.engine.storage.blocking import BlockingDetector
-from tcmu_runner.engine.storage.buffer_guard import async_calls, is_ours
+from tcmu_runner.engine.storage.buffer_guard import async_calls, clearing
 from tcmu_runner.engine.storage.executors import End, Job, Publish, check_wanted
 from tcmu_runner.engine.storage.perform import Neighbour, OperationError, rare_calls
 from tcmu_runner.handler.api import AsyncHandler
@@ -83,19 +83,17 @@ def _single(operation: Operation) -> Steps:
 
 def through_async(filters: Sequence[Filter[Any]], perform: PerformAsync) -> PerformAsync:
     """`through` on the loop."""
-    for layer in reversed(filters):
-        perform = _above_async(layer, perform)
+    for layer, clears in clearing(filters):
+        perform = _above_async(layer, perform, clears=clears)
     return perform
 
 
-def _above_async(layer: Filter[Any], below: PerformAsync) -> PerformAsync:
+def _above_async(layer: Filter[Any], below: PerformAsync, *, clears: bool) -> PerformAsync:
     async def perform_below(operation: Operation) -> None:
         if isinstance(operation, Pause):
             await asyncio.sleep(operation.seconds)
         else:
             await below(operation)
-
-    clears = not is_ours(layer)
 
     async def perform(operation: Operation) -> None:
         if clears and isinstance(operation, Read):

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from tcmu_runner import iov
 from tcmu_runner.clock import MACHINE, Clock
-from tcmu_runner.engine.storage.buffer_guard import calls, is_ours
+from tcmu_runner.engine.storage.buffer_guard import calls, clearing
 from tcmu_runner.handler.api import AsyncHandler, Handler, NotHandled, RawHandler
 from tcmu_runner.handler.filter import Filter
 from tcmu_runner.scsi.operations import (
@@ -166,23 +166,23 @@ def _drive(steps: Steps, perform: Perform) -> None:
 
 def through(filters: Sequence[Filter[Any]], perform: Perform, clock: Clock = MACHINE) -> Perform:
     """`perform` through filters, of which the first is the topmost. clock: measures their pauses."""
-    for layer in reversed(filters):
-        perform = _above(layer, perform, clock)
+    for layer, clears in clearing(filters):
+        perform = _above(layer, perform, clock, clears=clears)
     return perform
 
 
-def _above(layer: Filter[Any], below: Perform, clock: Clock) -> Perform:
+def _above(layer: Filter[Any], below: Perform, clock: Clock, *, clears: bool) -> Perform:
+    """clears: zeroes the buffers of a Read, so that what the filter does not fill is no earlier command's."""
+
     def perform_below(operation: Operation) -> None:
         if isinstance(operation, Pause):
             clock.sleep(operation.seconds)
         else:
             below(operation)
 
-    clears = not is_ours(layer)
-
     def perform(operation: Operation) -> None:
         if clears and isinstance(operation, Read):
-            iov.zero(operation.into)  # bytes that the filter does not fill must not be an earlier command's
+            iov.zero(operation.into)
         try:
             _drive(layer.handle(operation), perform_below)
         except OperationError as failure:
