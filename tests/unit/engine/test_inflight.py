@@ -50,10 +50,10 @@ def test_a_command_that_begins_while_others_are_published_is_counted() -> None:
 
     def later() -> None:
         ring.then = lambda: None
-        completions.add([command(2, began=1e15)], (0, b""), 0, 0)
+        completions.add(([command(2, began=1e15)], (0, b""), 0, 0))
 
     ring.then = later
-    completions.add([command(1, began=0.0)], (0, b""), 0, 0)
+    completions.add(([command(1, began=0.0)], (0, b""), 0, 0))
     completions.publish()
     assert (ring.completed, failures) == ([1, 2], [])
     assert statistics.snapshot().opcodes[0].count == 2
@@ -63,8 +63,8 @@ def test_a_command_that_took_long_is_kept_as_slow() -> None:
     ring, statistics = Ring(), Statistics()
     failures: list[Exception] = []
     completions = Completions(cast("Consumer", ring), lambda: None, statistics, failures.append)
-    completions.add([command(1, began=time.monotonic())], (0, b""), 0, 0)
-    completions.add([command(2, began=time.monotonic() - 100)], (8, b""), 0, 0)
+    completions.add(([command(1, began=time.monotonic())], (0, b""), 0, 0))
+    completions.add(([command(2, began=time.monotonic() - 100)], (8, b""), 0, 0))
     completions.publish()
     (slow,) = statistics.snapshot().slow
     assert (slow.cdb, slow.status, slow.seconds >= 100) == (READ_10, 8, True)
@@ -87,7 +87,7 @@ def test_who_waits_for_the_ring_learns_of_a_publication() -> None:
     ring, failures = Ring(), list[Exception]()
     completions = Completions(cast("Consumer", ring), lambda: None, Statistics(), failures.append, MACHINE)
     thread = waiting(completions.waiters, lambda: ring.completed == [1])
-    completions.add([command(1, began=0.0)], (0, b""), 0, 0)
+    completions.add(([command(1, began=0.0)], (0, b""), 0, 0))
     completions.publish()
     assert ends(thread)
     assert completions.waiters.count == 0

@@ -27,8 +27,9 @@ Ending = tuple[int, bytes]
 GOOD: Ending = (Status.GOOD, b"")
 
 
-# commands, status, sense, read_len, bytes of all their data
-Completion = tuple[Sequence[Command], int, bytes, int, int]
+# Commands, how they end, read_len, bytes of all their data. Several are of one opcode, were begun together,
+# and have succeeded with all their data valid.
+Completion = tuple[Sequence[Command], Ending, int, int]
 Unwanted = Callable[[Command], bool]
 
 
@@ -148,12 +149,8 @@ class Completions:
         self._failed = failed
         self._now = clock.monotonic
         self._waiting: deque[Completion] = deque()
+        self.add = self._waiting.append  # any thread; `publish` sends what was added
         self._publishing = threading.Lock()
-
-    def add(self, commands: Sequence[Command], ending: Ending, length: int, read_len: int) -> None:
-        """Queues completions; `publish` sends them. Any thread. length: bytes of their data in sum. Several
-        are of one opcode, were begun together, and have succeeded with all their data valid."""
-        self._waiting.append((commands, ending[0], ending[1], read_len, length))
 
     def publish(self) -> None:
         """Sends the queued completions. Any thread. Errors of the ring go to `failed`, not to the caller."""
@@ -171,7 +168,7 @@ class Completions:
     def _publish_gathered(self) -> None:
         consumer, waiting, now = self._consumer, self._waiting, self._now()
         while waiting:
-            commands, status, sense, read_len, length = waiting.popleft()
+            commands, (status, sense), read_len, length = waiting.popleft()
             first = commands[0]
             seconds = now - first.began
             if seconds < 0:  # the command began and ended after `now` was taken
@@ -216,7 +213,7 @@ class InFlight:
         clock: Clock = MACHINE,
     ) -> None:
         self.under_way: set[Command] = set()
-        self._completions = completions
+        self._complete = completions.add
         self._waiters = completions.waiters
         self.wait_for = self._waiters.wait_for  # evaluated when commands have left `waiting` or the ring
         self.stir = self._waiters.notify  # has `wait_for` look at its conditions again
@@ -244,7 +241,7 @@ class InFlight:
     ) -> None:
         """`end` of commands of one opcode, begun together, with `length` bytes of data in sum: the one place
         where commands end. read_len: for a single command, from `valid_length`. Any thread."""
-        self._completions.add(commands, ending, length, read_len)
+        self._complete((commands, ending, read_len, length))
         self.leave(commands)
 
     def leave(self, commands: Sequence[Command]) -> None:
