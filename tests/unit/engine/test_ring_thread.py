@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -209,6 +210,14 @@ def test_it_sees_what_comes_while_it_looks() -> None:
     ring.due = 3
     assert BusyPoller(ring.pending, SECONDS, ring.clock).sees(never)
     assert ring.looks == 3
+
+
+def test_on_a_single_processor_others_run_between_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring, looks = Ring(), []
+    ring.due = 3
+    monkeypatch.setattr(os, "sched_yield", lambda: looks.append(ring.looks))
+    assert BusyPoller(ring.pending, SECONDS, ring.clock, yields=True).sees(never)
+    assert looks == [1, 2]
 
 
 def test_after_looks_in_vain_it_sleeps_more_and_more_often_at_once() -> None:

@@ -184,9 +184,7 @@ def test_after_a_stall_it_listens_again(bench: Bench, caplog: pytest.LogCaptureF
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(3.0, 20, 21), (0.0, 0, 0)])
-def test_systemds_watchdog_is_fed_where_it_is_on(
-    bench: Bench, seconds: float, least: int, most: int
-) -> None:
+def test_systemds_watchdog_is_fed_where_it_is_on(bench: Bench, seconds: float, least: int, most: int) -> None:
     bench.manager.watchdog_seconds = seconds
 
     async def life(bench: Bench) -> None:

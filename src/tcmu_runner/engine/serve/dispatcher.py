@@ -171,7 +171,7 @@ class RingDispatcher:
             if not (self._range_locks.active or self._left_over):
                 taken = fast_path.take(batch, now)
             if fast_path.queue:
-                self._left_over.extend(fast_path.work(self._is_ring_thread))
+                self._left_over.extend(fast_path.work(self._is_ring_thread, now))
         if taken < len(batch) or self._left_over:
             self._start_rest(batch, taken, now)
         if self._range_locks.active:

@@ -75,18 +75,24 @@ class FastPath:
             taken += 1
         return taken
 
-    def work(self, mine: Callable[[], bool]) -> Iterable[Job]:
+    def work(self, mine: Callable[[], bool], now: float) -> Iterable[Job]:
         """Does queued commands on the ring's thread, while it is `mine` and the storage does not block. Then
-        removes and returns the others, for the general path, unless another thread has taken over."""
+        removes and returns the others, for the general path, unless another thread has taken over. now: when
+        they were fetched; a lone command begins then, since a look at the clock may be a system call."""
         queue, detector, clock = self.queue, self._detector, self._now
         if detector is None:
             self.finish()
             return ()
-        while queue and detector.at_once(now := clock()) and mine():
+        if len(queue) > 1:
+            now = clock()
+        while queue and detector.at_once(now) and mine():
             detector.begin(now)
             length = self._do_some()
-            detector.end(clock(), length)
-            self._publish()
+            now = clock()
+            detector.end(now, length)
+            self._publish(now)
+            if queue:
+                now = clock()
         return self._give_back() if queue and mine() else ()
 
     def finish(self) -> None:

@@ -152,21 +152,23 @@ class Completions:
         self.add = self._waiting.append  # any thread; `publish` sends what was added
         self._publishing = threading.Lock()
 
-    def publish(self) -> None:
-        """Sends the queued completions. Any thread. Errors of the ring go to `failed`, not to the caller."""
+    def publish(self, now: float | None = None) -> None:
+        """Sends the queued completions. Any thread. Errors of the ring go to `failed`, not to the caller.
+        now: the clock's time, if the caller has just read it."""
         while self._waiting:
             if not self._publishing.acquire(False):
                 return  # the publishing thread looks at the queue again after it has released the lock
             try:
-                self._publish_gathered()
+                self._publish_gathered(self._now() if now is None else now)
+                now = None
             except Exception as error:  # a corrupt or reset ring, a device that is gone
                 self._failed(error)
                 return
             finally:
                 self._publishing.release()
 
-    def _publish_gathered(self) -> None:
-        consumer, waiting, now = self._consumer, self._waiting, self._now()
+    def _publish_gathered(self, now: float) -> None:
+        consumer, waiting = self._consumer, self._waiting
         while waiting:
             commands, (status, sense), read_len, length = waiting.popleft()
             first = commands[0]

@@ -22,6 +22,7 @@ EVENTS = select.EPOLLIN | select.EPOLLET
 # Other machines may show the head before the entry: there, only a wake-up orders the two (tcmu-abi 8.24).
 ORDERED = os.uname().machine in {"x86_64", "i386", "i686"}
 BUSY_POLL_SECONDS = 1e-3 if ORDERED else 0.0
+ALONE = len(os.sched_getaffinity(0)) == 1  # then the initiator runs only while we do not
 MOST_SKIPPED = 31  # polls left out after one in vain
 
 
@@ -58,12 +59,18 @@ class _Registration:
 
 class BusyPoller:
     """Polls while that pays: the more polls in a row were in vain, the more are left out after the next one;
-    one success resets that. Used on the ring's thread."""
+    one success resets that. Used on the ring's thread. yields: lets others run between looks."""
 
     def __init__(
-        self, pending: Callable[[], bool], seconds: float = BUSY_POLL_SECONDS, clock: Clock = MACHINE
+        self,
+        pending: Callable[[], bool],
+        seconds: float = BUSY_POLL_SECONDS,
+        clock: Clock = MACHINE,
+        *,
+        yields: bool = ALONE,
     ) -> None:
         self._pending = pending
+        self._yields = yields
         self._seconds = seconds
         self._clock = clock.monotonic
         self._skip = 0  # polls still to be left out
@@ -74,15 +81,18 @@ class BusyPoller:
         if self._skip:
             self._skip -= 1
             return False
-        pending, clock = self._pending, self._clock
-        deadline = clock() + self._seconds
+        pending, clock, deadline = self._pending, self._clock, None
         while not disturbed():
             if pending():
                 self._next = 0
                 return True
-            if clock() >= deadline:
+            now = clock()  # not before the first look, which finds most commands
+            deadline = deadline or now + self._seconds
+            if now >= deadline:
                 self._skip, self._next = self._next, min(self._next * 2 + 1, MOST_SKIPPED)
                 break
+            if self._yields:
+                os.sched_yield()
         return False
 
 
