@@ -114,10 +114,10 @@ class FastPath:
         queue, total, count = self.queue, 0, 0
         done: list[Job] = []  # of one opcode
         length = 0
-        while count < AT_ONCE and total < BYTES_AT_ONCE:
+        while queue and count < AT_ONCE and total < BYTES_AT_ONCE:
             try:
                 job = queue.popleft()
-            except IndexError:
+            except IndexError:  # another thread took the last one
                 break
             if done and done[0].cdb[0] != job.cdb[0]:
                 self._in_flight.end_together(done, length)
