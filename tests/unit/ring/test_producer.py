@@ -329,6 +329,7 @@ def test_queue_for_data_blocks() -> None:
     second = producer.submit(WRITE_10, b"second")
     third = producer.submit(bytes(6))  # would fit, but does not overtake
     assert (second.id, third.id, producer.queued) == (0, 0, 2)
+    assert producer.tickets() == [first, second, third]
     raw.answer(1)
     producer.event_due()
     assert producer.reap() == [first]
